@@ -1,0 +1,3 @@
+"""RaSa (IJCAI 2023): relation- and sensitivity-aware learning for text-based person search, one run from a typed config."""
+
+__version__ = "0.1.0"
