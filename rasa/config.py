@@ -1,0 +1,234 @@
+"""The typed, frozen description of one run. Code receives values from here, never the tree; YAML only fills it.
+
+A field marked `identity=False` changes where or how fast a run happens but not what it computes: it does not
+enter the run id. Contradictions raise here, with the value and the fix in the message.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rasa.data.synthetic import BenchmarkParams
+from rasa.fidelity import Fidelity
+
+LOSSES = ("cl", "itm", "prd", "mlm", "rtd")
+FUSION_LOSSES = ("itm", "prd", "mlm", "rtd")
+NOT_IDENTITY: dict[str, Any] = {"identity": False}
+
+
+class Section(BaseModel):
+    """Frozen, and no key beyond the declared ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Data(Section):
+    """Which captioned people are read, and how a caption and an image become tensors."""
+
+    format: Literal["cuhk-pedes", "icfg-pedes", "rstpreid"] = Field(
+        "cuhk-pedes", description="Layout of the files on disk."
+    )
+    root: Path | None = Field(
+        None,
+        description="Folder with the annotation file and the images; null: the built-in benchmark.",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    annotations: str | None = Field(
+        None, description="Annotation file inside root; null: the published name of the format."
+    )
+    image_folder: str = Field("imgs", description="Folder of the images inside root.")
+    synthetic: BenchmarkParams | None = Field(
+        None,
+        description="The built-in benchmark's size and seed, used when root is null.",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    image_size: tuple[int, int] = Field(
+        (384, 384), description="Height and width in pixels to which images are squashed."
+    )
+    flip_probability: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip, per view.")
+    max_words: int = Field(50, ge=1, description="Captions are cut after this many words.")
+    max_tokens: int = Field(50, ge=3, description="Captions are cut at this many tokens, [CLS] and [SEP] included.")
+    tokenizer: str = Field(
+        "bert-base-uncased",
+        description="A WordPiece vocabulary file, a transformers name or folder, or `captions`: trained on the training captions.",
+    )
+    vocabulary_size: int = Field(
+        2000, ge=32, description="Largest vocabulary when the tokenizer is trained on captions."
+    )
+    val_identities: int = Field(
+        200, ge=1, description="Identities held out of train where the layout has no validation split."
+    )
+    workers: int = Field(
+        0, ge=0, description="Processes that decode images; 0: in the training process.", json_schema_extra=NOT_IDENTITY
+    )
+
+
+class Model(Section):
+    """Sizes of the encoders (paper 3.1); the defaults are ALBEF's."""
+
+    patch_size: int = Field(16, ge=1, description="Side of a square image patch in pixels.")
+    vision_width: int = Field(768, ge=1, description="Width of the image encoder.")
+    vision_depth: int = Field(12, ge=1, description="Layers of the image encoder.")
+    vision_heads: int = Field(12, ge=1, description="Attention heads of the image encoder.")
+    text_width: int = Field(768, ge=1, description="Width of the text and the cross-modal encoder.")
+    text_layers: int = Field(6, ge=1, description="Layers of the text encoder.")
+    fusion_layers: int = Field(6, ge=1, description="Layers of the cross-modal encoder.")
+    text_heads: int = Field(12, ge=1, description="Attention heads of the text and the cross-modal encoder.")
+    text_mlp_width: int = Field(3072, ge=1, description="Hidden width of their feed-forward layers.")
+    max_positions: int = Field(512, ge=3, description="Length of the text position table in tokens.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in the text and the cross-modal encoder.")
+    embed_dim: int = Field(256, ge=1, description="Width of the projected features.")
+    queue_size: int = Field(65536, ge=1, description="Features that each queue holds (R).")
+    momentum: float = Field(0.995, ge=0, le=1, description="Momentum coefficient m of the EMA.")
+    temperature: float = Field(0.07, gt=0, description="Initial value of the learnable temperature.")
+    temperature_range: tuple[float, float] | None = Field(
+        None,
+        description="Bounds to which the temperature is clamped after each step; null: none, as in the released code.",
+    )
+    weights: Path | None = Field(
+        None,
+        description="Initial weights (ALBEF.pth, a released RaSa file, or one of ours); null: random.",
+        json_schema_extra=NOT_IDENTITY,
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_widths(self) -> "Model":
+        for width, heads in (("vision_width", "vision_heads"), ("text_width", "text_heads")):
+            if getattr(self, width) % getattr(self, heads):
+                raise ValueError(f"{width} {getattr(self, width)} is not a multiple of {heads} {getattr(self, heads)}")
+        return self
+
+
+class Objectives(Section):
+    """What is learned. A loss that `weights` does not name is off: not computed, and its head is not built."""
+
+    weights: dict[Literal["cl", "itm", "prd", "mlm", "rtd"], float] = Field(
+        description="Loss weights by name: cl is lambda_3, prd lambda_1, rtd lambda_2 (Eq. 3, 6, 11)."
+    )
+    positives: Literal["annotated", "uniform", "probabilistic"] = Field(
+        "annotated",
+        description="Captions for ITM and PRD: the annotated one (s-ITM), any of the identity (ITM), or weak with p_weak (p-ITM).",
+    )
+    p_weak: float = Field(0.1, ge=0, le=1, description="Probability p^w of a weak caption under `probabilistic`.")
+    p_mask: float = Field(
+        0.3, gt=0, lt=1, description="Share p^m of tokens masked for the replacement (and for MLM in the paper)."
+    )
+    generator: Literal["fixed", "online", "momentum"] | None = Field(
+        None,
+        description="Who proposes the replaced words: a frozen text-only DistilBERT, the online or the momentum model.",
+    )
+    masked_lm: str = Field(
+        "captions",
+        description="DistilBERT for the fixed generator: a transformers name or folder, or `captions`: trained on the training captions.",
+    )
+    alpha: float = Field(0.4, ge=0, le=1, description="Weight of the momentum model's soft targets.")
+    alpha_warmup_epochs: int = Field(1, ge=0, le=1, description="Epochs over which alpha rises linearly from 0.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Objectives":
+        if not self.weights:
+            raise ValueError("weights names no loss; give at least one of " + ", ".join(LOSSES))
+        for name, weight in self.weights.items():
+            if weight <= 0:
+                raise ValueError(
+                    f"weights.{name} is {weight}; leave the loss out instead of giving it no positive weight"
+                )
+        if "prd" in self.weights and (
+            self.positives == "annotated" or (self.positives == "probabilistic" and not 0 < self.p_weak < 1)
+        ):
+            raise ValueError(
+                f"weights.prd needs positives of both kinds, but positives is {self.positives} with p_weak {self.p_weak}; "
+                "set positives: uniform, or positives: probabilistic with 0 < p_weak < 1"
+            )
+        if ("rtd" in self.weights) != (self.generator is not None):
+            raise ValueError(
+                "weights.rtd needs a generator; set generator: fixed, online or momentum"
+                if "rtd" in self.weights
+                else f"generator is {self.generator}, but weights has no rtd; add weights.rtd or remove generator"
+            )
+        return self
+
+
+class Optimisation(Section):
+    """AdamW and its schedule (Appendix A.2)."""
+
+    epochs: int = Field(30, ge=1, description="Passes over the training pairs.")
+    batch_size: int = Field(52, ge=1, description="Image-text pairs per step.")
+    max_steps_per_epoch: int | None = Field(
+        None, ge=1, description="End an epoch after this many steps; null: all pairs."
+    )
+    learning_rate: float = Field(1e-5, gt=0, description="Of all weights but the PRD and RTD heads.")
+    head_learning_rate: float = Field(1e-4, gt=0, description="Of the PRD and RTD heads.")
+    min_learning_rate: float = Field(1e-6, ge=0, description="Where the cosine schedule ends.")
+    warmup_learning_rate: float = Field(
+        1e-5, ge=0, description="Rate of all groups until head_rate_from (released), or of the first warm-up step."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up from warmup_learning_rate; 0 in the paper.")
+    schedule: Literal["cosine-epoch", "cosine-step", "constant"] = Field(
+        "cosine-epoch", description="Decay of the rates: once an epoch (released code), at each step, or none."
+    )
+    weight_decay: float = Field(0.02, ge=0, description="AdamW's decoupled decay; not on biases and norms.")
+    clip_norm: float | None = Field(None, gt=0, description="Bound on the gradient norm; null: none.")
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="Also checkpoint every so many steps inside an epoch.", json_schema_extra=NOT_IDENTITY
+    )
+    device: str = Field(
+        "auto", description="`auto`: a GPU if there is one; else `cpu`, `cuda:1`, ...", json_schema_extra=NOT_IDENTITY
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; null: torch's choice.", json_schema_extra=NOT_IDENTITY
+    )
+
+
+class Evaluation(Section):
+    """Two-stage retrieval (3.2, Inference)."""
+
+    topk: int = Field(128, ge=1, description="Candidates per text that stage 2 re-ranks; at most the gallery.")
+    batch_size: int = Field(64, ge=1, description="Images or texts per encoder call.", json_schema_extra=NOT_IDENTITY)
+    pairs_per_call: int = Field(
+        512, ge=1, description="Pairs per cross-modal call in stage 2.", json_schema_extra=NOT_IDENTITY
+    )
+
+
+class Config(Section):
+    """One run."""
+
+    seed: int = Field(0, ge=0, description="From which every generator of random draws is derived.")
+    data: Data = Data()
+    model: Model = Model()
+    objectives: Objectives
+    optimisation: Optimisation = Optimisation()
+    evaluation: Evaluation = Evaluation()
+    fidelity: Fidelity = Fidelity(preset="released")  # type: ignore[call-arg]  # the preset fills the rest
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        for side, name in zip(self.data.image_size, ("height", "width"), strict=True):
+            if side < 1 or side % self.model.patch_size:
+                raise ValueError(
+                    f"data.image_size: {name} {side} is not a multiple of model.patch_size {self.model.patch_size}"
+                )
+        if self.data.max_tokens > self.model.max_positions:
+            raise ValueError(
+                f"data.max_tokens {self.data.max_tokens} exceeds model.max_positions {self.model.max_positions}"
+            )
+        if self.data.root is None and self.data.synthetic is None:
+            raise ValueError("data.root is not set; give the data set's folder, e.g. -o data.root=DIR")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide what is computed, as plain JSON types."""
+        return _identity(self)
+
+
+def _identity(section: BaseModel) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    plain = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("identity") is False:
+            continue
+        value = getattr(section, name)
+        out[name] = _identity(value) if isinstance(value, BaseModel) else plain[name]
+    return out

@@ -1,0 +1,128 @@
+"""What a checkpoint file is: its layout, sizes, and whether it fills a model of those sizes completely."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rasa.config import Config
+from rasa.errors import ResourceError
+from rasa.model.checkpoints import REDUNDANT, names, to_released
+from rasa.model.queue import FeatureQueue
+from rasa.model.rasa import HEADS, Encoders, RaSa, momentum_copy
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`layout` in plain words, the sizes read off the shapes, and the differences to a full model of those sizes."""
+
+    layout: str
+    keys: int
+    sizes: dict[str, Any]
+    trainable: int
+    parameters: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    other_shape: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.other_shape)
+
+
+def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Model sizes as config fields, from the shapes of released keys. Raises ResourceError if the trunk is absent."""
+
+    def shape(key: str) -> torch.Size:
+        if key not in state:
+            hint = (
+                "; the text keys lack `bert.`: a file fine-tuned for retrieval"
+                if any(k.startswith("text_encoder.embeddings.") for k in state)
+                else ""
+            )
+            raise ResourceError(f"not a RaSa, ALBEF or TCL checkpoint: {key} is missing{hint}")
+        return state[key].shape
+
+    def count(pattern: str) -> int:
+        return len({m[1] for key in state if (m := re.match(pattern, key))})
+
+    layers = count(r"text_encoder\.bert\.encoder\.layer\.(\d+)\.")
+    fusion = count(r"text_encoder\.bert\.encoder\.layer\.(\d+)\.crossattention\.")
+    vocabulary, text_width = shape("text_encoder.bert.embeddings.word_embeddings.weight")
+    grid = round((shape("visual_encoder.pos_embed")[1] - 1) ** 0.5)
+    patch = shape("visual_encoder.patch_embed.proj.weight")[-1]
+    return {
+        "image_side": grid * patch,
+        "patch_size": patch,
+        "vision_width": shape("visual_encoder.cls_token")[-1],
+        "vision_depth": count(r"visual_encoder\.blocks\.(\d+)\."),
+        "text_width": text_width,
+        "text_layers": layers - fusion,
+        "fusion_layers": fusion,
+        "text_mlp_width": shape("text_encoder.bert.encoder.layer.0.intermediate.dense.weight")[0],
+        "max_positions": shape("text_encoder.bert.embeddings.position_embeddings.weight")[0],
+        "vocabulary": vocabulary,
+        "embed_dim": shape("vision_proj.weight")[0],
+        "queue_size": state["image_queue"].shape[1] if "image_queue" in state else None,
+    }
+
+
+def inspect(state: Mapping[str, Tensor]) -> Inspection:
+    """Hold a state dict against the full model (all heads, momentum, queues) of its own sizes, on no device."""
+    sizes = sizes_of(state)
+    with torch.device("meta"):
+        model, momentum, queue = _full_model(sizes)
+    expected = to_released(model, momentum, queue)
+    missing = [key for key in expected if key not in state]
+    pretraining = {"idx_queue", *(f"{head}_head.{part}" for head in ("prd", "mrtd") for part in ("weight", "bias"))}
+    momentum_keys = {key for key in expected if key.split(".", 1)[0].endswith("_m")}
+    layout = "another layout"
+    if not missing:
+        layout = "RaSa training checkpoint (online, momentum, heads, queues)"
+    elif set(missing) == pretraining:
+        layout = "ALBEF or TCL pre-training checkpoint"
+    elif set(missing) <= momentum_keys | set(pretraining) | {
+        "image_queue",
+        "text_queue",
+        "queue_ptr",
+        "itm_head.weight",
+        "itm_head.bias",
+    }:
+        layout = "online RaSa weights"
+    return Inspection(
+        layout=layout,
+        keys=len(state),
+        sizes=sizes,
+        trainable=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in names(model, momentum).values()),
+        missing=tuple(missing),
+        unexpected=tuple(key for key in state if key not in expected and not REDUNDANT.match(key)),
+        other_shape=tuple(
+            f"{key} {list(state[key].shape)} instead of {list(value.shape)}"
+            for key, value in expected.items()
+            if key in state and state[key].shape != value.shape
+        ),
+    )
+
+
+def _full_model(sizes: dict[str, Any]) -> tuple[RaSa, Encoders, FeatureQueue]:
+    fields = {k: v for k, v in sizes.items() if k not in ("image_side", "vocabulary")}
+    # Head counts leave no trace in the shapes; 1 divides every width.
+    fields |= {"vision_heads": 1, "text_heads": 1, "queue_size": sizes["queue_size"] or 1}
+    config = Config.model_validate(
+        {
+            "model": fields,
+            "data": {
+                "root": ".",
+                "image_size": (sizes["image_side"],) * 2,
+                "max_tokens": min(50, sizes["max_positions"]),
+            },
+            "objectives": {"weights": {"cl": 1.0}},
+        }
+    )
+    encoders = Encoders(config.model, config.data.image_size, sizes["vocabulary"], 0, fusion=True, language=True)
+    model = RaSa(encoders, HEADS, config.model.text_width, 0.07)
+    return model, momentum_copy(encoders, True, True), FeatureQueue(config.model.queue_size, config.model.embed_dim)

@@ -1,0 +1,126 @@
+"""The fixed generator of f-RTD: a frozen DistilBERT masked language model that sees the text only (4.4, Analysis of SA).
+
+Its words must be the model's words: a pre-trained one is loaded from a transformers name or folder, and where the
+vocabulary is the project's own, one is trained on the training captions and cached.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from rasa.data.tokens import Tokenizer
+from rasa.draws import Draws, derive
+from rasa.errors import ResourceError, SpecError
+from rasa.objectives.language import IGNORED, MaskDraws, SpecialIds, mask_tokens
+
+if TYPE_CHECKING:
+    from transformers import DistilBertForMaskedLM
+
+RECIPE: dict[str, Any] = {
+    "version": 1,
+    "dim": 64,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 128,
+    "steps": 300,
+    "batch": 32,
+    "learning_rate": 2e-3,
+    "mask_rate": 0.3,
+}
+
+
+def build_masked_lm(spec: str, tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.Module:
+    """The frozen model in eval mode: `captions` trains one on them (once per vocabulary and captions, kept in `cache`).
+
+    Raises SpecError if a loaded model has another vocabulary, ResourceError if it cannot be loaded.
+    """
+    model = _trained(tokenizer, captions, cache) if spec == "captions" else _loaded(spec, tokenizer)
+    return model.eval().requires_grad_(False)
+
+
+def _loaded(spec: str, tokenizer: Tokenizer) -> nn.Module:
+    from transformers import AutoModelForMaskedLM
+
+    try:
+        model = AutoModelForMaskedLM.from_pretrained(spec)
+    except (OSError, ValueError) as fault:
+        first = str(fault).strip().splitlines()[0]
+        raise ResourceError(
+            f"objectives.masked_lm: {spec} could not be loaded ({first}); give a folder or a name"
+        ) from fault
+    vocabulary = Path(spec) / "vocab.txt"
+    same = model.config.vocab_size == tokenizer.vocabulary_size
+    if same and vocabulary.is_file():
+        words = vocabulary.read_text(encoding="utf-8").splitlines()
+        same = words == tokenizer.decode_tokens(range(tokenizer.vocabulary_size))
+    if not same:
+        raise SpecError(
+            f"objectives.masked_lm: {spec} has another vocabulary ({model.config.vocab_size} words) than the tokenizer "
+            f"({tokenizer.vocabulary_size}); set masked_lm: captions, or data.tokenizer to the same vocabulary"
+        )
+    return model
+
+
+def _trained(tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.Module:
+    """Trained on first use; later uses and other processes read it from the cache."""
+    digest = derive(0, json.dumps(RECIPE), tokenizer.digest, tuple(captions))
+    folder = cache / f"masked-lm-{digest:016x}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process dies
+        if not folder.is_dir():
+            temporary = cache / f".{folder.name}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            train_masked_lm(tokenizer, captions).save_pretrained(temporary)
+            os.replace(temporary, folder)
+    from transformers import DistilBertForMaskedLM
+
+    return DistilBertForMaskedLM.from_pretrained(folder)
+
+
+def train_masked_lm(tokenizer: Tokenizer, captions: Sequence[str]) -> "DistilBertForMaskedLM":
+    """A small DistilBERT trained to fill masked words of `captions`. Its seed is fixed: all runs share the generator."""
+    from transformers import DistilBertConfig, DistilBertForMaskedLM
+
+    tokens = tokenizer.encode(list(captions), None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sizes = {k: RECIPE[k] for k in ("dim", "n_layers", "n_heads", "hidden_dim")}
+        model = DistilBertForMaskedLM(
+            DistilBertConfig(
+                vocab_size=tokenizer.vocabulary_size,
+                max_position_embeddings=max(tokens.ids.shape[1], 64),
+                pad_token_id=tokenizer.pad_id,
+                dropout=0.0,
+                attention_dropout=0.0,
+                **sizes,
+            )
+        )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE["learning_rate"])
+    special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+    model.train()
+    for step in range(RECIPE["steps"]):
+        draws = Draws(0, step)
+        rows = draws.integers("rows", torch.Size([RECIPE["batch"]]), len(captions))
+        mask = tokens.mask[rows][:, : int(tokens.mask[rows].sum(1).max())]
+        ids = tokens.ids[rows][:, : mask.shape[1]]
+        raw = MaskDraws(
+            draws.bernoulli("select", ids.shape, RECIPE["mask_rate"]),
+            draws.bernoulli("replace", ids.shape, 0.8),
+            draws.bernoulli("random", ids.shape, 0.5),
+            draws.integers("words", ids.shape, tokenizer.vocabulary_size),
+        )
+        masked, labels = mask_tokens(ids, raw, special, separator=False, corruption="bert")
+        logits = model(input_ids=masked, attention_mask=mask.long()).logits
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model

@@ -1,0 +1,155 @@
+"""The whole model: encoders with a momentum copy, heads without one (MPS 42-46 of the released code)."""
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from rasa.config import FUSION_LOSSES, Config
+from rasa.config import Model as ModelConfig
+from rasa.draws import generator
+from rasa.model.text import FusionEncoder, ImageKeyValues, LanguageHead, TextEncoder
+
+HEADS = ("itm", "prd", "rtd")
+
+
+class Encoders(nn.Module):
+    """Everything of which a momentum copy is kept. Parts that no objective needs are None and cost nothing."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        image_size: tuple[int, int],
+        vocabulary: int,
+        pad_id: int,
+        fusion: bool,
+        language: bool,
+    ):
+        super().__init__()
+        self.vision = VisionTransformer(
+            img_size=image_size,
+            patch_size=config.patch_size,
+            embed_dim=config.vision_width,
+            depth=config.vision_depth,
+            num_heads=config.vision_heads,
+            num_classes=0,
+            global_pool="",
+        )
+        text = (config.text_heads, config.text_mlp_width, config.dropout)
+        self.text = TextEncoder(vocabulary, config.max_positions, config.text_width, config.text_layers, *text, pad_id)
+        self.vision_proj = nn.Linear(config.vision_width, config.embed_dim)
+        self.text_proj = nn.Linear(config.text_width, config.embed_dim)
+        self.fusion: FusionEncoder | None = None
+        if fusion:
+            self.fusion = FusionEncoder(config.text_width, config.fusion_layers, *text, config.vision_width)
+        self.language_head = LanguageHead(config.text_width, vocabulary) if language else None
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, height, width] to image tokens [B, M, vision width]; the first is v_cls."""
+        return self.vision.forward_features(pixels)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids and mask [B, L] to text states [B, L, text width]; the first is t_cls."""
+        return self.text(ids, mask)
+
+    def image_feature(self, tokens: Tensor) -> Tensor:
+        """Unit projection [B, embed_dim] of v_cls."""
+        return F.normalize(self.vision_proj(tokens[:, 0]), dim=-1)
+
+    def text_feature(self, states: Tensor) -> Tensor:
+        """Unit projection [B, embed_dim] of t_cls."""
+        return F.normalize(self.text_proj(states[:, 0]), dim=-1)
+
+    def project_image(self, tokens: Tensor) -> ImageKeyValues:
+        """The image's cross-attention keys and values, projected once."""
+        assert self.fusion is not None
+        return self.fusion.project_image(tokens)
+
+    def fuse(self, states: Tensor, mask: Tensor, image: ImageKeyValues) -> Tensor:
+        """Joint states f [B, L, text width] of text states and image keys/values; the first is f_cls."""
+        assert self.fusion is not None
+        return self.fusion(states, mask, image)
+
+    def words(self, states: Tensor) -> Tensor:
+        """Word logits [..., vocabulary] of joint states."""
+        assert self.language_head is not None
+        return self.language_head(states, self.text.embeddings.word_embeddings.weight)
+
+
+class RaSa(nn.Module):
+    """The online model: encoders, classification heads, temperature."""
+
+    def __init__(self, encoders: Encoders, heads: Iterable[str], width: int, temperature: float):
+        super().__init__()
+        self.encoders = encoders
+        self.heads = nn.ModuleDict({name: nn.Linear(width, 2) for name in heads})
+        self.temperature = nn.Parameter(torch.tensor(temperature))
+
+
+def build_model(config: Config, vocabulary: int, pad_id: int = 0, device: torch.device | str = "cpu") -> RaSa:
+    """The model that the objectives of `config` need, with random weights drawn from its seed.
+
+    Each tensor's weights depend on the seed and its own name only, so two rows of an ablation start equal in
+    everything that they share.
+    """
+    losses = config.objectives.weights
+    with torch.device("meta"):  # no default initialisation, which would be thrown away
+        encoders = Encoders(
+            config.model,
+            config.data.image_size,
+            vocabulary,
+            pad_id,
+            fusion=any(name in losses for name in FUSION_LOSSES),
+            language="mlm" in losses or config.objectives.generator in ("online", "momentum"),
+        )
+        model = RaSa(encoders, [h for h in HEADS if h in losses], config.model.text_width, 0.0)
+    model.to_empty(device=device)
+    initialise(model, config.seed, config.model.temperature)
+    return model
+
+
+@torch.no_grad()
+def initialise(model: RaSa, seed: int, temperature: float) -> None:
+    """Normal(0, 0.02) for matrices and embeddings, fan-in for the patch projection, norms 1, biases 0."""
+    for name, parameter in model.named_parameters():
+        draw = generator(seed, "initial weights", name)
+        if name == "temperature":
+            parameter.fill_(temperature)
+        elif name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.dim() == 1:
+            parameter.fill_(1.0)
+        else:
+            std = 0.02
+            if parameter.dim() == 4:  # patch projection
+                std = 1 / math.sqrt(parameter[0].numel())
+            parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=draw))
+    embedding = model.encoders.text.embeddings.word_embeddings
+    assert embedding.padding_idx is not None
+    embedding.weight[embedding.padding_idx].zero_()
+
+
+def momentum_copy(encoders: Encoders, fusion: bool, language: bool) -> Encoders:
+    """A copy without gradients, less the parts that no objective asks of the momentum model."""
+    kept = {
+        "fusion": encoders.fusion if fusion else None,
+        "language_head": encoders.language_head if language else None,
+    }
+    skipped = {
+        id(part): None
+        for name, part in (("fusion", encoders.fusion), ("language_head", encoders.language_head))
+        if part is not None and kept[name] is None
+    }
+    return copy.deepcopy(encoders, skipped).requires_grad_(False)
+
+
+@torch.no_grad()
+def ema_update(momentum: nn.Module, online: nn.Module, m: float) -> None:
+    """theta_hat <- m theta_hat + (1 - m) theta for every parameter of `momentum` (paper 3.1), in one fused call."""
+    source = dict(online.named_parameters())
+    targets, sources = zip(*((p, source[name]) for name, p in momentum.named_parameters()), strict=True)
+    torch._foreach_lerp_(list(targets), list(sources), 1 - m)

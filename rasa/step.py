@@ -1,0 +1,213 @@
+"""One training step's losses: the section that the ablations are about.
+
+One block per objective, run only if `objectives.weights` names it. Shape suffixes: B pairs, L tokens, D text width.
+State does not change here: the caller updates the momentum model before and pushes to the queues after.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rasa.config import Objectives
+from rasa.data.tokens import Tokens
+from rasa.draws import Draws
+from rasa.fidelity import Fidelity
+from rasa.model.queue import FeatureQueue
+from rasa.model.rasa import Encoders, RaSa
+from rasa.model.text import concatenate
+from rasa.objectives import contrastive, matching, relation
+from rasa.objectives.language import SpecialIds
+from rasa.sensitivity import MaskedText, RtdWords, language_loss, replacement_loss
+
+
+class StepInputs(NamedTuple):
+    """A batch on its way into the model. Token ids stay on the CPU, where masks are drawn."""
+
+    view1: Tensor  # [B, 3, height, width], for the online model
+    view2: Tensor  # the same images, augmented again, for the momentum model
+    annotated: Tokens  # the caption written for the image
+    matched: Tokens | None  # the caption drawn for matching; None if no objective asks for it
+    weak: Tensor  # [B] bool: (image, matched) is a weak positive pair
+    identity: Tensor  # [B]
+
+
+class StepOutput(NamedTuple):
+    """Unweighted losses by name, and the momentum features that the caller pushes to the queues (None: none made)."""
+
+    losses: dict[str, Tensor]
+    image_feature_m: Tensor | None
+    text_feature_m: Tensor | None
+
+
+class Teachers(NamedTuple):
+    """The models that are not trained by gradient."""
+
+    momentum: Encoders
+    queue: FeatureQueue
+    masked_lm: nn.Module | None = None  # the fixed generator of f-RTD
+
+
+def step_losses(
+    model: RaSa,
+    teachers: Teachers,
+    batch: StepInputs,
+    objectives: Objectives,
+    fidelity: Fidelity,
+    alpha: float,
+    draws: Draws,
+    special: SpecialIds,
+    trace: dict[str, Tensor] | None = None,
+) -> StepOutput:
+    """The losses of one batch (Eq. 1-10). `trace`, if given, receives the intermediate results by name."""
+    on, online, momentum = objectives.weights, model.encoders, teachers.momentum
+    trace = {} if trace is None else trace
+    losses: dict[str, Tensor] = {}
+    device = batch.view1.device
+
+    # Who needs what of the momentum model.
+    mining = "itm" in on and fidelity.itm_negatives == "hard"  # by the contrastive logits, whether or not CL is on
+    contrasting = "cl" in on or mining
+    distilling = ("mlm" in on and fidelity.mlm_soft_targets) or objectives.generator == "momentum"
+
+    # Unimodal encoders, online and momentum.
+    contrasted = batch.annotated
+    if fidelity.contrastive_text == "matching" and batch.matched is not None:
+        contrasted = batch.matched
+    image = online.encode_image(batch.view1)
+    if contrasting or distilling:
+        with torch.no_grad():
+            image_m = momentum.encode_image(batch.view2 if fidelity.momentum_view == "second" else batch.view1)
+        trace["image_embeds_m"] = image_m
+    features = None
+    if contrasting:
+        text = encode(online, contrasted, draws, "text", device)
+        with torch.no_grad():
+            text_m = encode(momentum, contrasted, draws, "text, momentum", device)
+            features_m = momentum.image_feature(image_m), momentum.text_feature(text_m)
+        features = Features(online.image_feature(image), online.text_feature(text), *features_m)
+        trace.update(image_embeds=image, text_embeds=text, text_embeds_m=text_m, **features._asdict())
+
+    if "cl" in on:
+        assert features is not None
+        losses["cl"] = contrastive_loss(
+            features, model.temperature, teachers.queue, batch.identity, fidelity, alpha, trace
+        )
+
+    # Every pass through the cross-modal encoder shares the image's keys and values.
+    image_kv = online.project_image(image) if online.fusion is not None else None
+
+    if "itm" in on or "prd" in on:
+        assert batch.matched is not None and image_kv is not None
+        mask = batch.matched.mask.to(device)
+        if features is None or batch.matched is not contrasted:
+            text = encode(online, batch.matched, draws, "matched text", device)
+        with draws.dropout("positives"):
+            positive_BLD = online.fuse(text, mask, image_kv)
+        trace["fusion_pos"] = positive_BLD
+
+        if "itm" in on:
+            w_i2t, w_t2i = negative_weights(features if mining else None, model.temperature, batch.identity)
+            (w_t2i, has_image), (w_i2t, has_text) = matching.drawable(w_t2i), matching.drawable(w_i2t)
+            image_negative = draws.categorical("negative images", w_t2i)
+            text_negative = draws.categorical("negative texts", w_i2t)
+            with draws.dropout("negatives"):
+                negative_BLD = online.fuse(
+                    torch.cat([text, text[text_negative]]),
+                    torch.cat([mask, mask[text_negative]]),
+                    concatenate([image_kv.take(image_negative), image_kv]),
+                )
+            logits = model.heads["itm"](torch.cat([positive_BLD[:, 0], negative_BLD[:, 0]]))
+            losses["itm"] = matching.matching_loss(logits, matching.matching_labels(has_image, has_text))
+            trace.update(fusion_neg=negative_BLD, itm_logits=logits, weights_i2t=w_i2t, weights_t2i=w_t2i)
+
+        if "prd" in on:
+            logits = model.heads["prd"](positive_BLD[:, 0])
+            losses["prd"] = relation.relation_loss(logits, batch.weak)
+            trace["prd_logits"] = logits
+
+    if "mlm" in on or "rtd" in on:
+        assert image_kv is not None
+        kv_m = None
+        if distilling:
+            with torch.no_grad():
+                kv_m = momentum.project_image(image_m)
+        masked = MaskedText(
+            batch.annotated, fidelity, objectives.p_mask, draws, special, model, momentum, image_kv, kv_m
+        )
+
+        if "mlm" in on:
+            losses["mlm"] = language_loss(masked, fidelity, alpha, trace)
+
+        if "rtd" in on:
+            words = RtdWords(objectives.generator, teachers.masked_lm, fidelity.rtd_choice)
+            losses["rtd"] = replacement_loss(masked, words, fidelity, trace)
+
+    if features is None:
+        return StepOutput(losses, None, None)
+    return StepOutput(losses, features.image_feat_m, features.text_feat_m)
+
+
+class Features(NamedTuple):
+    """Unit projections [B, E] of the class tokens, online and momentum."""
+
+    image_feat: Tensor
+    text_feat: Tensor
+    image_feat_m: Tensor
+    text_feat_m: Tensor
+
+
+def encode(encoders: Encoders, tokens: Tokens, draws: Draws, kind: str, device: torch.device) -> Tensor:
+    """Text states [B, L, D], with this pass's own dropout draws."""
+    with draws.dropout(kind):
+        return encoders.encode_text(tokens.ids.to(device), tokens.mask.to(device))
+
+
+def contrastive_loss(
+    features: Features,
+    temperature: Tensor,
+    queue: FeatureQueue,
+    identity: Tensor,
+    fidelity: Fidelity,
+    alpha: float,
+    trace: dict[str, Tensor],
+) -> Tensor:
+    """L_cl (Eq. 10): the mean of i2t, t2i, i2i and t2t against momentum keys of the batch and the queue."""
+    image_queue, text_queue, queue_identity = queue.images, queue.texts, queue.identities
+    if fidelity.contrastive_keys == "queue":  # the batch has already pushed the oldest entries out
+        kept = queue.without_oldest(len(identity))
+        image_queue, text_queue, queue_identity = image_queue[kept], text_queue[kept], queue_identity[kept]
+    keys = {"i": (features.image_feat_m, image_queue), "t": (features.text_feat_m, text_queue)}
+    queries = {"i": features.image_feat, "t": features.text_feat}
+    queries_m = {"i": features.image_feat_m, "t": features.text_feat_m}
+
+    terms = []
+    for source, target in ("it", "ti", "ii", "tt"):
+        logits = contrastive.similarities(queries[source], *keys[target], temperature)
+        with torch.no_grad():
+            if fidelity.contrastive_positives == "identity":
+                targets = contrastive.positive_targets(identity, torch.cat([identity, queue_identity]), logits.dtype)
+            else:
+                targets = contrastive.own_targets(logits)
+            trace["sim_targets"] = targets
+            if fidelity.contrastive_soft_targets:
+                logits_m = contrastive.similarities(queries_m[source], *keys[target], temperature)
+                targets = contrastive.soften(targets, logits_m, alpha)
+        terms.append(contrastive.info_nce(logits, targets))
+        name = f"{source}2{target}"
+        trace.update({f"sim_{name}": logits, f"sim_{name}_targets": targets, f"loss_{name}": terms[-1]})
+    return torch.stack(terms).mean()
+
+
+@torch.no_grad()
+def negative_weights(features: Features | None, temperature: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities [B, B] of each text as an image's negative (i2t) and of each image as a text's (t2i).
+
+    By the batch's own columns of the contrastive logits; without features (random negatives) all alike.
+    """
+    if features is None:
+        weights = matching.random_negative_weights(identity)
+        return weights, weights
+    logits_i2t = features.image_feat @ features.text_feat_m.T / temperature
+    logits_t2i = features.text_feat @ features.image_feat_m.T / temperature
+    return matching.negative_weights(logits_i2t, identity), matching.negative_weights(logits_t2i, identity)
