@@ -1,0 +1,98 @@
+"""Exact save and resume: tensors in safetensors, the rest in JSON that carries both files' hashes.
+
+A checkpoint is a folder that appears by one rename, so a kill at any moment leaves the old one or the new one. A
+flipped byte is found by the hash (safetensors alone would load it).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rasa.errors import ResourceError
+
+FORMAT = 1
+TENSORS, STATE = "tensors.safetensors", "state.json"
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint to `folder`, replacing one that is there. Raises ResourceError if the disk refuses."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
+        body = {"format": FORMAT, "tensors_sha256": _file_hash(temporary / TENSORS), "state": dict(state)}
+        text = json.dumps(body | {"sha256": _body_hash(body)}, indent=1)
+        (temporary / STATE).write_text(text)
+        for path in (temporary / TENSORS, temporary / STATE):
+            _sync(path)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+        _sync(folder.parent)
+    except OSError as fault:
+        raise ResourceError(
+            f"{folder}: the checkpoint could not be written ({fault.strerror}); free some space"
+        ) from fault
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the state of a checkpoint. Raises ResourceError if a byte of it is not as it was written."""
+    try:
+        body = json.loads((folder / STATE).read_text())
+        tensors_hash = _file_hash(folder / TENSORS)
+    except (OSError, ValueError) as fault:
+        raise ResourceError(f"{folder}: not a readable checkpoint ({fault})") from fault
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise ResourceError(
+            f"{folder}: checkpoint format {body.get('format') if isinstance(body, dict) else '?'} is not {FORMAT}"
+        )
+    declared = body.pop("sha256", None)
+    if declared != _body_hash(body) or body["tensors_sha256"] != tensors_hash:
+        raise ResourceError(f"{folder}: damaged checkpoint (its hash does not match its content)")
+    return load_file(folder / TENSORS), body["state"]
+
+
+def newest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+    """The newest valid checkpoint under `folder` with one line for each newer one that is damaged; None if none is."""
+    problems: list[str] = []
+    for candidate in sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True):
+        try:
+            return *load_checkpoint(candidate), problems
+        except ResourceError as fault:
+            problems.append(str(fault))
+    if problems:
+        raise ResourceError(f"{folder}: no valid checkpoint left: " + "; ".join(problems))
+    return None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the `keep` newest checkpoints and what an interrupted save left."""
+    for old in sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)[keep:]:
+        shutil.rmtree(old)
+    for left in folder.glob(".step-*.tmp"):
+        shutil.rmtree(left)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _body_hash(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,32 @@
+"""What a run costs: wall time and peak memory."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start a new measurement of the peak, so that one run's figure does not hold an earlier run's of this process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif RESET.exists():
+        try:
+            RESET.write_text("5")
+        except OSError:
+            return  # a container without the right: the peak is then the process's so far
+
+
+def peak_mib(device: torch.device) -> float:
+    """MiB: allocated at most on the GPU, or the process's largest resident size on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if STATUS.exists():
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024

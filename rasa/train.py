@@ -1,0 +1,384 @@
+"""One run, top to bottom: data, model, optimizer, resume, epochs, validation, test.
+
+The trainer reports numbers through a plain callable and keeps what it needs to go on in its directory:
+`checkpoints/step-*` (exact, see rasa/checkpoint.py), `selected/epoch-*` (the best weights under released key names),
+`vocab.txt`, and `predictions.safetensors` at the end.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint
+from rasa.config import Config
+from rasa.cost import peak_mib, reset_peak
+from rasa.data.load import load_dataset
+from rasa.data.loader import Batch, TrainingLoader, encode_captions, image_batches
+from rasa.data.table import Dataset
+from rasa.data.tokens import Tokenizer, build_tokenizer
+from rasa.data.transforms import normalise
+from rasa.draws import Draws
+from rasa.errors import ResourceError, RunFailed
+from rasa.model.checkpoints import load_released, read_state, to_released
+from rasa.model.masked_lm import build_masked_lm
+from rasa.model.queue import FeatureQueue
+from rasa.model.rasa import RaSa, build_model, ema_update, momentum_copy
+from rasa.objectives.language import SpecialIds
+from rasa.retrieval.evaluate import Ranking, evaluate
+from rasa.schedules import alpha_at, learning_rates
+from rasa.step import StepInputs, Teachers, step_losses
+
+Log = Callable[[str, int, dict[str, float]], None]
+CHECKPOINTS_KEPT = 2
+
+
+class Progress(BaseModel):
+    """Where a run stands; with the tensors, all that a resumed run needs. Draws are functions of seed and step."""
+
+    identity: dict[str, Any]
+    data_digest: str
+    epoch: int = 0
+    step_in_epoch: int = 0
+    best_epoch: int | None = None
+    best: tuple[float, float] = (float("-inf"), float("-inf"))
+    history: list[dict[str, float]] = []
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    pairs: int = 0
+    peak_mib: float = 0.0
+
+
+def train(
+    config: Config,
+    directory: Path,
+    log: Log,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume_from_step: Callable[[int], None] = lambda step: None,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train, select by validation, test once. Returns the run's figures as plain JSON types.
+
+    `log(group, step, values)` receives every figure, `resume_from_step` once the step from which this process goes
+    on, `say` a line for a person. With `should_stop` true the step is finished, a checkpoint written, and
+    KeyboardInterrupt raised. Raises RunFailed, ResourceError or SpecError with one line.
+    """
+    started = time.monotonic()
+    device = pick_device(config.optimisation.device)
+    if config.optimisation.threads:
+        torch.set_num_threads(config.optimisation.threads)
+    reset_peak(device)
+    on, fidelity, optimisation = config.objectives.weights, config.fidelity, config.optimisation
+
+    # Data.
+    dataset = load_dataset(config.data, config.seed)
+    for note in dataset.notes:
+        say(note)
+    captions = dataset.splits["train"].captions
+    tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
+    tokenizer.save(directory / "vocab.txt")
+    special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+    loader = TrainingLoader(
+        dataset.splits["train"],
+        dataset.image_root,
+        tokenizer,
+        config.data,
+        positives=config.objectives.positives if "itm" in on or "prd" in on else None,
+        p_weak=config.objectives.p_weak,
+        weak_pool=fidelity.weak_pool,
+        weak_label=fidelity.weak_label,
+        truncate=fidelity.truncate_training_tokens,
+        batch_size=optimisation.batch_size,
+        max_steps=optimisation.max_steps_per_epoch,
+        seed=config.seed,
+    )
+    steps_per_epoch = loader.steps_per_epoch
+
+    # Models: online, momentum, queues, and the fixed generator if the row has one.
+    model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device)
+    asked = ("mlm" in on and fidelity.mlm_soft_targets) or config.objectives.generator == "momentum"
+    momentum = momentum_copy(model.encoders, fusion=asked, language=asked)
+    queue = FeatureQueue(config.model.queue_size, config.model.embed_dim, config.seed).to(device)
+    if config.model.weights is not None:
+        state = read_state(config.model.weights)
+        kept = queue if fidelity.queue_from_weights else None
+        say(f"{config.model.weights}: {load_released(state, model, momentum, kept, str(config.model.weights))}")
+    masked_lm = None
+    if config.objectives.generator == "fixed":
+        masked_lm = build_masked_lm(config.objectives.masked_lm, tokenizer, captions, cache or directory / "cache").to(
+            device
+        )
+    teachers = Teachers(momentum, queue, masked_lm)
+    model.train()
+    momentum.train(fidelity.momentum_dropout)
+
+    # Optimizer and resume.
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, optimisation.weight_decay, fidelity.decay_temperature_and_positions)
+    )
+    progress = Progress(identity=config.identity(), data_digest=dataset.digest)
+    if found := newest_checkpoint(directory / "checkpoints"):
+        tensors, saved, problems = found
+        for problem in problems:
+            say(f"{problem}; going on from the one before")
+        restored = Progress.model_validate(saved)
+        if (restored.identity, restored.data_digest) != (progress.identity, progress.data_digest):
+            raise ResourceError(f"{directory}: its checkpoint belongs to another config or to other data; remove it")
+        progress = restored
+        restore(tensors, model, teachers, optimizer)
+    step = progress.epoch * steps_per_epoch + progress.step_in_epoch
+    resume_from_step(step)
+    seconds_before = progress.seconds
+    log_every = max(1, steps_per_epoch // 100)
+
+    def checkpoint() -> None:
+        progress.seconds = seconds_before + time.monotonic() - started
+        progress.peak_mib = max(progress.peak_mib, peak_mib(device))
+        position = progress.epoch * steps_per_epoch + progress.step_in_epoch
+        folder = directory / "checkpoints"
+        save_checkpoint(
+            folder / f"step-{position:09d}", training_tensors(model, teachers, optimizer), progress.model_dump()
+        )
+        prune(folder, CHECKPOINTS_KEPT)
+
+    while progress.epoch < optimisation.epochs:
+        epoch = progress.epoch
+        tick = time.monotonic()
+        for batch in loader.epoch(epoch, start=progress.step_in_epoch):
+            i = progress.step_in_epoch
+            rates = learning_rates(optimisation, fidelity.head_rate_from == "iteration-101", epoch, i, steps_per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = rates[1] if group["heads"] else rates[0]
+            alpha = alpha_at(config.objectives.alpha, config.objectives.alpha_warmup_epochs, epoch, i, steps_per_epoch)
+            draws = Draws(config.seed, step, device)
+
+            if fidelity.ema_timing == "before":
+                ema_update(momentum, model.encoders, config.model.momentum)
+            inputs = step_inputs(batch, device)
+            try:
+                out = step_losses(model, teachers, inputs, config.objectives, fidelity, alpha, draws, special)
+                total = torch.stack([weight * out.losses[name] for name, weight in on.items()]).sum()
+                optimizer.zero_grad(set_to_none=True)
+                total.backward()
+            except torch.OutOfMemoryError as fault:
+                raise RunFailed(
+                    f"out of memory with batch {optimisation.batch_size} at {config.data.image_size[0]} x "
+                    f"{config.data.image_size[1]} pixels; try -o optimisation.batch_size={max(1, optimisation.batch_size // 2)}"
+                ) from fault
+            norm = gradient_norm(model, optimisation.clip_norm)
+            refuse_nonfinite({**out.losses, "gradient norm": norm}, epoch, i)
+            optimizer.step()
+            if config.model.temperature_range:
+                with torch.no_grad():
+                    model.temperature.clamp_(*config.model.temperature_range)
+            if out.image_feature_m is not None and out.text_feature_m is not None:
+                queue.push(out.image_feature_m, out.text_feature_m, inputs.identity)
+            if fidelity.ema_timing == "after":
+                ema_update(momentum, model.encoders, config.model.momentum)
+
+            if i % log_every == 0:
+                figures = {f"loss_{name}": value.item() for name, value in out.losses.items()}
+                figures |= {"loss": total.item(), "gradient_norm": norm.item(), "temperature": model.temperature.item()}
+                log(
+                    "train", step, figures | {"learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha}
+                )
+            step += 1
+            progress.step_in_epoch += 1
+            progress.pairs += len(batch.identity)
+            tock = time.monotonic()
+            progress.train_seconds += tock - tick
+            tick = tock
+            if should_stop():
+                checkpoint()
+                raise KeyboardInterrupt
+            if optimisation.checkpoint_steps and progress.step_in_epoch % optimisation.checkpoint_steps == 0:
+                checkpoint()
+                tick = time.monotonic()
+
+        # Validate, select, move to the next epoch.
+        ranking = evaluate_split(model, dataset, "val", tokenizer, config, device)
+        figures = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
+        log("val", step, figures | {"epoch": epoch + 1})
+        progress.history.append({"epoch": epoch + 1, **figures})
+        key = (figures["r1"], (figures["r1"] + figures["r5"] + figures["r10"]) / 3)
+        progress.epoch, progress.step_in_epoch = epoch + 1, 0
+        if key > progress.best:
+            progress.best, progress.best_epoch = key, epoch + 1
+            folder = directory / "selected" / f"epoch-{epoch + 1:04d}"
+            save_checkpoint(folder, to_released(model, redundant=False), progress.history[-1])
+        checkpoint()
+        for old in (directory / "selected").glob("epoch-*"):
+            if old.name != f"epoch-{progress.best_epoch:04d}":
+                shutil.rmtree(old)
+
+    # Test once, on the selected weights.
+    assert progress.best_epoch is not None
+    weights, _ = load_checkpoint(directory / "selected" / f"epoch-{progress.best_epoch:04d}")
+    load_released(weights, model, source=str(directory / "selected"))
+    ranking = evaluate_split(model, dataset, "test", tokenizer, config, device)
+    test = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
+    log("test", step, test)
+    save_predictions(directory, ranking)
+    cost = {
+        "seconds": seconds_before + time.monotonic() - started,
+        "pairs_per_s": progress.pairs / progress.train_seconds,
+        "peak_mib": max(progress.peak_mib, peak_mib(device)),
+        "steps": float(step),
+        "parameters": float(sum(p.numel() for p in model.parameters())),
+    }
+    log("cost", step, cost)
+    selected = progress.history[progress.best_epoch - 1]
+    return {
+        "selected": {"epoch": progress.best_epoch, "step": progress.best_epoch * steps_per_epoch, "val": selected},
+        "test": test,
+        "last": {"epoch": optimisation.epochs, "val": progress.history[-1]},
+        "cost": cost,
+        "digests": {"data": dataset.digest, "tokenizer": tokenizer.digest},
+        "sizes": {
+            name: {
+                "images": len(split.image_files),
+                "captions": len(split.captions),
+                "identities": len(set(split.image_identities.tolist())),
+            }
+            for name, split in dataset.splits.items()
+        },
+    }
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is a GPU if there is one. Raises ResourceError for a device this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as fault:
+        raise ResourceError(f"optimisation.device: {name} is not available here; use auto or cpu") from fault
+    return device
+
+
+def step_inputs(batch: Batch, device: torch.device) -> StepInputs:
+    """The batch on the device, with the two augmented views that share one decoding."""
+    images = batch.images.to(device, non_blocking=True)
+    flip = batch.flip.to(device, non_blocking=True)
+    return StepInputs(
+        normalise(images, flip[0]),
+        normalise(images, flip[1]),
+        batch.annotated,
+        batch.matched,
+        batch.weak.to(device),
+        batch.identity.to(device),
+    )
+
+
+def parameter_groups(model: RaSa, weight_decay: float, decay_all_matrices: bool) -> list[dict[str, Any]]:
+    """Four groups: (model | PRD and RTD heads) x (without | with weight decay). Biases and norms have none.
+
+    `decay_all_matrices`: released code: everything that is not a vector decays, so the temperature (a scalar), position
+    and class embeddings do (OF 38, 52-54).
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(h, d): [] for h in (False, True) for d in (False, True)}
+    for name, parameter in model.named_parameters():
+        special = name == "temperature" or name.endswith(("pos_embed", "cls_token", "position_embeddings.weight"))
+        decays = parameter.dim() != 1 and (decay_all_matrices or not special)
+        groups[name.startswith(("heads.prd", "heads.rtd")), decays].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "heads": heads}
+        for (heads, decays), parameters in groups.items()
+        if parameters
+    ]
+
+
+def gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
+    """L2 norm of all gradients before clipping to `clip`."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
+    return norm
+
+
+def refuse_nonfinite(values: dict[str, Tensor], epoch: int, step_in_epoch: int) -> None:
+    """Raise RunFailed before the step is applied if a loss or the gradient is not a number."""
+    names = list(values)
+    finite = torch.stack([values[name].detach() for name in names]).isfinite().tolist()
+    if not all(finite):
+        name = names[finite.index(False)]
+        raise RunFailed(
+            f"{name} is {values[name].item()} at epoch {epoch + 1}, step {step_in_epoch + 1}; the step was not "
+            "applied; try a lower optimisation.learning_rate or optimisation.clip_norm=1"
+        )
+
+
+def training_tensors(model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything that has a tensor's shape: online, momentum, queues, optimizer moments."""
+    return {**model_tensors(model, teachers), **dict(_moments(model, optimizer))}
+
+
+def model_tensors(model: RaSa, teachers: Teachers) -> dict[str, Tensor]:
+    """The same without the optimizer's."""
+    tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in model.named_parameters()}
+    tensors |= {f"momentum.{name}": p for name, p in teachers.momentum.named_parameters()}
+    return tensors | {f"queue.{name}": b for name, b in teachers.queue.named_buffers()}
+
+
+def _moments(model: RaSa, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in model.named_parameters():
+        for kind, value in optimizer.state.get(parameter, {}).items():
+            yield f"optimizer.{kind}.{name}", value
+
+
+@torch.no_grad()
+def restore(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's tensors in place. Raises ResourceError if they are another model's."""
+    own = model_tensors(model, teachers)
+    differing = sorted(set(own) ^ {name for name in tensors if not name.startswith("optimizer.")})
+    if differing:
+        raise ResourceError(f"the checkpoint has other tensors than the model: {', '.join(differing[:5])}")
+    for name, target in own.items():
+        target.copy_(tensors[name])
+    for name, parameter in model.named_parameters():
+        saved = {
+            kind: tensors[f"optimizer.{kind}.{name}"]
+            for kind in ("step", "exp_avg", "exp_avg_sq")
+            if f"optimizer.{kind}.{name}" in tensors
+        }
+        if saved:
+            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in saved.items()}
+
+
+def evaluate_split(
+    model: RaSa, dataset: Dataset, split: str, tokenizer: Tokenizer, config: Config, device: torch.device
+) -> Ranking:
+    """Every caption of the split searches the split's images."""
+    chosen = dataset.splits[split]
+    data, batch_size = config.data, config.evaluation.batch_size
+    images = image_batches(chosen.image_files, dataset.image_root, data.image_size, batch_size, data.workers)
+    return evaluate(
+        model,
+        images,
+        encode_captions(tokenizer, chosen.captions, config.data.max_tokens),
+        torch.as_tensor(chosen.image_identities),
+        torch.as_tensor(chosen.caption_identities),
+        config.evaluation.topk,
+        config.fidelity.ranking_score,
+        config.fidelity.beyond_topk,
+        batch_size,
+        config.evaluation.pairs_per_call,
+        device,
+    )
+
+
+def save_predictions(directory: Path, ranking: Ranking) -> None:
+    """`predictions.safetensors`: per test query the ten best images, the first right one's rank, the AP."""
+    from safetensors.torch import save_file
+
+    temporary = directory / ".predictions.tmp"
+    save_file(ranking.predictions(), temporary)
+    temporary.replace(directory / "predictions.safetensors")

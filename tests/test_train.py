@@ -1,0 +1,193 @@
+"""The recipe on small files: all ten rows, repeatability, stopping and resuming, and faults."""
+
+import pytest
+import torch
+from people import tiny_config, write_people
+from safetensors.torch import load_file
+from test_step import ROWS
+
+from rasa.checkpoint import load_checkpoint
+from rasa.config import Config
+from rasa.data.tokens import train_tokenizer
+from rasa.errors import ResourceError, RunFailed, SpecError
+from rasa.train import train
+
+WEIGHTS = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return write_people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """The fixed generator is trained once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+class Recorder:
+    """Keeps what a run reports."""
+
+    def __init__(self):
+        self.rows, self.start = [], None
+
+    def __call__(self, group, step, values):
+        self.rows.append((group, step, values))
+
+    def of(self, group):
+        return [(step, values) for g, step, values in self.rows if g == group]
+
+
+def go(config, directory, cache=None, **kwargs):
+    directory.mkdir(exist_ok=True)
+    log = Recorder()
+    starts = []
+    result = train(Config.model_validate(config), directory, log, resume_from_step=starts.append, cache=cache, **kwargs)
+    log.start = starts[0]
+    return result, log
+
+
+def row(people, name, **changes):
+    losses, positives, generator = ROWS[name]
+    config = tiny_config(people, {n: WEIGHTS[n] for n in losses}, generator)
+    config["objectives"]["positives"] = positives
+    for section, values in changes.items():
+        config[section] = config[section] | values
+    return config
+
+
+def final_tensors(directory):
+    newest = max((directory / "checkpoints").glob("step-*"))
+    return load_checkpoint(newest)
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_runs_and_logs_its_own_losses(people, cache, tmp_path, name, preset):
+    result, log = go(row(people, name, fidelity={"preset": preset}, optimisation={"max_steps_per_epoch": 3}),
+                     tmp_path / "run", cache)  # fmt: skip
+    losses = {n for n in log.of("train")[0][1] if n.startswith("loss_")}
+    assert losses == {f"loss_{n}" for n in ROWS[name][0]}
+    assert [step for step, _ in log.of("train")] == list(range(6)) and len(log.of("val")) == 2
+    assert set(result["test"]) >= {"r1", "r5", "r10", "map", "stage1_r1"}
+    if name == "cl":
+        assert result["test"]["r1"] == result["test"]["stage1_r1"]
+    assert load_file(tmp_path / "run" / "predictions.safetensors")["first_rank"].shape == (24,)
+    assert len(list((tmp_path / "run" / "selected").iterdir())) == 1
+
+
+def test_the_same_seed_repeats_to_the_bit_and_workers_change_nothing(people, tmp_path):
+    runs = [go(row(people, "m-rtd", data={"workers": w}, **extra), tmp_path / n)
+            for n, w, extra in (("a", 0, {}), ("b", 0, {}), ("c", 2, {}))]  # fmt: skip
+    go(row(people, "m-rtd") | {"seed": 1}, tmp_path / "d")
+    first = runs[0][1]
+    for result, log in runs[1:]:
+        assert log.of("train") == first.of("train") and log.of("val") == first.of("val")
+        assert result["test"] == runs[0][0]["test"]
+    a, _ = final_tensors(tmp_path / "a")
+    for name in "bc":
+        tensors, _ = final_tensors(tmp_path / name)
+        assert all(torch.equal(tensors[k], v) for k, v in a.items())
+    d, _ = final_tensors(tmp_path / "d")
+    assert not torch.equal(d["model.temperature"], a["model.temperature"])
+
+
+@pytest.mark.parametrize("stop_after", [1, 9, 13])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(people, tmp_path, stop_after):
+    """9 steps an epoch: stops in the middle of epoch 1, at its end (before validation), and in epoch 2."""
+    straight, whole = go(row(people, "m-rtd"), tmp_path / "straight")
+    asked = iter([False] * (stop_after - 1) + [True])
+    log = Recorder()
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(Config.model_validate(row(people, "m-rtd")), tmp_path / "broken", log, should_stop=lambda: next(asked))
+    resumed, rest = go(row(people, "m-rtd"), tmp_path / "broken")
+    assert rest.start == stop_after
+    assert log.of("train") + rest.of("train") == whole.of("train")
+    assert log.of("val") + rest.of("val") == whole.of("val")
+    assert resumed["test"] == straight["test"] and resumed["selected"] == straight["selected"]
+    ours, theirs = final_tensors(tmp_path / "broken"), final_tensors(tmp_path / "straight")
+    assert set(ours[0]) == set(theirs[0]) and all(torch.equal(ours[0][k], v) for k, v in theirs[0].items())
+
+
+def test_a_finished_run_asked_again_only_tests_again(people, tmp_path):
+    first, _ = go(row(people, "itm"), tmp_path / "run")
+    again, log = go(row(people, "itm"), tmp_path / "run")
+    assert log.of("train") == [] and log.start == 18 and again["test"] == first["test"]
+
+
+def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_used(people, tmp_path):
+    config = row(people, "itm")
+    first, _ = go(config, tmp_path / "run")
+    newest = max((tmp_path / "run" / "checkpoints").glob("step-*")) / "tensors.safetensors"
+    raw = bytearray(newest.read_bytes())
+    raw[-1] ^= 1
+    newest.write_bytes(bytes(raw))
+    said = []
+    again, log = go(config, tmp_path / "run", say=said.append)
+    assert log.start == 9 and any("damaged" in line for line in said)
+    assert again["test"] == first["test"]
+
+
+def test_a_checkpoint_of_another_config_is_refused(people, tmp_path):
+    go(row(people, "itm"), tmp_path / "run")
+    with pytest.raises(ResourceError, match="another config"):
+        go(row(people, "itm", optimisation={"learning_rate": 2e-3}), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(people, tmp_path):
+    config = row(people, "itm", optimisation={"learning_rate": 1e30, "checkpoint_steps": 1})
+    with pytest.raises(RunFailed, match=r"at epoch 1, step \d+; the step was not applied"):
+        go(config, tmp_path / "run")
+    tensors, state = final_tensors(tmp_path / "run")
+    assert state["epoch"] == 0 and all(torch.isfinite(v).all() for v in tensors.values())
+
+
+def test_initial_weights_are_used_and_reported(people, tmp_path):
+    go(row(people, "mlm"), tmp_path / "pretrain")
+    weights = next((tmp_path / "pretrain" / "selected").iterdir()) / "tensors.safetensors"
+    said = []
+    config = row(
+        people, "m-rtd", model={"weights": weights}, optimisation={"learning_rate": 1e-12, "min_learning_rate": 0.0}
+    )
+    go(config, tmp_path / "run", say=said.append)
+    tensors, _ = final_tensors(tmp_path / "run")
+    assert torch.allclose(tensors["model.heads.itm.weight"], load_file(weights)["itm_head.weight"], atol=1e-8)
+    assert any("momentum model copied" in line and "mrtd_head" in line for line in said)
+
+
+def test_a_fixed_generator_of_another_vocabulary_is_refused(people, tmp_path):
+    from transformers import DistilBertConfig, DistilBertForMaskedLM
+
+    sizes = {"dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 8, "max_position_embeddings": 32}
+    DistilBertForMaskedLM(DistilBertConfig(vocab_size=99, **sizes)).save_pretrained(tmp_path / "other")
+    config = row(people, "f-rtd")
+    config["objectives"]["masked_lm"] = str(tmp_path / "other")
+    with pytest.raises(SpecError, match="another vocabulary .99 words") as refused:
+        go(config, tmp_path / "run")
+    assert "masked_lm: captions" in str(refused.value) and "\n" not in str(refused.value)
+    config["objectives"]["masked_lm"] = str(tmp_path / "nothing here")
+    with pytest.raises(ResourceError, match="could not be loaded"):
+        go(config, tmp_path / "run2")
+
+
+def test_the_fixed_generator_learns_the_captions_and_is_cached(people, tmp_path):
+    from rasa.model.masked_lm import build_masked_lm
+
+    captions = [f"a person in a {c} shirt and {c} shoes" for c in ("red", "blue", "green", "white")] * 4
+    tokenizer = train_tokenizer(captions, 200)
+    model = build_masked_lm("captions", tokenizer, captions, tmp_path)
+    again = build_masked_lm("captions", tokenizer, captions, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert not any(p.requires_grad for p in model.parameters()) and not model.training
+    tokens = tokenizer.encode(["a person in a red shirt and red shoes"])
+    ids = tokens.ids.clone()
+    ids[0, 8] = tokenizer.mask_id  # the second red: the first one tells it
+    guess = model(input_ids=ids, attention_mask=tokens.mask.long()).logits[0, 8].argmax()
+    assert tokenizer.decode_tokens([guess.item()]) == ["red"]
+
+
+def test_a_device_that_is_not_there_is_one_line(people, tmp_path):
+    with pytest.raises(ResourceError, match="optimisation.device: cuda:7 is not available"):
+        go(row(people, "cl", optimisation={"device": "cuda:7"}), tmp_path / "run")
