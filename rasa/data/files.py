@@ -1,0 +1,89 @@
+"""Paths that come from an annotation file: which may be opened at all, and which files are there."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rasa.errors import ResourceError
+
+SHOWN = 10
+# JSON can spell half a surrogate pair, which is no letter and part of no file name.
+HALF_PAIR = re.compile("[\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies under a folder: sizes in bytes by relative path, paths that are missing, paths that lead outside."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+def path_fault(path: Any) -> str | None:
+    """Why an annotated path must not be opened, by its text alone, with the remedy; None if it may."""
+    if not isinstance(path, str) or not path:
+        return f"is {path!r}; give the image's path below the image folder"
+    shown = path.encode("utf-8", "backslashreplace").decode()[:80]
+    if CONTROL.search(path) or HALF_PAIR.search(path):
+        return f"{shown!r} holds a character that no image's name has; write the path again"
+    if path[0] in "/\\" or path[1:2] == ":":
+        return f"{shown!r} is absolute; make it relative to the image folder"
+    if ".." in path.replace("\\", "/").split("/"):
+        return f"{shown!r} climbs with '..'; make it relative to the image folder"
+    return None
+
+
+def list_files(root: Path, paths: Iterable[str]) -> Listing:
+    """Look up `paths` (relative, without '..') below `root`, one directory scan per folder.
+
+    A scan tells names and links without a stat per file; the one stat per file that is left is for the size.
+    `root` itself may be a link, since the user puts it there; what leads out of it from inside is `outside`.
+    Raises ResourceError for a folder that cannot be read.
+    """
+    folders: dict[str, list[str]] = {}
+    for path in dict.fromkeys(paths):
+        folders.setdefault(path.rpartition("/")[0], []).append(path)
+    listing, real_root = Listing(), os.path.realpath(root)
+    for folder, members in folders.items():
+        _list_folder(real_root, folder, members, listing)
+    return listing
+
+
+def _list_folder(real_root: str, folder: str, members: list[str], listing: Listing) -> None:
+    real = os.path.realpath(os.path.join(real_root, folder))
+    if not _inside(real, real_root):
+        listing.outside.extend(members)
+        return
+    entries = _entries(real)
+    for path in members:
+        entry = entries.get(path.rpartition("/")[2])
+        if entry is not None and entry.is_symlink() and not _inside(os.path.realpath(entry.path), real_root):
+            listing.outside.append(path)
+        elif entry is None or not entry.is_file():
+            listing.missing.append(path)
+        else:
+            listing.sizes[path] = entry.stat().st_size
+
+
+def _entries(folder: str) -> dict[str, os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}  # the caller counts everything in it as missing
+    except OSError as error:
+        raise ResourceError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from None
+
+
+def _inside(real: str, real_root: str) -> bool:
+    return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
+
+
+def first(names: list[str]) -> str:
+    """The first ten of `names`, e.g. 'a.jpg, b.jpg, ...'."""
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,65 @@
+"""From a typed `data` section to a data set on disk, the built-in benchmark included."""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rasa.config import Data
+from rasa.data.pedes import read_pedes
+from rasa.data.synthetic import VERSION, BenchmarkParams, write_benchmark
+from rasa.data.synthetic.write import ABOUT
+from rasa.data.table import Dataset
+from rasa.errors import ResourceError
+
+READERS = {"cuhk-pedes": read_pedes, "icfg-pedes": read_pedes, "rstpreid": read_pedes}
+
+
+def load_dataset(data: Data, seed: int = 0) -> Dataset:
+    """The data set at `data.root`. Raises ResourceError or SpecError, in one line, for whatever is wrong with it.
+
+    For the built-in benchmark give the folder of `ensure_builtin` as `data.root`; its name is `synthetic`.
+    """
+    dataset = READERS[data.format](data, seed)
+    if data.root is not None and (Path(data.root) / ABOUT).is_file():
+        return replace(dataset, name="synthetic")
+    return dataset
+
+
+def ensure_builtin(
+    params: BenchmarkParams, folder: Path, on_progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """The folder below `folder` that holds the built-in benchmark of `params`, built now if it is not there yet.
+
+    Its name carries a digest of the benchmark's version and parameters, so what is there is what is asked for.
+    Processes that need the same one wait for the one that builds it. Raises ResourceError if `folder` cannot be
+    written.
+    """
+    content = json.dumps([VERSION, params.model_dump(mode="json")], sort_keys=True)
+    root = Path(folder) / f"synthetic-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    if root.is_dir():
+        return root
+    try:
+        with _locked(root.with_suffix(".lock")):
+            if not root.is_dir():
+                for leftover in root.parent.glob(f".{root.name}-*"):  # where a build that was killed wrote
+                    shutil.rmtree(leftover)
+                write_benchmark(root, params, on_progress)
+    except OSError as error:
+        raise ResourceError(
+            f"{root}: the built-in benchmark cannot be written ({error.strerror or error}); choose a writable folder"
+        ) from None
+    return root
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold `file` alone; the lock of a dead process is free at once."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,395 @@
+"""Captions from a grammar: what an image shows, told by annotators of several habits in about 20 words.
+
+The only input is what `people.seen` lists, so that a caption cannot tell what its image hides. No word says
+left or right, because images are mirrored in training.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rasa.data.synthetic.people import chance
+
+FEWEST_WORDS, MOST_WORDS = 15, 25
+TARGETS = (18, 19, 20, 21, 22, 23)
+
+Words = Mapping[str, tuple[str, ...]]  # a value and its names, the usual one first
+COLOUR_WORDS: Words = {
+    "black": ("black",), "white": ("white",), "grey": ("grey", "gray"), "red": ("red", "bright red"),
+    "dark red": ("dark red", "maroon", "burgundy"), "pink": ("pink",), "orange": ("orange",),
+    "yellow": ("yellow",),
+    "green": ("green", "bright green"), "dark green": ("dark green", "deep green"),
+    "light blue": ("light blue", "pale blue", "sky blue"), "blue": ("blue", "bright blue"),
+    "dark blue": ("dark blue", "navy blue", "navy"), "purple": ("purple", "violet"), "brown": ("brown",),
+    "beige": ("beige", "tan", "cream", "khaki"),
+}  # fmt: skip
+HAIR_COLOUR_WORDS: Words = {
+    "black": ("black", "dark"), "brown": ("brown",), "blond": ("blond", "blonde", "fair"),
+    "red": ("red", "ginger"), "grey": ("grey", "gray"), "white": ("white",),
+}  # fmt: skip
+NOUNS: Mapping[str, Words] = {
+    "top": {
+        "t-shirt": ("t-shirt", "tee shirt", "short sleeved shirt", "tee"),
+        "shirt": ("shirt", "long sleeved shirt", "button up shirt", "collared shirt"),
+        "sweater": ("sweater", "pullover", "jumper", "knitted sweater"),
+        "polo shirt": ("polo shirt", "polo", "short sleeved polo"),
+        "tank top": ("tank top", "sleeveless top", "sleeveless shirt"),
+        "blouse": ("blouse", "long sleeved blouse", "loose blouse"),
+        "dress": ("dress", "knee length dress", "short sleeved dress"),
+        "top": ("top",),
+    },
+    "outer": {
+        "jacket": ("jacket", "zip up jacket", "zipped jacket"),
+        "puffer jacket": ("puffer jacket", "padded jacket", "down jacket", "quilted jacket"),
+        "coat": ("coat", "long coat", "overcoat"),
+        "hoodie": ("hoodie", "hooded sweatshirt", "hooded jacket"),
+        "vest": ("vest", "padded vest", "sleeveless jacket", "body warmer"),
+        "blazer": ("blazer", "suit jacket", "sports coat"),
+    },
+    "lower": {
+        "jeans": ("jeans", "denim jeans", "denim pants"),
+        "trousers": ("trousers", "pants", "slacks"),
+        "shorts": ("shorts", "short pants", "knee length shorts"),
+        "sweatpants": ("sweatpants", "track pants", "jogging pants"),
+        "leggings": ("leggings", "tights", "tight pants"),
+        "skirt": ("skirt", "knee length skirt", "short skirt"),
+        "long skirt": ("long skirt", "maxi skirt", "ankle length skirt"),
+    },
+    "shoes": {
+        "sneakers": ("sneakers", "trainers", "running shoes", "sports shoes"),
+        "boots": ("boots", "high boots", "leather boots"),
+        "sandals": ("sandals", "open sandals", "flip flops"),
+        "heels": ("heels", "high heels", "high heeled shoes"),
+        "leather shoes": ("leather shoes", "dress shoes", "shoes"),
+    },
+    "bag": {
+        "backpack": ("backpack", "rucksack", "school backpack"),
+        "shoulder bag": ("shoulder bag", "messenger bag", "crossbody bag"),
+        "handbag": ("handbag", "purse", "small handbag"),
+        "tote bag": ("tote bag", "tote", "large tote bag"),
+    },
+    "hat": {
+        "cap": ("cap", "baseball cap"),
+        "beanie": ("beanie", "knit hat", "woolen hat"),
+        "sun hat": ("sun hat", "wide brimmed hat", "floppy hat"),
+    },
+    "scarf": {"scarf": ("scarf", "wool scarf", "shawl")},
+    "glasses": {
+        "glasses": ("glasses", "eyeglasses", "spectacles"),
+        "sunglasses": ("sunglasses", "dark glasses", "shades"),
+    },
+    "carried": {
+        "phone": ("phone", "cell phone", "mobile phone", "smartphone"),
+        "cup": ("cup", "coffee cup", "paper cup"),
+        "bottle": ("bottle", "water bottle"),
+        "book": ("book", "notebook"),
+        "folder": ("folder", "file folder"),
+        "umbrella": ("umbrella", "closed umbrella", "folded umbrella"),
+        "shopping bag": ("shopping bag", "paper bag", "gift bag"),
+        "suitcase": ("suitcase", "rolling suitcase", "trolley case"),
+        "skateboard": ("skateboard", "board"),
+    },
+}
+PLURALS = ("lower", "shoes", "glasses")  # without an article, skirts excepted
+PATTERN_ADJECTIVES: Words = {
+    "stripes": ("striped", "horizontally striped"), "checks": ("checkered", "plaid", "checked"),
+    "dots": ("polka dot", "dotted", "spotted"),
+}  # fmt: skip
+PATTERN_NOUNS: Words = {
+    "stripes": ("stripes", "horizontal stripes", "bands"), "checks": ("checks", "squares", "lines"),
+    "dots": ("dots", "polka dots", "spots"),
+}  # fmt: skip
+PRINT_NOUNS = ("print", "logo", "design", "graphic")
+HAIR_PHRASES: Words = {
+    "long": ("long {} hair", "long straight {} hair", "{} hair past the shoulders"),
+    "short": ("short {} hair", "short cut {} hair", "cropped {} hair"),
+    "ponytail": ("{} hair in a ponytail", "a {} ponytail", "{} hair tied back in a ponytail"),
+    "bun": ("{} hair in a bun", "{} hair tied up in a bun", "{} hair pinned up in a bun"),
+    "bob": ("chin length {} hair", "a {} bob", "medium length {} hair"),
+    "curly": ("curly {} hair", "{} curls", "thick curly {} hair"),
+    "balding": ("thinning {} hair", "a bald head with {} hair on the sides", "little {} hair"),
+}
+PEOPLE: Words = {"woman": ("woman", "lady", "female"), "man": ("man", "guy", "male", "gentleman")}
+ADJECTIVES: Words = {
+    "elderly": ("older", "elderly", "old"), "slim": ("slim", "thin", "slender"),
+    "stout": ("heavyset", "stocky", "stout"),
+}  # fmt: skip
+# Participles, so that "is" or a comma may go before them; {} is the thing, {her} the pronoun.
+CARRYING: Words = {
+    "backpack": ("carrying {}", "wearing {} on {her} back", "carrying {} on {her} back"),
+    "shoulder bag": ("carrying {}", "wearing {} across {her} body", "carrying {} at {her} side"),
+    "handbag": ("carrying {}", "holding {}", "holding {} in {her} hand"),
+    "tote bag": ("carrying {}", "carrying {} on {her} shoulder"),
+    "phone": ("talking on {}", "holding {} to {her} ear", "using {}"),
+    "cup": ("holding {}", "drinking from {}"),
+    "bottle": ("holding {}", "carrying {}"),
+    "book": ("holding {}", "reading {}"),
+    "folder": ("holding {}", "clutching {}"),
+    "umbrella": ("carrying {}", "holding {}"),
+    "shopping bag": ("carrying {}", "holding {}", "carrying {} in {her} hand"),
+    "suitcase": ("pulling {}", "rolling {} along"),
+    "skateboard": ("carrying {} under {her} arm", "holding {}"),
+}
+HELD_GARMENT = ("carrying {} over {her} arm", "holding {}", "carrying {} on {her} arm")
+VIEWS: Words = {
+    "front": ("facing the camera", "walking toward the camera", "seen from the front"),
+    "back": ("seen from behind", "walking away from the camera", "facing away"),
+    "side": ("seen from the side", "walking past the camera", "turned sideways"),
+}
+OCCLUDERS: Words = {
+    "car": ("behind a parked car", "half hidden by a car", "partly covered by a car"),
+    "hedge": ("behind a hedge", "partly hidden by bushes", "half covered by a green hedge"),
+    "wall": ("behind a brick wall", "partly hidden by a wall", "half covered by a low wall"),
+}
+PLACES: Words = {
+    "street": ("on the street", "out on the pavement"), "park": ("in a park", "on the grass near trees"),
+    "hall": ("inside a hall", "indoors near a door"), "plaza": ("on an open square", "on a wide plaza"),
+    "shop": ("near a shop", "outside a store"), "underpass": ("in a dark underpass", "in a tunnel"),
+}  # fmt: skip
+# How often an annotator thinks of a thing that can be seen.
+MENTIONED = {
+    "top": 0.75, "lower": 0.93, "shoes": 0.75, "bag": 0.85, "hat": 0.85, "hair": 0.7, "scarf": 0.8,
+    "glasses": 0.6, "carried": 0.8, "occluder": 0.3, "view": 0.2, "place": 0.1,
+}  # fmt: skip
+
+
+class Caption(NamedTuple):
+    """A caption and the names in `seen` whose values it tells."""
+
+    text: str
+    facts: tuple[str, ...]
+
+
+class Phrase(NamedTuple):
+    """A piece of a caption, as above."""
+
+    text: str
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an annotator is going to say, in pieces that the styles put together."""
+
+    person: str
+    she: str
+    hair: str
+    worn: list[str]
+    doing: list[str]
+
+
+def words(caption: str) -> list[str]:
+    """The lower-case words of a caption, e.g. ["a", "t-shirt"]; punctuation is dropped."""
+    return re.findall(r"[a-z]+(?:-[a-z]+)*", caption.lower())
+
+
+def describe(seen: Mapping[str, str], rng: np.random.Generator) -> Caption:
+    """A caption of what is `seen`, in 15 to 25 words and as near to a drawn 18 to 23 as the things allow."""
+    her = "her" if seen["sex"] == "woman" else "his"
+    person, phrases = _person(seen, rng), dict(_phrases(seen, her, rng))
+    order = _order(list(phrases), rng)
+    style = STYLES[int(rng.random() * len(STYLES))]
+    head_to_toe = chance(rng, 0.7)
+    target = TARGETS[int(rng.random() * len(TARGETS))]
+    best = Caption("", ())
+    for told in (style, _wordy):  # the second where there is little to see
+        for count in range(1, len(order) + 1):
+            chosen = [slot for slot in phrases if slot in order[:count]] if head_to_toe else order[:count]
+            text = told(_parts(person.text, her, phrases, chosen), rng)
+            if _length(text) <= MOST_WORDS and abs(_length(text) - target) < abs(_length(best.text) - target):
+                facts = tuple(name for slot in chosen for name in phrases[slot].facts)
+                best = Caption(text, (*person.facts, *facts))
+        if _length(best.text) >= FEWEST_WORDS:
+            break
+    return best
+
+
+def _length(text: str) -> int:
+    return len(words(text))
+
+
+def _order(slots: list[str], rng: np.random.Generator) -> list[str]:
+    """The things as they come to mind: the outermost garment, what is worth a mention, what else there is."""
+    first = "outer" if "outer" in slots else "top"
+    keys = {slot: float(rng.random()) + (not chance(rng, MENTIONED.get(slot, 1.0))) for slot in slots}
+    return sorted(slots, key=lambda slot: -1.0 if slot == first else keys[slot])
+
+
+def _parts(person: str, her: str, phrases: Mapping[str, Phrase], chosen: Sequence[str]) -> Parts:
+    worn = [slot for slot in chosen if slot in WORN]
+    doing = [slot for slot in chosen if slot not in WORN and slot != "hair"]
+    return Parts(
+        person, "she" if her == "her" else "he", phrases["hair"].text if "hair" in chosen else "",
+        [phrases[slot].text for slot in worn], [phrases[slot].text for slot in doing],
+    )  # fmt: skip
+
+
+def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    """One of `options`, the first ones more often."""
+    return options[int(float(rng.random()) ** 1.6 * len(options))]
+
+
+def _person(seen: Mapping[str, str], rng: np.random.Generator) -> Phrase:
+    """Without an article, e.g. "slim woman"."""
+    noun = _pick(rng, PEOPLE[seen["sex"]])
+    for name in ("age", "build"):
+        if seen[name] in ADJECTIVES and chance(rng, 0.5):
+            return Phrase(f"{_pick(rng, ADJECTIVES[seen[name]])} {noun}", ("sex", name))
+    return Phrase(noun, ("sex",))
+
+
+def _phrases(seen: Mapping[str, str], her: str, rng: np.random.Generator) -> Iterator[tuple[str, Phrase]]:
+    """Everything that could be said, by slot and from head to toe."""
+    if "hair" in seen:
+        colour = _pick(rng, HAIR_COLOUR_WORDS[seen["hair_colour"]])
+        yield "hair", Phrase(_pick(rng, HAIR_PHRASES[seen["hair"]]).format(colour), ("hair", "hair_colour"))
+    if "glasses" in seen:
+        yield "glasses", Phrase(_pick(rng, NOUNS["glasses"][seen["glasses"]]), ("glasses",))
+    held = seen.get("outer_state") == "held"
+    for slot in ("hat", "scarf", "outer", "top", "lower", "shoes"):
+        if slot in seen and not (slot == "outer" and held):
+            yield slot, _garment(slot, seen, rng)
+    for slot in ("bag", "carried"):
+        if slot in seen:
+            thing = _garment(slot, seen, rng)
+            doing = _pick(rng, CARRYING[seen[slot]]).format(thing.text, her=her)
+            yield slot, Phrase(doing, thing.facts)
+    if held:
+        thing = _garment("outer", seen, rng)
+        doing = _pick(rng, HELD_GARMENT).format(thing.text, her=her)
+        yield "held", Phrase(doing, (*thing.facts, "outer_state"))
+    if "occluder" in seen:
+        yield "occluder", Phrase(_pick(rng, OCCLUDERS[seen["occluder"]]), ("occluder",))
+    yield "view", Phrase(_pick(rng, VIEWS[seen["view"]]), ("view",))
+    yield "place", Phrase(_pick(rng, PLACES[seen["place"]]), ("place",))
+
+
+def _garment(slot: str, seen: Mapping[str, str], rng: np.random.Generator) -> Phrase:
+    """A noun phrase with its article, e.g. "an open red jacket", "a pair of blue jeans"."""
+    noun, facts = _pick(rng, NOUNS[slot][seen[slot]]), [slot]
+    accent = seen.get(f"{slot}_accent")
+    colour = _pick(rng, COLOUR_WORDS[seen[f"{slot}_colour"]])
+    if accent is not None and chance(rng, 0.8):
+        noun = _patterned(colour, noun, seen[f"{slot}_pattern"], _pick(rng, COLOUR_WORDS[accent]), rng)
+        facts += [f"{slot}_colour", f"{slot}_pattern", f"{slot}_accent"]
+    elif chance(rng, 0.95):
+        noun = f"{colour} {noun}"
+        facts.append(f"{slot}_colour")
+    if slot == "outer" and seen["outer_state"] == "open" and chance(rng, 0.5):
+        noun = f"open {noun}"
+        facts.append("outer_state")
+    if slot in PLURALS and "skirt" not in seen[slot]:
+        return Phrase(f"a pair of {noun}" if chance(rng, 0.15) else noun, tuple(facts))
+    return Phrase(_a(noun), tuple(facts))
+
+
+def _patterned(colour: str, noun: str, pattern: str, accent: str, rng: np.random.Generator) -> str:
+    if pattern == "print":
+        where = " on the front" if chance(rng, 0.4) else ""
+        return f"{colour} {noun} with {_a(f'{accent} {_pick(rng, PRINT_NOUNS)}')}{where}"
+    if chance(rng, 0.4):
+        return f"{colour} and {accent} {_pick(rng, PATTERN_ADJECTIVES[pattern])} {noun}"
+    return f"{colour} {noun} with {accent} {_pick(rng, PATTERN_NOUNS[pattern])}"
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _listed(items: Sequence[str], rng: np.random.Generator) -> str:
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])}{',' if len(items) > 2 and chance(rng, 0.4) else ''} and {items[-1]}"
+
+
+# Styles: how one annotator puts the parts together
+
+
+def _plain(parts: Parts, rng: np.random.Generator) -> str:
+    """A woman with long hair is wearing ... . She is carrying ... ."""
+    verb = _pick(rng, ("is wearing", "wears", "is dressed in", "has on"))
+    return _sentences(_a(parts.person), f" {verb} {_listed(parts.worn, rng)}.", parts, rng)
+
+
+def _definite(parts: Parts, rng: np.random.Generator) -> str:
+    """The woman has long hair and wears ... ."""
+    verb = _pick(rng, ("wears", "is wearing", "is dressed in", "is clothed in"))
+    return _sentences(f"the {parts.person}", f" {verb} {_listed(parts.worn, rng)}.", parts, rng)
+
+
+def _sentences(person: str, worn: str, parts: Parts, rng: np.random.Generator) -> str:
+    doing = _doing(parts, rng)
+    if parts.hair and chance(rng, 0.4):
+        return _capital(f"{person} with {parts.hair}{worn}") + _told(parts.she, [doing])
+    if parts.hair and chance(rng, 0.3):
+        return _capital(f"{person} has {parts.hair} and{worn}") + _told(parts.she, [doing])
+    return _capital(f"{person}{worn}") + _told(parts.she, [f"has {parts.hair}" if parts.hair else "", doing])
+
+
+def _doing(parts: Parts, rng: np.random.Generator) -> str:
+    return f"is {_listed(parts.doing, rng)}" if parts.doing else ""
+
+
+def _told(she: str, clauses: Sequence[str]) -> str:
+    told = " and ".join(clause for clause in clauses if clause)
+    return f" {she.capitalize()} {told}." if told else ""
+
+
+def _label(parts: Parts, rng: np.random.Generator) -> str:
+    """Woman, long hair, black jacket, blue jeans, carrying ... ."""
+    things = [re.sub("^(an?|a pair of) ", "", text) for text in (parts.hair, *parts.worn) if text]
+    return _capital(", ".join([parts.person, *things, *parts.doing])) + "."
+
+
+def _dressed(parts: Parts, rng: np.random.Generator) -> str:
+    """A woman in a black jacket and blue jeans, carrying ..., with long hair."""
+    hair = [f"with {parts.hair}"] if parts.hair else []
+    clothes = _pick(rng, ("in", "wearing", "dressed in"))
+    tail = parts.doing + hair if chance(rng, 0.5) else hair + parts.doing
+    return _capital(", ".join([f"{_a(parts.person)} {clothes} {_listed(parts.worn, rng)}", *tail])) + "."
+
+
+def _wearing(parts: Parts, rng: np.random.Generator) -> str:
+    """Wearing a black jacket and blue jeans, the woman has long hair and is carrying ... ."""
+    opening = _pick(rng, ("wearing", "dressed in", "in"))
+    worn, hair = _listed(parts.worn, rng), f"has {parts.hair}" if parts.hair else ""
+    told = " and ".join(clause for clause in (hair, _doing(parts, rng)) if clause)
+    return _capital(f"{opening} {worn}, the {parts.person} {told or 'is walking along'}.")
+
+
+def _shown(parts: Parts, rng: np.random.Generator) -> str:
+    """There is a woman with long hair who wears ... . She is carrying ... ."""
+    opening = _pick(rng, ("there is", "the picture shows", "this is", "you can see"))
+    hair = f" with {parts.hair}" if parts.hair else ""
+    verb = _pick(rng, ("who wears", "who is wearing", "wearing"))
+    shown = f"{opening} {_a(parts.person)}{hair} {verb} {_listed(parts.worn, rng)}."
+    return _capital(shown) + _told(parts.she, [_doing(parts, rng)])
+
+
+def _active(parts: Parts, rng: np.random.Generator) -> str:
+    """The woman carrying ... wears ... and has long hair."""
+    doing = f" {_listed(parts.doing, rng)}" if parts.doing else ""
+    hair = f" and has {parts.hair}" if parts.hair else ""
+    article = _pick(rng, ("the", "this", "that"))
+    verb = _pick(rng, ("wears", "has on"))
+    return _capital(f"{article} {parts.person}{doing} {verb} {_listed(parts.worn, rng)}{hair}.")
+
+
+def _wordy(parts: Parts, rng: np.random.Generator) -> str:
+    """In this picture there is a woman who has long hair. She is wearing ... and is ... ."""
+    hair = f" who has {parts.hair}" if parts.hair else ""
+    told = _told(parts.she, [f"is wearing {_listed(parts.worn, rng)}", _doing(parts, rng)])
+    return f"In this picture there is {_a(parts.person)}{hair}.{told}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+STYLES: tuple[Callable[[Parts, np.random.Generator], str], ...] = (
+    _plain, _plain, _definite, _label, _dressed, _wearing, _shown, _active,
+)  # fmt: skip
+WORN = ("glasses", "hat", "scarf", "outer", "top", "lower", "shoes")

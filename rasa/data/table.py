@@ -1,0 +1,52 @@
+"""What a data set is once it is read. Shape suffixes: I images, T captions of one split."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images, captions and whom they show. A training sample is one caption with its image, so T samples.
+
+    `image_files` are relative to the image folder, `captions` are cleaned, `caption_images` [T] points into the
+    images, identities are the published labels.
+    """
+
+    name: str
+    image_files: tuple[str, ...]
+    image_identities: IntArray
+    captions: tuple[str, ...]
+    caption_images: IntArray
+
+    @cached_property
+    def caption_identities(self) -> IntArray:
+        """Whom each caption describes [T]."""
+        return self.image_identities[self.caption_images]
+
+    @cached_property
+    def caption_texts(self) -> IntArray:
+        """A number per distinct caption string [T]: two captions read the same iff their numbers are equal."""
+        numbers: dict[str, int] = {}
+        each = (numbers.setdefault(caption, len(numbers)) for caption in self.captions)
+        return np.fromiter(each, np.int64, len(self.captions))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The splits `train`, `val` and `test` of one data set.
+
+    `notes` are sentences that a report must repeat (e.g. how a missing validation split was taken); `digest`
+    names the content that was read.
+    """
+
+    name: str
+    image_root: Path
+    splits: dict[str, Split]
+    notes: tuple[str, ...]
+    digest: str

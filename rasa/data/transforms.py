@@ -1,0 +1,145 @@
+"""Image files to tensors (released code: dataset/__init__.py 8-19). Shape suffixes: B images, H and W pixels."""
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from rasa.errors import ResourceError
+
+# What Pillow raises on damaged files, found by flipping bytes of all four formats.
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error)
+
+# CLIP's statistics, which ALBEF and the released RaSa code use too.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+MAX_PIXELS = 64_000_000  # a header may declare far more than the file holds; memory is bounded before decoding
+MIN_SIDE = 8  # pixels; nobody can be told on a smaller image, so it is a damaged export
+TURNS = {  # EXIF orientation: what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class ImageFault(ResourceError):
+    """An image that is refused. `kind`: missing, zero-byte, truncated, unsupported, too-large, tiny or damaged."""
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.kind)  # exceptions with two arguments do not pickle by themselves
+
+
+def decode(path: Path, size: tuple[int, int]) -> Tensor:
+    """The image at `path`, squashed bicubically to `size` (height, width): uint8 [3, H, W], RGB.
+
+    Raises ImageFault with path and cause.
+    """
+    height, width = size
+    image = open_rgb(path).resize((width, height), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def normalise(images: Tensor, flip: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] to float32 with CLIP's statistics, mirrored left to right where `flip` [B] is true."""
+    flipped = torch.where(flip.to(images.device)[:, None, None, None], images.flip(-1), images)
+    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
+    return flipped.float().div_(255).sub_(mean).div_(std)
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """The image at `path`, upright, in mode RGB and at its own size. Raises ImageFault with path and cause."""
+    with open_checked(path) as image:
+        try:
+            image.load()
+        except DAMAGE as error:
+            kind = "truncated" if "truncated" in str(error).lower() else "damaged"
+            raise _fault(path, kind, f"cannot be decoded ({error})") from None
+        return _rgb(_upright(image))
+
+
+def open_checked(path: Path) -> Image.Image:
+    """The image at `path`, its header read and found acceptable, its pixels not decoded yet. Raises ImageFault."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=FORMATS)
+    except FileNotFoundError:
+        raise _fault(path, "missing", "the file does not exist") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise _fault(path, "too-large", f"declares more than {MAX_PIXELS // 10**6} megapixels") from None
+    except DAMAGE as error:
+        raise _unopened(path, error) from None
+    width, height = image.size
+    fault = None
+    if width * height > MAX_PIXELS:
+        fault = _fault(path, "too-large", f"declares {width} x {height} pixels, above {MAX_PIXELS // 10**6} megapixels")
+    elif min(width, height) < MIN_SIDE:
+        fault = _fault(path, "tiny", f"has {width} x {height} pixels, below {MIN_SIDE} a side")
+    if fault is not None:
+        image.close()
+        raise fault
+    return image
+
+
+def conversion(image: Image.Image) -> str | None:
+    """What `open_rgb` has to convert in a checked image before it is upright RGB; None for nothing."""
+    if _orientation(image) in TURNS:
+        return "EXIF-rotated"
+    names = {"CMYK": "CMYK", "P": "palette", "PA": "palette", "RGBA": "alpha", "LA": "alpha", "L": "grey", "1": "1-bit"}
+    return "16-bit grey" if image.mode in SIXTEEN_BIT else names.get(image.mode)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in SIXTEEN_BIT:
+        # Pillow would clip 16 bits at 255; 257 maps 65535 to 255.
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info and image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns that the transparency is lost
+    return image.convert("RGB")  # alpha is dropped, not composed, as everywhere in the field
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(0x0112, 1)
+    except DAMAGE:
+        return 1  # a damaged EXIF block says nothing about orientation, and the pixels are intact
+
+
+def _unopened(path: Path, error: Exception) -> ImageFault:
+    """Why Pillow could not open the file. It says only that it could not identify it, so look at the size and start."""
+    if not isinstance(error, UnidentifiedImageError) and isinstance(error, OSError) and error.errno is not None:
+        return _fault(path, "damaged", f"cannot be read ({error.strerror})")
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if not start:
+        return _fault(path, "zero-byte", "the file is empty")
+    known = start.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM")) or start[:4] + start[8:] == b"RIFFWEBP"
+    if known:
+        return _fault(path, "truncated", "the header is cut off or damaged")
+    return _fault(path, "unsupported", f"is none of {', '.join(FORMATS)}")
+
+
+def _fault(path: Path, kind: str, cause: str) -> ImageFault:
+    one_line = " ".join(cause.split())
+    return ImageFault(f"{path}: {one_line}; replace the image or remove its record", kind)
