@@ -1,0 +1,313 @@
+"""`rasa list | show | plan | run | status | retry | sync | doctor`. Only click and the standard library up here.
+
+stdout is data, stderr is progress; everything heavy is imported by the command that needs it.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from experiments.plan import PlannedRun
+    from experiments.runner import Outcome
+    from experiments.spec import Suite
+
+ALL = "*"  # suites
+
+workspace_option = click.option(
+    "--workspace", type=click.Path(path_type=Path), default=Path(), show_default=".",
+    help="Folder that holds runs/, data/ and mlflow.db.",
+)  # fmt: skip
+profile_option = click.option("--profile", help="smoke, synth, paper or a file; default: the suite's own.")
+override_option = click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set one config field, e.g. optimisation.epochs=3.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+tracking_option = click.option(
+    "--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI, or mlflow.db in the workspace."
+)
+jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
+
+
+def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: give whole numbers with commas, e.g. 0,1,2") from None
+    if min(seeds) < 0:
+        raise click.BadParameter(f"{value!r}: a seed is 0 or more")
+    return list(dict.fromkeys(seeds))
+
+
+seeds_option = click.option("--seeds", default="0", show_default=True, callback=_seeds, help="e.g. 0,1,2.")
+
+
+@click.command("list", short_help="Every named suite, row and profile.")
+@json_option
+def list_(as_json: bool) -> None:
+    """Every named suite, row and profile, with one line each."""
+    from experiments.spec import load_profile, load_suite, profile_names, suite_names
+
+    suites, profiles = [load_suite(name) for name in suite_names()], [load_profile(name) for name in profile_names()]
+    if as_json:
+        _print_json({
+            "suites": [{"name": s.suite, "title": s.title, "rows": [r.name for r in s.rows]} for s in suites],
+            "profiles": [{"name": p.profile, "title": p.title} for p in profiles],
+        })  # fmt: skip
+        return
+    for suite in suites:
+        click.echo(f"{suite.suite:24} {suite.title}")
+        for row in suite.rows:
+            click.echo(f"  {suite.suite + '/' + row.name:22} {' '.join(suite.labels_of(row).values())}")
+    for profile in profiles:
+        click.echo(f"--profile {profile.profile:14} {profile.title}")
+
+
+@click.command(short_help="A row's resolved config as YAML.")
+@click.argument("target", required=False)
+@click.option("--diff", nargs=2, metavar="A B", help="Only what differs between two rows.")
+@profile_option
+@override_option
+def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, overrides: tuple[str, ...]) -> None:
+    """The resolved config of TARGET (e.g. table4/m-rtd) as YAML."""
+    from experiments.layers import differences
+    from experiments.yaml_io import dump
+
+    if diff:
+        first, second = (_one_config(name, profile, overrides) for name in diff)
+        for key, (before, after) in differences(first, second).items():
+            click.echo(f"{key}: {_plain(before)} -> {_plain(after)}")
+    elif target:
+        click.echo(dump(_one_config(target, profile, overrides)), nl=False)
+    else:
+        raise click.UsageError("name a row, e.g. `rasa show table4/m-rtd`, or two with --diff")
+
+
+@click.command("plan", short_help="What TARGET's runs need, and for how long.")
+@click.argument("target")
+@profile_option
+@override_option
+@seeds_option
+@jobs_option
+@workspace_option
+@json_option
+def plan(target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int], jobs: int, workspace: Path,
+         as_json: bool) -> None:  # fmt: skip
+    """Which runs of TARGET are new, finished, stale, failed or interrupted, and how long the rest takes."""
+    planned = _plan(target, profile, overrides, seeds, workspace)
+    if as_json:
+        _print_json([_planned_row(run) for run in planned])
+        return
+    for run in planned:
+        _print_state(run.about.name, run.state, run.reason, "" if _settled(run) else _duration(run.seconds))
+    todo = [run for run in planned if not _settled(run)]
+    known = [run.seconds for run in todo if run.seconds is not None]
+    # An estimate that leaves runs out would be taken for the whole.
+    total = _duration(sum(known) / min(jobs, max(1, len(todo)))) if len(known) == len(todo) else "unknown time"
+    click.echo(f"{len(todo)} of {len(planned)} to run, about {total}" if todo else f"all {len(planned)} finished")
+
+
+@click.command(short_help="Run a row, a suite or your own file.")
+@click.argument("target")
+@profile_option
+@override_option
+@seeds_option
+@jobs_option
+@click.option(
+    "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs execute."
+)
+@click.option("--rerun-stale", is_flag=True, help="Run again what finished before the code changed.")
+@tracking_option
+@workspace_option
+@json_option
+def run(target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int], jobs: int, executor: str,
+        rerun_stale: bool, tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+    """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped."""
+    from experiments.runner import ensure_data, writable
+    from experiments.spec import parse_target, resolve
+
+    suite, rows = parse_target(target)
+    configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
+    writable(workspace)
+    ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
+    planned = _plan(target, profile, overrides, seeds, workspace)
+    _execute(planned, workspace, jobs, rerun_stale, tracking_uri, as_json)
+
+
+@click.command(short_help="How the workspace's runs stand.")
+@click.argument("suite", default=ALL)
+@workspace_option
+@json_option
+def status(suite: str, workspace: Path, as_json: bool) -> None:
+    """How all runs of the workspace, or of one SUITE, stand."""
+    from experiments.plan import recorded_runs
+
+    found = recorded_runs(workspace, _suite_name(suite, workspace))
+    if as_json:
+        _print_json([_row(run.about, run.state, run.reason, run.directory) for run in found])
+        return
+    for run in found:
+        _print_state(f"{run.about.name} {run.about.profile} {run.about.run_id}", run.state, run.reason)
+    if not found:
+        click.echo(f"no runs in {workspace.absolute() / 'runs'}", err=True)
+
+
+@click.command(short_help="Run a suite's failed runs again.")
+@click.argument("suite")
+@jobs_option
+@tracking_option
+@workspace_option
+@json_option
+def retry(suite: str, jobs: int, tracking_uri: str | None, workspace: Path, as_json: bool) -> None:
+    """Run the failed runs of SUITE again, each from its own recorded spec."""
+    from experiments.plan import planned_again, recorded_runs
+
+    name = _suite_name(suite, workspace)
+    found = [run for run in recorded_runs(workspace, name) if run.state == "failed"]
+    if not found:
+        click.echo(f"no failed runs of {name} in {workspace.absolute() / 'runs'}", err=True)
+    else:
+        _execute([planned_again(run, workspace) for run in found], workspace, jobs, False, tracking_uri, as_json)
+
+
+@click.command(short_help="Deliver what the tracker missed.")
+@tracking_option
+@workspace_option
+def sync(tracking_uri: str | None, workspace: Path) -> None:
+    """Deliver to the tracker what it missed while it was away."""
+    from experiments import courier, store
+    from rasa.errors import ResourceError
+
+    uri = store.tracking_uri(workspace, tracking_uri)
+    delivered, total = courier.sync(workspace, uri, lambda line: click.echo(line, err=True))
+    click.echo(f"{delivered} of {total} runs are in {uri}")
+    if delivered < total:
+        raise ResourceError(f"{total - delivered} runs are not delivered; `rasa sync` goes on")
+
+
+@click.command(short_help="Check installation, machine and tracker.")
+@tracking_option
+@workspace_option
+@json_option
+def doctor(tracking_uri: str | None, workspace: Path, as_json: bool) -> int:
+    """Check the installation, the machine and the tracker; exit code 5 if something cannot work."""
+    from experiments.doctor import examine
+
+    checks = []
+    for check in examine(workspace, tracking_uri):
+        checks.append(check)
+        if not as_json:
+            click.echo(f"{check.state:4}  {check.name}: {check.text}")
+    if as_json:
+        _print_json([check._asdict() for check in checks])
+    return 5 if any(check.state == "fail" for check in checks) else 0
+
+
+def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_stale: bool, tracking_uri: str | None,
+             as_json: bool) -> None:  # fmt: skip
+    from experiments import store
+    from experiments.courier import Courier, Tracker
+    from experiments.progress import Display
+    from experiments.runner import Watch, execute, raise_for
+
+    with Display(len(planned)) as display:
+        tracker = Tracker(store.tracking_uri(workspace, tracking_uri), workspace, display.say)
+        if not all(_settled(run) for run in planned) or rerun_stale:
+            tracker.open()  # here and now: a fresh store is made by one process, before there are several
+        with Courier(tracker.deliver) as courier:
+            watch = Watch(display.started, display.heard, display.ended, display.say, courier.ask)
+            outcomes = execute(planned, workspace, jobs, rerun_stale, watch)
+    _print_outcomes(outcomes, as_json)
+    raise_for(outcomes)
+
+
+def _plan(target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int],
+          workspace: Path) -> "list[PlannedRun]":  # fmt: skip
+    from experiments.plan import plan as plan_runs
+    from experiments.spec import parse_target
+
+    suite, rows = parse_target(target)
+    return plan_runs(suite, rows, profile or suite.profile, overrides, seeds, workspace)
+
+
+def _suite_name(given: str, workspace: Path) -> str:
+    """The suite that a name or a user's file means; SpecError with the nearest names for one that is nowhere."""
+    from experiments.rundir import suites_run
+    from experiments.spec import FILE, load_suite, suite_names
+    from experiments.wording import did_you_mean
+    from rasa.errors import SpecError
+
+    name = load_suite(given).suite if FILE.fullmatch(given) else given
+    known = sorted({*suite_names(), *suites_run(workspace)})
+    if name != ALL and name not in known:
+        raise SpecError(f"no suite {name!r}{did_you_mean(name, known)}")
+    return name
+
+
+def _one_config(target: str, profile: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    from experiments.spec import parse_target, resolve
+
+    suite, rows = parse_target(target)
+    if len(rows) != 1:
+        raise click.UsageError(f"{target} has {len(rows)} rows; name one: {_names(suite, target)}")
+    config = resolve(suite, rows[0], profile or suite.profile, overrides, 0)
+    return config.model_dump(mode="json", exclude={"seed"})
+
+
+def _names(suite: "Suite", target: str) -> str:
+    return ", ".join(f"{target}/{row.name}" for row in suite.rows)
+
+
+def _print_outcomes(outcomes: "Sequence[Outcome]", as_json: bool) -> None:
+    from experiments.progress import ending
+
+    if as_json:
+        rows = [_row(o.about, o.state, o.message, o.directory) | {"r1": o.r1, "seconds": o.seconds} for o in outcomes]
+        _print_json(rows)
+        return
+    for outcome in outcomes:
+        click.echo(f"{outcome.about.name:28} {ending(outcome)}  {outcome.directory}")
+
+
+def _print_state(name: str, state: str, reason: str, estimate: str = "") -> None:
+    text = f"{state}: {reason}" if reason else state
+    click.echo(f"{name:28} {text}" + (f" (about {estimate})" if estimate else ""))
+
+
+def _planned_row(run: "PlannedRun") -> dict[str, Any]:
+    return _row(run.about, run.state, run.reason, run.directory) | {"seconds": run.seconds}
+
+
+def _row(about: Any, state: str, reason: str, directory: Path | None) -> dict[str, Any]:
+    who = {
+        key: getattr(about, key) for key in ("suite", "row", "profile", "seed", "run_id", "row_digest", "data_digest")
+    }
+    return who | {"state": state, "reason": reason, "directory": str(directory) if directory else None}
+
+
+def _settled(run: "PlannedRun") -> bool:
+    return run.state in ("finished", "stale", "running")
+
+
+def _duration(seconds: float | None) -> str:
+    from experiments.progress import duration
+
+    return duration(seconds)
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=1, ensure_ascii=False)
+    click.echo()

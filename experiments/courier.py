@@ -1,0 +1,112 @@
+"""When runs are delivered: one store at a time, in the background, and without harm if the store is away."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from experiments.rundir import TRACKING, Lock, find_runs
+from experiments.store import StoreFault, faults, open_store
+from experiments.tracking import Delivery, delivered
+from rasa.errors import ResourceError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RETRY_AFTER = 60.0  # seconds for which a store that is away is left alone
+
+
+class Tracker:
+    """Delivers run directories to one store; every fault of the store becomes one line to `say`."""
+
+    def __init__(self, uri: str, workspace: Path, say: Callable[[str], None]):
+        self.uri, self._workspace, self._say = uri, workspace, say
+        self._client: MlflowClient | None = None
+        self._away_until = float("-inf")
+
+    def open(self) -> bool:
+        """Open the store, whose tables are made now if it is fresh. False if it is away."""
+        return self._tried(self._open)
+
+    def deliver(self, directory: Path) -> bool:
+        """Send what the store lacks of this run. False if it is away: `rasa sync` delivers later."""
+        return self._tried(lambda: self._deliver(directory))
+
+    def _open(self) -> "MlflowClient":
+        self._client = self._client or open_store(self.uri)
+        return self._client
+
+    def _deliver(self, directory: Path) -> None:
+        with Lock(directory / f".{TRACKING}.lock") as lock:
+            # Held: another process is delivering this run right now.
+            if lock.acquired and not delivered(directory, self.uri):
+                client = self._open()
+                with faults(self.uri):
+                    Delivery(client, self.uri, self._workspace, directory).send()
+
+    def _tried(self, work: Callable[[], object]) -> bool:
+        if time.monotonic() < self._away_until:
+            return False
+        try:
+            work()
+        except StoreFault as fault:
+            if self._away_until < 0:  # once per outage
+                self._say(f"tracking: {fault}; runs go on, `rasa sync` delivers later")
+            self._away_until = time.monotonic() + RETRY_AFTER
+            return False
+        except ResourceError as fault:
+            self._say(f"tracking: {fault}")
+            return False
+        self._away_until = float("-inf")
+        return True
+
+
+def sync(workspace: Path, uri: str, say: Callable[[str], None]) -> tuple[int, int]:
+    """Deliver every run directory of the workspace; how many were delivered, and how many there are.
+
+    Idempotent. Raises ResourceError if the tracker is away.
+    """
+    open_store(uri)  # raises, where the tracker only says
+    tracker, directories = Tracker(uri, workspace, say), find_runs(workspace)
+    return sum(tracker.deliver(directory) for directory in directories), len(directories)
+
+
+class Courier:
+    """A thread that calls `deliver` for each directory asked for, so that a slow store takes no time from training.
+
+    Used as a context, whose end waits for the rest.
+    """
+
+    def __init__(self, deliver: Callable[[Path], object]):
+        self._deliver = deliver
+        self._asked: queue.Queue[Path | None] = queue.Queue()
+        self._waiting: set[Path] = set()
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+
+    def ask(self, directory: Path) -> None:
+        """Have the directory delivered soon; asking again before that changes nothing."""
+        if directory not in self._waiting:
+            self._waiting.add(directory)
+            self._asked.put(directory)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._asked.put(None)
+        self._thread.join()
+        if self._fault is not None and error is None:
+            raise self._fault
+
+    def _work(self) -> None:
+        while (directory := self._asked.get()) is not None:
+            self._waiting.discard(directory)  # first, so that what arrives during a delivery is delivered after it
+            try:
+                self._deliver(directory)
+            except Exception as fault:  # noqa: BLE001  # ours; raised at the end, not into training
+                self._fault = self._fault or fault

@@ -1,0 +1,109 @@
+"""Layers of config values, merged, and what a fault in them is blamed on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from experiments.wording import Fault, describe
+from experiments.yaml_io import load
+from rasa.config import Config
+from rasa.errors import SpecError
+
+REPLACED_WHOLE = ("objectives", "weights")  # a row states all its losses
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Config values of one origin; `source` is how a message names it, `whole` that its loss weights are all."""
+
+    source: str
+    values: Mapping[str, Any]
+    whole: bool = True
+
+
+def parse_override(text: str) -> Layer:
+    """The layer of `-o key=value`; the value is YAML. Raises SpecError."""
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SpecError(f"-o {text}: write key=value with a dotted key, e.g. -o optimisation.epochs=3")
+    nested: Any = load(value, f"-o {key}")
+    for part in reversed(parts):
+        nested = {part: nested}
+    return Layer("-o", nested, whole=parts[:2] != [*REPLACED_WHOLE] or len(parts) == 2)
+
+
+def build(layers: Sequence[Layer], overrides: Sequence[Layer], seed: int) -> Config:
+    """The config that the layers and then the overrides say. Raises SpecError, all faults in one line."""
+    merged: dict[str, Any] = {}
+    every = [*layers, *overrides]
+    for layer in every:
+        if "seed" in layer.values:
+            raise SpecError(f"{layer.source}: seed: a row has no seed of its own; give --seeds")
+        merged = merge(merged, _normal(layer.values), layer.whole)
+    try:
+        # Strict, so that text where a number belongs is refused; as JSON, so that lists and paths are accepted.
+        return Config.model_validate_json(json.dumps(merged | {"seed": seed}), strict=True)
+    except ValidationError as error:
+        faults = [f"{_blamed(fault, every, layers[-1])}: {fault.text}" for fault in describe(error, Config)]
+        raise SpecError("; ".join(faults)) from error
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any], whole: bool, at: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`below` with the values of `above`; mappings are merged, except the loss weights if `whole`."""
+    merged = dict(below)
+    for key, value in above.items():
+        path = (*at, key)
+        under = merged.get(key)
+        replaced = whole and path == REPLACED_WHOLE
+        if isinstance(value, Mapping) and isinstance(under, Mapping) and not replaced:
+            merged[key] = merge(under, value, whole, path)
+        else:
+            merged[key] = value
+    return merged
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted key; a list is a leaf."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose leaves differ, with both values (None where there is none), in the order of `new`."""
+    before, after = flatten(old), flatten(new)
+    keys = [*after, *(key for key in before if key not in after)]
+    return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def _normal(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(values.get("fidelity"), str):
+        return {**values, "fidelity": {"preset": values["fidelity"]}}
+    return values
+
+
+def _blamed(fault: Fault, layers: Sequence[Layer], row: Layer) -> str:
+    """The last layer that sets the field, or else anything in its section, or else the row."""
+    # A rule of the whole config has no location, but its message starts with the field.
+    path = fault.path or tuple(fault.text.split(" ")[0].rstrip(":").split("."))
+    for length in range(len(path), 0, -1):
+        for layer in reversed(layers):
+            if _touches(_normal(layer.values), path[:length]):
+                return layer.source
+    return row.source
+
+
+def _touches(values: Any, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if not isinstance(values, Mapping) or part not in values:
+            return False
+        values = values[part]
+    return True

@@ -1,0 +1,240 @@
+"""Which runs of a suite are new, finished, stale, failed, interrupted or running, and how long the rest will take."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from experiments.environment import changed_files, code_hashes, file_digest
+from experiments.layers import differences
+from experiments.rundir import (
+    ABOUT,
+    ENVIRONMENT,
+    FAILURE,
+    LOCK,
+    RESULT,
+    SUPERSEDED,
+    About,
+    find_runs,
+    is_locked,
+    read_about,
+    read_config,
+    read_json,
+    row_folder,
+    run_folder,
+    write_json,
+)
+from experiments.spec import Row, Suite, load_profile, resolve, row_digest, short_digest
+from rasa.config import Config
+from rasa.errors import ResourceError
+
+State = Literal["new", "finished", "stale", "failed", "interrupted", "running", "superseded"]
+DATA, BUILTIN = "data", "builtin.json"
+
+
+class PlannedRun(NamedTuple):
+    """One run that a command names. `directory` is None, and the run id empty, while its data does not exist."""
+
+    about: About
+    config: Config
+    directory: Path | None
+    state: State
+    reason: str
+    seconds: float | None  # estimated wall time; None if nothing is known
+
+
+class Recorded(NamedTuple):
+    """One run that a workspace holds."""
+
+    about: About
+    directory: Path
+    state: State
+    reason: str
+
+
+def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[str], seeds: Sequence[int],
+         workspace: Path) -> list[PlannedRun]:  # fmt: skip
+    """The runs of these rows and seeds with their states. Reads, and never builds data.
+
+    Seed by seed, so that a suite that is stopped early has the whole table for its first seeds. Raises SpecError and
+    ResourceError.
+    """
+    name, workspace = load_profile(profile).profile, workspace.absolute()
+    configs = [(row, resolve(suite, row, profile, overrides, seed)) for seed in seeds for row in rows]
+    read = cache(_read_data)  # ten rows read one data set once
+    return [_planned(suite, row, name, located(config, workspace), workspace, read) for row, config in configs]
+
+
+def recorded_runs(workspace: Path, suite: str = "*") -> list[Recorded]:
+    """Every run of the workspace as its directory records it, in the suites' order; superseded ones are left out."""
+    found = [Recorded(read_about(directory), directory, *judge(directory)) for directory in find_runs(workspace, suite)]
+    found = [run for run in found if run.state != "superseded"]
+    return sorted(found, key=lambda run: (run.about.suite, run.about.profile, run.about.seed, run.about.order))
+
+
+def planned_again(run: Recorded, workspace: Path) -> PlannedRun:
+    """A recorded run, ready to be executed from its own spec. Raises ResourceError if that cannot be read."""
+    config = read_config(run.directory)
+    return PlannedRun(run.about, config, run.directory, run.state, run.reason, _estimate(run.about, workspace))
+
+
+def located(config: Config, workspace: Path) -> Config:
+    """The config with absolute paths, and with data.root set if it is the built-in benchmark and that is built."""
+    data, model = config.data, config.model
+    root = built(config, workspace) if data.root is None else data.root.expanduser().absolute()
+    weights = model.weights.expanduser().absolute() if model.weights else None
+    data, model = data.model_copy(update={"root": root}), model.model_copy(update={"weights": weights})
+    return config.model_copy(update={"data": data, "model": model})
+
+
+def built(config: Config, workspace: Path) -> Path | None:
+    """Where the built-in benchmark of this config was built; None if it was not, or is gone."""
+    index = read_json(workspace / DATA / BUILTIN) or {}
+    root = index.get(_benchmark_key(config))
+    return Path(root) if root and Path(root).is_dir() else None
+
+
+def remember_built(config: Config, workspace: Path, root: Path) -> None:
+    """Note where the built-in benchmark of this config lies, so that a plan need not build it to know its digest."""
+    index = read_json(workspace / DATA / BUILTIN) or {}
+    write_json(workspace / DATA / BUILTIN, index | {_benchmark_key(config): str(root.absolute())})
+
+
+def judge(directory: Path) -> tuple[State, str]:
+    """What the files in a run's directory say of it, in a word and in a sentence."""
+    if SUPERSEDED.search(directory.name):
+        return "superseded", "finished, and run again after the code changed"
+    if not (directory / ABOUT).exists():
+        return "new", "never run"
+    changed = _changed_code(directory)
+    if read_json(directory / RESULT) is not None:
+        return ("stale", f"finished, but {changed} since") if changed else ("finished", "")
+    if is_locked(directory / LOCK):
+        return "running", "in another process"
+    if (failure := read_json(directory / FAILURE)) is not None:
+        return "failed", str(failure.get("message", "no reason recorded"))
+    text = _checkpoint(directory)
+    return "interrupted", f"{text}; {changed} since" if changed else text
+
+
+def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Path,
+             read: Callable[[str], tuple[str, str]]) -> PlannedRun:  # fmt: skip
+    if config.data.root is None:
+        about = _about(suite, row, profile, config, "", "", "built-in")
+        seconds = _estimate(about, workspace)
+        return PlannedRun(about, config, None, "new", "the built-in benchmark is not built yet", seconds)
+    name, digest = read(config.data.model_dump_json())
+    about = _about(suite, row, profile, config, digest, _weights_digest(config), name)
+    directory = run_folder(workspace, about)
+    state, reason = judge(directory)
+    if state == "new":
+        reason = _why_new(about, workspace)
+    return PlannedRun(about, config, directory, state, reason, _estimate(about, workspace))
+
+
+def _about(suite: Suite, row: Row, profile: str, config: Config, data_digest: str, weights_digest: str,
+           data_name: str) -> About:  # fmt: skip
+    identity = config.identity()
+    run_id = short_digest([identity, data_digest, weights_digest]) if data_digest else ""
+    return About(
+        run_id=run_id,
+        suite=suite.suite,
+        row=row.name,
+        profile=profile,
+        seed=config.seed,
+        title=suite.title,
+        order=suite.rows.index(row),
+        labels=suite.labels_of(row),
+        paper=dict(row.paper) if row.paper else None,
+        versus=row.versus,
+        row_digest=row_digest(config),
+        data_digest=data_digest,
+        weights_digest=weights_digest,
+        data_name=data_name,
+        data_root=str(config.data.root or ""),
+        expected_minutes=suite.expected_minutes.get(profile),
+        identity=identity,
+    )
+
+
+def _read_data(data: str) -> tuple[str, str]:
+    """Name and digest, equal for all seeds, of the data set that a `data` section's JSON names."""
+    from rasa.config import Data
+    from rasa.data.load import load_dataset
+
+    dataset = load_dataset(Data.model_validate_json(data))
+    return dataset.name, dataset.digest
+
+
+def _weights_digest(config: Config) -> str:
+    path = config.model.weights
+    if path is None:
+        return ""
+    try:
+        status = path.stat()
+        return file_digest(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ResourceError(f"model.weights: {path}: {error.strerror}; give the file's path") from error
+
+
+def _benchmark_key(config: Config) -> str:
+    from rasa.data.synthetic import VERSION
+
+    assert config.data.synthetic is not None  # a config has a root or a benchmark
+    return short_digest([VERSION, config.data.synthetic.model_dump(mode="json")])
+
+
+def _changed_code(directory: Path) -> str:
+    """`rasa/step.py and 2 other files changed`, or nothing."""
+    recorded = (read_json(directory / ENVIRONMENT) or {}).get("code")
+    changed = changed_files(recorded, code_hashes()) if isinstance(recorded, dict) else []
+    others = len(changed) - 1
+    more = f" and {others} other file{'s' if others > 1 else ''}" if others > 0 else ""
+    return f"{changed[0]}{more} changed" if changed else ""
+
+
+def _checkpoint(directory: Path) -> str:
+    """Where the trainer would go on (rasa/checkpoint.py; read without loading torch)."""
+    for folder in sorted((directory / "checkpoints").glob("step-*"), reverse=True):
+        body = read_json(folder / "state.json") or {}
+        state: dict[str, Any] = body.get("state") or {}
+        if "epoch" in state:
+            epoch, step = state["epoch"] + 1, state.get("step_in_epoch", 0)
+            return f"checkpoint at epoch {epoch} step {step}; will be resumed"
+    return "no checkpoint yet; will start again"
+
+
+def _why_new(about: About, workspace: Path) -> str:
+    """How a new run differs from the nearest earlier one of its row, profile and seed."""
+    folder = row_folder(workspace, about.suite, about.row, about.profile)
+    found = [path.parent for path in sorted(folder.glob(f"seed-{about.seed}-*/{ABOUT}"))]
+    earlier = [read_about(path) for path in found if not SUPERSEDED.search(path.name)]
+    return "an earlier run " + min(_differs(other, about) for other in earlier)[1] if earlier else "never run"
+
+
+def _differs(old: About, new: About) -> tuple[int, str]:
+    """In how many respects `new` differs from `old`, and which."""
+    fields = differences(old.identity, new.identity)
+    texts = [f"{key} ({before} -> {after})" for key, (before, after) in fields.items()]
+    shown = [*texts[:3], f"{len(texts) - 3} more"] if len(texts) > 3 else texts
+    causes = [f"differs in {', '.join(shown)}"] if texts else []
+    if old.data_digest != new.data_digest:
+        causes.append("has another data digest")
+    if old.weights_digest != new.weights_digest:
+        causes.append("has other initial weights")
+    return len(texts) + len(causes), " and ".join(causes) or "has another id"
+
+
+def _estimate(about: About, workspace: Path) -> float | None:
+    """Seconds: as measured in this row, or else in other rows of the profile, or else as the suite states."""
+    own = _measured(row_folder(workspace, about.suite, about.row, about.profile).glob(f"seed-*/{RESULT}"))
+    runs = workspace / "runs" / about.suite
+    measured = own or _measured(runs.glob(f"*/{about.profile}/seed-*/{RESULT}"))
+    if measured:
+        return sum(measured) / len(measured)
+    return about.expected_minutes * 60 if about.expected_minutes is not None else None
+
+
+def _measured(results: Iterable[Path]) -> list[float]:
+    costs = [(read_json(path) or {}).get("cost") or {} for path in results]
+    return [float(cost["seconds"]) for cost in costs if "seconds" in cost]

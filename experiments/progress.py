@@ -1,0 +1,77 @@
+"""What a person sees on stderr while runs go on: bars on a terminal, plain lines elsewhere."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from experiments.plan import PlannedRun
+from experiments.rundir import About, read_points
+from experiments.runner import Outcome
+
+
+class Display:
+    """Follows the runs of one command; used as a context."""
+
+    def __init__(self, total: int, console: Console | None = None):
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"), console=self._console, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._all = self._bars.add_task("runs", total=total, note="")
+        self._tasks: dict[str, TaskID] = {}  # by run id
+        self._epochs: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars. Figures and paths are text here, not markup."""
+        self._console.print(line, markup=False)
+
+    def started(self, run: PlannedRun) -> None:
+        """A run begins, or goes on."""
+        epochs = run.config.optimisation.epochs
+        self.say(f"{run.about.name}: {'resumed' if run.state == 'interrupted' else 'started'}, {epochs} epochs")
+        done = {point.step for point in read_points(run.directory) if point.group == "val"} if run.directory else set()
+        self._epochs[run.about.run_id] = len(done)
+        self._tasks[run.about.run_id] = self._bars.add_task(run.about.name, total=epochs, completed=len(done), note="")
+
+    def heard(self, about: About, group: str, step: int, values: dict[str, float]) -> None:
+        """Figures of a run: an epoch's validation moves the bar."""
+        task = self._tasks[about.run_id]
+        if group == "val":
+            self._epochs[about.run_id] = epoch = int(values.get("epoch", self._epochs[about.run_id] + 1))
+            self._bars.update(task, completed=epoch)
+            self.say(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}")
+        elif group == "train" and "loss" in values:
+            self._bars.update(task, note=f"step {step} loss {values['loss']:.3f}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """A run came to an end, or needed no execution."""
+        if (task := self._tasks.pop(outcome.about.run_id, None)) is not None:
+            self._bars.remove_task(task)
+        self._bars.advance(self._all)
+        self.say(f"{outcome.about.name}: {ending(outcome)}")
+
+
+def ending(outcome: Outcome) -> str:
+    """How a run stands, e.g. `finished, R@1 56.20, 12 s`."""
+    figures = [f"R@1 {outcome.r1:.2f}"] if outcome.r1 is not None else []
+    figures += [duration(outcome.seconds)] if outcome.seconds is not None else []
+    return ", ".join([outcome.state, *figures]) + (f": {outcome.message}" if outcome.message else "")
+
+
+def duration(seconds: float | None) -> str:
+    """`12 s`, `3 min`, `2.5 h`, or `?`."""
+    if seconds is None:
+        return "?"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

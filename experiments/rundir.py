@@ -1,0 +1,252 @@
+"""A run's directory: the files in it, written so that a kill at any moment leaves the old or the new content.
+
+`spec.yaml` the resolved config, `run.json` who the run is, `environment.json` on what it runs, `metrics.jsonl` every
+figure, and, last, `result.json` or `failure.json`. What the trainer needs to go on lies there too (rasa/train.py).
+"""
+
+import fcntl
+import json
+import os
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rasa.config import Config
+from rasa.errors import ResourceError
+
+RUNS = "runs"
+SPEC, ABOUT, ENVIRONMENT, METRICS = "spec.yaml", "run.json", "environment.json", "metrics.jsonl"
+RESULT, FAILURE, LOCK, TRACKING = "result.json", "failure.json", "run.lock", "tracking.json"
+SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
+PATIENCE = 10  # times 50 ms
+SUPERSEDED = re.compile(r"\.stale-\d+$")
+
+
+class About(BaseModel):
+    """Who a run is: enough to file it in a tracker without the suite's file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    suite: str
+    row: str
+    profile: str
+    seed: int
+    title: str
+    order: int
+    labels: dict[str, str]
+    paper: dict[str, float] | None
+    versus: str | None
+    row_digest: str
+    data_digest: str
+    weights_digest: str
+    data_name: str
+    data_root: str
+    expected_minutes: float | None = None
+    identity: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As messages give it, e.g. `table4/m-rtd seed 0`."""
+        return f"{self.suite}/{self.row} seed {self.seed}"
+
+
+class Point(NamedTuple):
+    """Figures of one group at one step, as the trainer reported them; `time` in seconds since 1970."""
+
+    group: str
+    step: int
+    values: dict[str, float]
+    time: float
+
+
+def run_folder(workspace: Path, about: About) -> Path:
+    """Where a run of that identity lies."""
+    return row_folder(workspace, about.suite, about.row, about.profile) / f"seed-{about.seed}-{about.run_id}"
+
+
+def workspace_of(directory: Path) -> Path:
+    """The workspace in which a run's directory lies."""
+    return directory.parents[4]
+
+
+def row_folder(workspace: Path, suite: str, row: str, profile: str) -> Path:
+    """The folder of all runs of one row at one profile."""
+    return workspace / RUNS / suite / row / profile
+
+
+def find_runs(workspace: Path, suite: str = "*") -> list[Path]:
+    """All run directories of the workspace, or of one suite; those that a re-run has superseded are among them."""
+    return sorted(path.parent for path in (workspace / RUNS).glob(f"{suite}/*/*/seed-*/{ABOUT}"))
+
+
+def suites_run(workspace: Path) -> list[str]:
+    """Names of the suites of which the workspace holds runs."""
+    return sorted(path.name for path in (workspace / RUNS).glob("*/") if not path.name.startswith("."))
+
+
+def read_about(directory: Path) -> About:
+    """Who the run in `directory` is. Raises ResourceError."""
+    try:
+        return About.model_validate_json((directory / ABOUT).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ResourceError(f"{directory / ABOUT}: cannot be read; move the folder away ({_short(error)})") from error
+
+
+def read_config(directory: Path) -> Config:
+    """The config that the run in `directory` was started with. Raises ResourceError."""
+    from experiments.yaml_io import load_mapping
+
+    try:
+        values = load_mapping((directory / SPEC).read_text(encoding="utf-8"), str(directory / SPEC))
+        return Config.model_validate_json(json.dumps(values), strict=True)
+    except (OSError, ValidationError) as error:
+        raise ResourceError(f"{directory / SPEC}: no config of this version ({_short(error)})") from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in `path`; None if there is no file, or none that was written to its end."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write `path` as a whole: after a kill it holds the old content or the new one."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """As write_json, for text."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def timestamp() -> str:
+    """Now, in UTC, e.g. `2026-01-31T12:00:00+00:00`."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Lock:
+    """An exclusive lock on a file that a process's death releases. `acquired` tells whether it was free."""
+
+    def __init__(self, path: Path):
+        self._path, self.acquired = path, False
+
+    def __enter__(self) -> Self:
+        try:
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ResourceError(f"{self._path}: {error.strerror}; make the folder writable") from error
+        # `rasa plan` in another process holds the lock for an instant to see whether it is free.
+        for _ in range(PATIENCE):
+            self.acquired = _try_lock(self._handle)
+            if self.acquired:
+                break
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock at `path`."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
+def read_points(directory: Path) -> list[Point]:
+    """The figures that a run has reported; a last line that a kill has torn is none."""
+    path = directory / METRICS
+    return _parse(path.read_bytes())[0] if path.exists() else []
+
+
+class Follower:
+    """Reads the figures that a run in another process reports from now on."""
+
+    def __init__(self, directory: Path):
+        self._path, self._since = directory / METRICS, time.time()
+        self._inode, self._offset = 0, 0
+
+    def new(self) -> list[Point]:
+        """The figures since the last call."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            # A run that is resumed replaces the file by its beginning, which is older than this follower.
+            if (inode := os.fstat(file.fileno()).st_ino) != self._inode:
+                self._inode, self._offset = inode, 0
+            file.seek(self._offset)
+            points, size = _parse(file.read())
+        self._offset += size
+        return [point for point in points if point.time >= self._since]
+
+
+class MetricsLog:
+    """Appends to metrics.jsonl; a resumed run never leaves a step twice."""
+
+    def __init__(self, directory: Path):
+        self._path = directory / METRICS
+        self._seen: set[tuple[str, int]] = set()
+
+    def resume_from(self, step: int) -> None:
+        """Drop what lies beyond the checkpoint at `step` (steps done): those figures will be reported again.
+
+        A validation is reported at the number of steps done, just before the checkpoint: it stays. The training
+        figures at that number belong to the next step.
+        """
+        points = read_points(self._path.parent)
+        kept = [point for point in points if point.step < step or (point.step == step and point.group == "val")]
+        write_text(self._path, "".join(_line(point) for point in kept))
+        self._seen = {(point.group, point.step) for point in kept if point.step == step}
+
+    def append(self, group: str, step: int, values: dict[str, float]) -> bool:
+        """Add one line; False if the figures were there before the run was resumed."""
+        if (group, step) in self._seen:
+            return False
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(Point(group, step, values, time.time())))
+        return True
+
+
+def _parse(text: bytes) -> tuple[list[Point], int]:
+    """The points of the whole lines in `text`, and the bytes that these take."""
+    whole = text[: text.rfind(b"\n") + 1]
+    return [Point(**json.loads(line)) for line in whole.splitlines()], len(whole)
+
+
+def _line(point: Point) -> str:
+    return json.dumps(point._asdict()) + "\n"
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

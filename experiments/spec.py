@@ -1,0 +1,210 @@
+"""What a suite, its rows and a profile say, and the typed config that they resolve to.
+
+Layers, later ones win: the profile's config, the suite's `base`, the row's `changes`, `-o key=value`, the seed.
+A row that `extends` another one starts from that row's base and changes.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+
+from experiments.layers import Layer, build, parse_override
+from experiments.wording import describe, did_you_mean
+from experiments.yaml_io import load_mapping
+from rasa.config import Config
+from rasa.errors import SpecError
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Metric = Literal["r1", "r5", "r10", "map"]
+FILE = re.compile(r"(?P<file>.*\.ya?ml)(?:/(?P<row>[^/]*))?")
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Row(_Spec):
+    """One line of a suite's table: one way to compose the method."""
+
+    name: Name = Field(description="Names the row in commands, folders and records.")
+    labels: tuple[str, ...] = Field((), description="The row's cells in the suite's label columns; none: its name.")
+    extends: str | None = Field(None, description="`suite/row` from whose base and changes this row starts.")
+    versus: str | None = Field(None, description="The row of this suite of which this one is a step further.")
+    changes: dict[str, Any] = Field({}, description="Config fields, nested as in the config, that the row sets.")
+    paper: dict[Metric, float] | None = Field(None, description="The published values in percent.")
+
+
+class Suite(_Spec):
+    """A table of rows that differ in what they learn, all else equal."""
+
+    suite: Name = Field(description="Names the suite in commands, folders and records.")
+    title: str = Field("", description="One line that says what the rows compare.")
+    source: str = Field("", description="Where the published values stand.")
+    labels: tuple[str, ...] = Field(("Row",), min_length=1, description="Headings of the label columns.")
+    metrics: tuple[Metric, ...] = Field(("r1", "r5", "r10", "map"), description="Columns of the table.")
+    profile: str = Field("smoke", description="Profile that is taken when none is asked for.")
+    expected_minutes: dict[str, float] = Field({}, description="Minutes per row, by profile.")
+    base: dict[str, Any] = Field({}, description="Config fields that all rows set.")
+    rows: tuple[Row, ...] = Field(min_length=1, description="The rows in the table's order.")
+    _file: str = PrivateAttr("")
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> "Suite":
+        names = [row.name for row in self.rows]
+        for number, row in enumerate(self.rows):
+            if row.name in names[:number]:
+                raise ValueError(f"rows: the name {row.name} is given twice")
+            if row.labels and len(row.labels) != len(self.labels):
+                raise ValueError(f"rows.{row.name}.labels has {len(row.labels)} cells, labels {len(self.labels)}")
+            if row.versus is not None and row.versus not in set(names) - {row.name}:
+                hint = did_you_mean(row.versus, [name for name in names if name != row.name])
+                raise ValueError(f"rows.{row.name}.versus: no other row {row.versus}{hint}")
+        return self
+
+    @property
+    def file(self) -> str:
+        """The file's name, as messages give it."""
+        return self._file
+
+    def row(self, name: str) -> Row:
+        """The row of that name; SpecError with the nearest names if there is none."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise SpecError(f"{self.file}: no row {name!r}{did_you_mean(name, [row.name for row in self.rows])}")
+
+    def labels_of(self, row: Row) -> dict[str, str]:
+        """The row's cells by the label columns' headings."""
+        return dict(zip(self.labels, row.labels or (row.name, *[""] * (len(self.labels) - 1)), strict=True))
+
+
+class Profile(_Spec):
+    """At which size and on which data a suite's rows run."""
+
+    profile: Name = Field(description="Names the profile in commands, folders and records.")
+    title: str = Field("", description="One line that says what it is for.")
+    config: dict[str, Any] = Field(description="Config fields, nested as in the config.")
+    _file: str = PrivateAttr("")
+
+    @property
+    def file(self) -> str:
+        """The file's name, as messages give it."""
+        return self._file
+
+
+_S = TypeVar("_S", Suite, Profile)
+
+
+def suite_names() -> list[str]:
+    """Names of the built-in suites."""
+    return _names(files("experiments") / "specs")
+
+
+def profile_names() -> list[str]:
+    """Names of the built-in profiles."""
+    return _names(files("experiments") / "specs" / "profiles")
+
+
+def load_suite(name_or_path: str) -> Suite:
+    """A built-in suite by name, or the user's own file. Raises SpecError."""
+    if FILE.fullmatch(name_or_path):
+        suite = _read(Suite, Path(name_or_path), name_or_path)
+        if suite.suite in suite_names() and suite.model_dump() != load_suite(suite.suite).model_dump():
+            raise SpecError(f"{name_or_path}: suite: {suite.suite} is a built-in suite; give yours another name")
+        return suite
+    if name_or_path not in suite_names():
+        raise SpecError(f"no suite {name_or_path!r} (a file ends in .yaml){did_you_mean(name_or_path, suite_names())}")
+    return _read(Suite, files("experiments") / "specs" / f"{name_or_path}.yaml", f"{name_or_path}.yaml")
+
+
+def load_profile(name: str) -> Profile:
+    """A built-in profile by name, or the user's own file. Raises SpecError."""
+    if FILE.fullmatch(name):
+        profile = _read(Profile, Path(name), name)
+        if profile.profile in profile_names() and profile.model_dump() != load_profile(profile.profile).model_dump():
+            raise SpecError(f"{name}: profile: {profile.profile} is a built-in profile; give yours another name")
+        return profile
+    if name not in profile_names():
+        raise SpecError(f"no profile {name!r} (a file ends in .yaml){did_you_mean(name, profile_names())}")
+    return _read(Profile, files("experiments") / "specs" / "profiles" / f"{name}.yaml", f"profiles/{name}.yaml")
+
+
+def parse_target(target: str) -> tuple[Suite, list[Row]]:
+    """The suite and the rows that `table4`, `table4/m-rtd`, `my.yaml` or `my.yaml/row` names."""
+    matched = FILE.fullmatch(target)
+    name, row = (matched["file"], matched["row"]) if matched else (target.split("/", 1) + [None])[:2]
+    suite = load_suite(name or "")
+    return suite, [suite.row(row)] if row else list(suite.rows)
+
+
+def resolve(suite: Suite, row: Row | str, profile_name: str, overrides: Sequence[str], seed: int) -> Config:
+    """The config of one run. Raises SpecError, one line that names the file and the field."""
+    row = suite.row(row) if isinstance(row, str) else row
+    profile = load_profile(profile_name)
+    layers = [Layer(profile.file, profile.config), *_layers_of(suite, row)]
+    return build(layers, [parse_override(text) for text in overrides], seed)
+
+
+def row_digest(config: Config) -> str:
+    """12 hex digits that are equal for runs that differ in nothing but the seed: what makes rows comparable."""
+    identity = {name: value for name, value in config.identity().items() if name != "seed"}
+    return short_digest(identity)
+
+
+def short_digest(value: Any) -> str:
+    """12 hex digits of the SHA-256 of `value` as canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _layers_of(suite: Suite, row: Row) -> Iterator[Layer]:
+    own = Layer(f"{suite.file}, row {row.name}", row.changes)
+    base = Layer(f"{suite.file}, base", suite.base)
+    if row.extends is None:
+        yield from (base, own)
+        return
+    origin, start = _extended(suite, row)
+    yield Layer(f"{origin.file}, base", origin.base)
+    yield Layer(f"{origin.file}, row {start.name}", start.changes)
+    # Within one suite the base is under both rows already; again on top it would undo the extended row.
+    yield from (own,) if origin is suite else (base, own)
+
+
+def _extended(suite: Suite, row: Row) -> tuple[Suite, Row]:
+    name, slash, start_name = (row.extends or "").rpartition("/")
+    if not slash:
+        raise SpecError(f"{suite.file}, row {row.name}: extends: write suite/row ({row.extends})")
+    origin = suite if name == suite.suite else load_suite(name)
+    start = origin.row(start_name)
+    if start.extends is not None:
+        raise SpecError(
+            f"{suite.file}, row {row.name}: extends: {row.extends} itself extends {start.extends}; "
+            "one level only, so extend that one and repeat the changes"
+        )
+    return origin, start
+
+
+def _names(folder: Traversable) -> list[str]:
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def _read(model: type[_S], file: Traversable, shown: str) -> _S:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SpecError(f"{shown}: cannot be read ({reason})") from error
+    values = load_mapping(text, shown)
+    try:
+        spec = model.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise SpecError(f"{shown}: " + "; ".join(fault.text for fault in describe(error, model))) from error
+    spec._file = shown
+    return spec

@@ -1,0 +1,35 @@
+"""What SIGINT and SIGTERM mean while runs go on."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing import active_children
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Stop:
+    """The first SIGINT or SIGTERM sets `asked`; the second ends this process and its workers at once."""
+
+    def __init__(self, on_first: Callable[[], None]):
+        self.asked, self._on_first = False, on_first
+
+    def __enter__(self) -> Self:
+        # Python hears signals in its main thread only; elsewhere whoever called has to stop the runs.
+        here = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
+        self._before = {number: signal.signal(number, self._heard) for number in numbers}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            for child in active_children():
+                child.kill()
+            os._exit(130)
+        self.asked = True
+        self._on_first()

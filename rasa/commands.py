@@ -1,0 +1,215 @@
+"""The commands `rasa data ...`. Nothing but click is imported until one of them runs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+if TYPE_CHECKING:
+    from rasa.config import Data
+
+FORMATS = ("cuhk-pedes", "icfg-pedes", "rstpreid")
+PROBLEMS_FOUND = 5  # the exit code of faults in data
+
+format_option = click.option(
+    "--format", "layout", type=click.Choice(FORMATS), help="Layout of the files; by default the one that lies there."
+)
+held_out_option = click.option(
+    "--val-identities",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Identities held out of train where there is no validation split.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
+folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@click.group(short_help="Build, check and describe data sets.")
+def data() -> None:
+    """Build the built-in benchmark; check and describe data sets."""
+
+
+def _counts(ctx: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Whole numbers of `400,50,100` or `96x48`."""
+    if value is None:
+        return None
+    separator, wanted = ("x", 2) if option.name == "size" else (",", 3)
+    parts = value.lower().split(separator)
+    if len(parts) != wanted or not all(part.strip().isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r} is not of the form {option.metavar}")
+    return tuple(int(part) for part in parts)
+
+
+@data.command()
+@folder_argument
+@click.option("--identities", metavar="TRAIN,VAL,TEST", callback=_counts, help="People per split.")
+@click.option("--images-per-identity", type=int, help="Images of each person.")
+@click.option("--captions-per-image", type=int, help="Captions of each image.")
+@click.option("--size", metavar="HxW", callback=_counts, help="Height and width of the images in pixels.")
+@click.option("--twin-share", type=float, help="Share of people with a near-twin.")
+@click.option("--seed", type=int, help="Decides every person, image and caption.")
+def synth(
+    folder: Path, identities: tuple[int, int, int] | None, size: tuple[int, int] | None, **numbers: float | None
+) -> None:
+    """Build the benchmark of rendered people in DIR, laid out as CUHK-PEDES; what is not given takes its default."""
+    from pydantic import ValidationError
+
+    from rasa.data.synthetic import BenchmarkParams, write_benchmark
+    from rasa.errors import ResourceError
+
+    given: dict[str, float | None] = dict(numbers)
+    given |= zip(("train_identities", "val_identities", "test_identities"), identities or (), strict=False)
+    given |= zip(("image_height", "image_width"), size or (), strict=False)
+    try:
+        params = BenchmarkParams.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise click.UsageError(f"{fault['loc'][0]} {fault['input']}: {fault['msg']}") from None
+    try:
+        with _Progress("images") as progress:
+            write_benchmark(folder, params, progress.update)
+    except OSError as error:
+        cause = f"{folder}: {error.strerror}; give a writable folder" if error.strerror else str(error)
+        raise ResourceError(cause) from None
+    click.echo(folder)
+
+
+@data.command()
+@folder_argument
+@format_option
+@held_out_option
+@json_option
+@click.option(
+    "--tokenizer", default="captions", show_default=True, help="Vocabulary that long captions are counted with."
+)
+@click.pass_context
+def check(
+    ctx: click.Context, folder: Path, layout: str | None, val_identities: int, as_json: bool, tokenizer: str
+) -> None:
+    """List all that is wrong with the data set in DIR, every image decoded. Exits 5 if a run would refuse it."""
+    from dataclasses import asdict
+
+    from rasa.data.check import check as find_problems
+
+    section = _section(folder, layout, val_identities).model_copy(
+        update={"tokenizer": tokenizer, "vocabulary_size": 30522}
+    )
+    with _Progress("images") as progress:
+        problems = find_problems(section, on_progress=progress.update)
+    if as_json:
+        click.echo(json.dumps([asdict(problem) for problem in problems], indent=1))
+    for problem in [] if as_json else problems:
+        click.echo(f"{'problem' if problem.refused else 'note'}: {problem.message}")
+    if any(problem.refused for problem in problems):
+        ctx.exit(PROBLEMS_FOUND)
+    if not as_json and not problems:
+        click.echo(f"{folder}: nothing to report")
+
+
+@data.command()
+@folder_argument
+@format_option
+@held_out_option
+@json_option
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also write some identities as a PNG.")
+def stats(folder: Path, layout: str | None, val_identities: int, as_json: bool, sheet: Path | None) -> None:
+    """Count identities, images, captions and words per split of the data set in DIR."""
+    from rasa.data.load import load_dataset
+    from rasa.data.stats import contact_sheet
+    from rasa.data.stats import stats as measure
+
+    dataset = load_dataset(_section(folder, layout, val_identities))
+    measured = measure(dataset)
+    if as_json:
+        document = {"name": dataset.name, "digest": dataset.digest, "notes": dataset.notes, "splits": measured}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        _print_stats(dataset.name, measured)
+        for note in dataset.notes:
+            click.echo(f"note: {note}")
+    if sheet is not None:
+        contact_sheet(dataset, sheet)
+
+
+def _section(folder: Path, layout: str | None, val_identities: int) -> "Data":
+    from rasa.config import Data
+    from rasa.data.pedes import detect_format
+
+    found = layout or detect_format(folder) or "cuhk-pedes"
+    return Data.model_validate({"root": folder, "format": found, "val_identities": val_identities})
+
+
+def _print_stats(title: str, measured: dict[str, dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *measured, title=title)
+    for row in next(iter(measured.values())):
+        table.add_row(row.replace("_", " "), *(_cell(split[row]) for split in measured.values()))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:g} ({value['min']} to {value['max']})"
+    return str(value)
+
+
+class _Progress:
+    """A bar on stderr: `update(done, total)`."""
+
+    def __init__(self, label: str):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task(label, total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+
+@click.group(short_help="Inspect weights from outside.")
+def checkpoint() -> None:
+    """Look into checkpoint files: ALBEF, TCL, RaSa, or this project's own."""
+
+
+@checkpoint.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def inspect(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Say what FILE is, the model's sizes, and whether it fills a model of those sizes. Exits 5 for another layout."""
+    from dataclasses import asdict
+
+    from rasa.model.checkpoints import read_state
+    from rasa.model.inspect import inspect as look_into
+
+    found = look_into(read_state(file))
+    if as_json:
+        click.echo(json.dumps(asdict(found) | {"complete": found.complete}, indent=1))
+    else:
+        click.echo(f"{file}: {found.layout}")
+        click.echo(f"keys         {found.keys}")
+        click.echo(
+            f"trainable    {found.trainable:,} values in a model of these sizes ({found.parameters:,} with momentum)"
+        )
+        for name, size in found.sizes.items():
+            click.echo(f"{name:<12} {size}")
+        for what in ("missing", "unexpected", "other_shape"):
+            keys = getattr(found, what)
+            shown = ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
+            click.echo(f"{what:<12} {len(keys)}" + (f": {shown}" if keys else ""))
+        if found.complete:
+            click.echo("every key has its place: nothing left over, nothing missing, all shapes equal")
+    if found.unexpected or found.other_shape:
+        ctx.exit(PROBLEMS_FOUND)

@@ -1,0 +1,285 @@
+"""Specs: every file of the package resolves, layers win in order, and each fault names the file and the field."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.spec import (
+    load_profile,
+    load_suite,
+    parse_target,
+    profile_names,
+    resolve,
+    row_digest,
+    suite_names,
+)
+from experiments.yaml_io import dump, load_mapping
+from rasa.errors import SpecError
+
+ROWS = [(suite, row.name) for suite in suite_names() for row in load_suite(suite).rows]
+PAPER = ("data.root=/data/CUHK-PEDES",)
+
+
+def given(profile):
+    """What a user has to give for a profile to resolve."""
+    return PAPER if profile == "paper" else ()
+
+
+@pytest.mark.parametrize("profile", profile_names())
+@pytest.mark.parametrize(("suite", "row"), ROWS)
+def test_every_row_resolves_at_every_profile(suite, row, profile):
+    config = resolve(load_suite(suite), row, profile, given(profile), 3)
+    assert config.seed == 3
+    assert load_profile(profile).profile == profile
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_rows_of_table4_are_ten_different_configs(profile):
+    suite = load_suite("table4")
+    digests = {row_digest(resolve(suite, row, profile, given(profile), 0)) for row in suite.rows}
+    assert len(suite.rows) == len(digests) == 10
+
+
+def test_table4_says_what_the_paper_says():
+    suite = load_suite("table4")
+    assert [" ".join(suite.labels_of(row).values()) for row in suite.rows] == [
+        "CL ITC + IMC", "+RA ITM", "+RA s-ITM", "+RA p-ITM", "+RA ITM + PRD", "+RA p-ITM + PRD",
+        "++SA MLM", "++SA MLM + f-RTD", "++SA MLM + o-RTD", "++SA MLM + m-RTD",
+    ]  # fmt: skip
+    assert [row.paper["r1"] for row in suite.rows] == [
+        61.35, 71.29, 73.52, 72.58, 73.03, 74.20, 74.81, 75.13, 75.99, 76.51
+    ]  # fmt: skip
+    assert [row.versus for row in suite.rows] == [
+        None, "cl", "itm", "itm", "itm", "p-itm", "p-itm-prd", "mlm", "f-rtd", "o-rtd"
+    ]  # fmt: skip
+
+
+LAMBDAS = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("row", "losses", "positives", "generator"),
+    [
+        ("cl", "cl", "annotated", None),
+        ("itm", "cl itm", "uniform", None),
+        ("s-itm", "cl itm", "annotated", None),
+        ("p-itm", "cl itm", "probabilistic", None),
+        ("itm-prd", "cl itm prd", "uniform", None),
+        ("p-itm-prd", "cl itm prd", "probabilistic", None),
+        ("mlm", "cl itm prd mlm", "probabilistic", None),
+        ("f-rtd", "cl itm prd mlm rtd", "probabilistic", "fixed"),
+        ("o-rtd", "cl itm prd mlm rtd", "probabilistic", "online"),
+        ("m-rtd", "cl itm prd mlm rtd", "probabilistic", "momentum"),
+    ],
+)
+def test_what_a_row_of_table4_learns(row, losses, positives, generator):
+    objectives = resolve(load_suite("table4"), row, "smoke", (), 0).objectives
+    assert objectives.weights == {name: LAMBDAS[name] for name in losses.split()}
+    assert (objectives.positives, objectives.generator) == (positives, generator)
+    assert (objectives.p_weak, objectives.p_mask) == (0.1, 0.3)
+
+
+def test_the_paper_profile_is_appendix_a2_in_the_released_reading():
+    config = resolve(load_suite("table4"), "m-rtd", "paper", PAPER, 0)
+    optimisation = config.optimisation
+    assert (optimisation.epochs, optimisation.batch_size) == (30, 52)
+    assert (optimisation.learning_rate, optimisation.head_learning_rate) == (1e-5, 1e-4)
+    assert config.fidelity.preset == "released"
+    assert config.data.image_size == (384, 384)
+
+
+def test_an_override_changes_one_loss_and_a_mapping_replaces_all():
+    suite = load_suite("table4")
+    one = resolve(suite, "m-rtd", "smoke", ["objectives.weights.cl=0.3"], 0).objectives.weights
+    assert one == LAMBDAS | {"cl": 0.3}
+    every = resolve(suite, "p-itm", "smoke", ["objectives.weights={cl: 1, itm: 2}"], 0).objectives.weights
+    assert every == {"cl": 1.0, "itm": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "field", "value"),
+    [
+        ("optimisation.learning_rate=1e-5", "optimisation", "learning_rate", 1e-5),
+        ("optimisation.max_steps_per_epoch=null", "optimisation", "max_steps_per_epoch", None),
+        ("data.image_size=[64, 32]", "data", "image_size", (64, 32)),
+        ("fidelity=released", "fidelity", "mlm_soft_axis", "sequence"),
+        ("fidelity.rtd_choice=argmax", "fidelity", "rtd_choice", "argmax"),
+    ],
+)
+def test_override_values_are_yaml(override, section, field, value):
+    config = resolve(load_suite("table4"), "m-rtd", "smoke", [override], 0)
+    assert getattr(getattr(config, section), field) == value
+
+
+BAD_OVERRIDES = [
+    ("optimisation.epoch=3", "-o: optimisation.epoch: unknown key; did you mean optimisation.epochs?"),
+    ("epochs=3", "-o: epochs: unknown key; did you mean optimisation.epochs?"),
+    ("model.learning_rate=3", "-o: model.learning_rate: unknown key; did you mean optimisation.learning_rate?"),
+    ("objectives.weights.mlmm=1", "unknown key; did you mean objectives.weights.mlm?"),
+    ("data.synthetic.train_identites=3", "did you mean data.synthetic.train_identities?"),
+    ("colour=red", "-o: colour: unknown key; the top level has seed, data, model"),
+    ("optimisation.epochs=three", '-o: optimisation.epochs: input should be a valid integer ("three")'),
+    ("optimisation.epochs='3'", '-o: optimisation.epochs: input should be a valid integer ("3")'),
+    ("optimisation.epochs=true", "-o: optimisation.epochs: input should be a valid integer (true)"),
+    ("optimisation.epochs=-1", "-o: optimisation.epochs: input should be greater than or equal to 1 (-1)"),
+    ("optimisation.learning_rate=.nan", "-o: optimisation.learning_rate: input should be a finite number (NaN)"),
+    ("objectives.weights.cl=.inf", "-o: objectives.weights.cl: input should be a finite number (Infinity)"),
+    ("objectives.weights.cl=-1", "-o: objectives: weights.cl is -1.0; leave the loss out"),
+    ("objectives.positives=annotated", "-o: objectives: weights.prd needs positives of both kinds"),
+    ("objectives.generator=null", "-o: objectives: weights.rtd needs a generator; set generator"),
+    ("data.image_size=[90, 48]", "-o: data.image_size: height 90 is not a multiple of model.patch_size 16"),
+    ("fidelity=papr", "-o: fidelity.preset: input should be 'released' or 'paper' (\"papr\")"),
+    ("seed=3", "-o: seed: a row has no seed of its own; give --seeds"),
+    ("optimisation.epochs", "-o optimisation.epochs: write key=value"),
+    ("data.root=!!python/object:os.system ls", "-o data.root:1: could not determine a constructor for the tag"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_OVERRIDES)
+def test_a_bad_override_names_the_field_and_the_remedy(override, message):
+    with pytest.raises(SpecError) as caught:
+        resolve(load_suite("table4"), "m-rtd", "smoke", [override], 0)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_data_folder_is_asked_for_by_the_profile_that_needs_it():
+    with pytest.raises(SpecError, match="profiles/paper.yaml: data.root is not set; give the data set's folder"):
+        resolve(load_suite("table4"), "cl", "paper", (), 0)
+
+
+MINE = """
+suite: mine
+profile: smoke
+base: {optimisation: {epochs: 1}}
+rows:
+- name: more-noise
+  extends: table4/m-rtd
+  changes: {objectives: {p_weak: 0.3}}
+- name: without-mlm
+  extends: table4/m-rtd
+  changes: {objectives: {weights: {cl: 0.5, itm: 1, prd: 0.5, rtd: 0.5}}}
+"""
+
+
+def written(folder: Path, text: str, name: str = "my.yaml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_users_file_extends_a_row_in_ten_lines(tmp_path):
+    suite, rows = parse_target(written(tmp_path, MINE))
+    assert [row.name for row in rows] == ["more-noise", "without-mlm"]
+    noise, without = (resolve(suite, row, suite.profile, (), 0) for row in rows)
+    assert (noise.objectives.p_weak, noise.objectives.generator, noise.optimisation.epochs) == (0.3, "momentum", 1)
+    assert noise.objectives.weights == LAMBDAS
+    assert "mlm" not in without.objectives.weights
+    assert suite.labels_of(rows[0]) == {"Row": "more-noise"}
+
+
+def test_a_row_that_extends_one_of_its_own_suite_keeps_that_rows_changes(tmp_path):
+    text = """
+    suite: mine
+    base: {optimisation: {epochs: 5}, objectives: {weights: {cl: 1}}}
+    rows:
+    - {name: long, changes: {optimisation: {epochs: 9}}}
+    - {name: long-itm, extends: mine/long, changes: {objectives: {weights: {cl: 1, itm: 1}}}}
+    """
+    suite, rows = parse_target(written(tmp_path, text))
+    config = resolve(suite, rows[1], "smoke", (), 0)
+    assert (config.optimisation.epochs, config.objectives.weights) == (9, {"cl": 1.0, "itm": 1.0})
+
+
+def test_one_row_of_a_users_file(tmp_path):
+    target = written(tmp_path, MINE)
+    assert [row.name for row in parse_target(f"{target}/without-mlm")[1]] == ["without-mlm"]
+
+
+BAD_FILES = [
+    ("suite: a\nsuite: b\nrows: [{name: r}]", 'my.yaml:2: found duplicate key "suite"'),
+    ("suite: !!python/name:os.system\nrows: []", "my.yaml:1: could not determine a constructor for the tag"),
+    ("- a", "my.yaml: a mapping of keys to values is expected at the top, found a list"),
+    ("", "my.yaml: a mapping of keys to values is expected at the top, found nothing"),
+    ("suite: [", "my.yaml:1: expected the node content"),
+    ("1: 2", "my.yaml:1: a key must be text"),
+    ("suite: &a x\nrows: *a", "my.yaml:2: an alias (*) is not supported"),
+    ("suite: a\nrow: [{name: r}]", "my.yaml: row: unknown key; did you mean rows?"),
+    ("suite: a\nrows: []", "my.yaml: rows: tuple should have at least 1 item"),
+    ("suite: a/b\nrows: [{name: r}]", "my.yaml: suite: string should match pattern"),
+    ("suite: a\nrows: [{name: r, chnages: {}}]", "my.yaml: rows.0.chnages: unknown key; did you mean rows.changes?"),
+    ("suite: a\nrows: [{name: r}, {name: r}]", "my.yaml: rows: the name r is given twice"),
+    ("suite: a\nrows: [{name: r}, {name: s, versus: t}]", "rows.s.versus: no other row t; there is r"),
+    ("suite: a\nlabels: [A, B]\nrows: [{name: r, labels: [x]}]", "rows.r.labels has 1 cells, labels 2"),
+    ("suite: a\nrows: [{name: r, paper: {r2: 1}}]", "my.yaml: rows.0.paper.r2: unknown key"),
+    ("suite: a\nrows: [{name: r, paper: {r1: .nan}}]", "rows.0.paper.r1: input should be a finite number"),
+    ("suite: table4\nrows: [{name: r}]", "my.yaml: suite: table4 is a built-in suite; give yours another name"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_FILES)
+def test_a_bad_file_is_refused_with_its_name(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, text)
+    with pytest.raises(SpecError) as caught:
+        load_suite("my.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+BAD_ROWS = [
+    ("{name: r, changes: {optimisation: {epoch: 1}}}", "my.yaml, row r: optimisation.epoch: unknown key"),
+    ("{name: r, changes: {objectives: {weights: {cl: x}}}}", "my.yaml, row r: objectives.weights.cl: input should"),
+    ("{name: r}", "my.yaml, row r: objectives: field required"),
+    ("{name: r, changes: {seed: 1}}", "my.yaml, row r: seed: a row has no seed of its own"),
+    ("{name: r, extends: table4}", "my.yaml, row r: extends: write suite/row (table4)"),
+    ("{name: r, extends: table4/mrtd}", "table4.yaml: no row 'mrtd'; did you mean m-rtd"),
+    ("{name: r, extends: tabel4/mlm}", "no suite 'tabel4' (a file ends in .yaml); did you mean table4?"),
+    ("{name: r, extends: mine/s}\n- {name: s, extends: table4/cl}", "mine/s itself extends table4/cl; one level only"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), BAD_ROWS)
+def test_a_bad_row_is_refused_with_its_name(tmp_path, monkeypatch, row, message):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, f"suite: mine\nrows:\n- {row}\n")
+    with pytest.raises(SpecError) as caught:
+        resolve(load_suite("my.yaml"), "r", "smoke", (), 0)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: parse_target("tabel4"), "no suite 'tabel4' (a file ends in .yaml); did you mean table4?"),
+        (lambda: parse_target("tabel4/cl"), "did you mean table4?"),
+        (lambda: parse_target("table4/m-rdt"), "table4.yaml: no row 'm-rdt'; did you mean m-rtd"),
+        (lambda: parse_target("missing.yaml"), "missing.yaml: cannot be read (No such file or directory)"),
+        (lambda: load_profile("smok"), "no profile 'smok' (a file ends in .yaml); did you mean smoke?"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_ones(call, message):
+    with pytest.raises(SpecError) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_a_profile_of_the_users_own(tmp_path):
+    path = written(tmp_path, "profile: tiny\nconfig: {data: {synthetic: {train_identities: 9}}}", "tiny.yaml")
+    config = resolve(load_suite("table4"), "cl", path, (), 0)
+    assert config.data.synthetic.train_identities == 9
+
+
+def test_the_row_digest_is_the_rows_and_not_the_seeds_or_the_machines():
+    suite = load_suite("table4")
+    base = row_digest(resolve(suite, "itm", "smoke", (), 0))
+    assert base == row_digest(resolve(suite, "itm", "smoke", ["optimisation.threads=1", "data.root=/elsewhere"], 7))
+    assert base != row_digest(resolve(suite, "itm", "smoke", ["optimisation.epochs=3"], 0))
+    assert len(base) == 12
+
+
+def test_what_show_prints_is_read_back_as_the_same_config():
+    config = resolve(load_suite("table4"), "m-rtd", "paper", PAPER, 0).model_dump(mode="json")
+    text = dump(config)
+    assert load_mapping(text, "shown") == config
+    assert "learning_rate: 1.0e-05" in text  # plain PyYAML would read 1e-05 as text
+    assert "image_size: [384, 384]" in text

@@ -1,0 +1,252 @@
+"""Delivery to real MLflow stores: what arrives, once; stores that are away, failing, or fresh with many at the door."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from people import write_people
+from test_runner import stops_at_step_7, trainer
+
+from experiments import store, tracking
+from experiments.courier import Courier, Tracker, sync
+from experiments.plan import plan, recorded_runs
+from experiments.rundir import ENVIRONMENT, RESULT, TRACKING, read_json, write_json
+from experiments.runner import UNWATCHED, execute
+from experiments.spec import load_suite
+from experiments.tracking import Delivery
+from rasa.errors import ResourceError, RunFailed
+
+
+def with_weights(config, directory, **rest):
+    (directory / "selected" / "epoch-0002").mkdir(parents=True, exist_ok=True)
+    (directory / "selected" / "epoch-0002" / "tensors.safetensors").write_bytes(b"weights")
+    (directory / "predictions.safetensors").write_bytes(b"predictions")
+    return trainer(config, directory, **rest)
+
+
+def fails(config, directory, **rest):
+    raise RunFailed("loss is nan")
+
+
+def planned(workspace, *rows, seeds=(0,)):
+    people = workspace / "people"
+    if not people.exists():
+        write_people(people, train=4, val=2, test=2, images=1)
+    suite = load_suite("table4")
+    return plan(suite, [suite.row(name) for name in rows], "smoke", [f"data.root={people}"], seeds, workspace)
+
+
+def children(client, **tags):
+    found = client.search_runs([client.get_experiment_by_name("table4").experiment_id], max_results=1000)
+    wanted = {"rasa.kind": "seed"} | {f"rasa.{name}": value for name, value in tags.items()}
+    return [run for run in found if wanted.items() <= run.data.tags.items()]
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """A workspace, with a space and a letter beyond ASCII in its name, in which a few runs came to different ends."""
+    workspace = tmp_path_factory.mktemp("a wörkspace")
+    lines = []
+    tracker = Tracker(store.tracking_uri(workspace), workspace, lines.append)
+    assert tracker.open()
+    watch = UNWATCHED._replace(deliver=tracker.deliver)
+    execute(planned(workspace, "m-rtd", seeds=[0, 1]), workspace, watch=watch, train=with_weights)
+    execute(planned(workspace, "cl"), workspace, watch=watch, train=stops_at_step_7)
+    execute(planned(workspace, "itm"), workspace, watch=watch, train=fails)
+    assert lines == []
+    return workspace
+
+
+@pytest.fixture
+def client(tracked):
+    return store.open_store(store.tracking_uri(tracked))
+
+
+def test_layout_of_a_suite(tracked, client):
+    runs = children(client, row="m-rtd")
+    assert sorted(run.info.run_name for run in runs) == ["seed-0", "seed-1"]
+    (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
+    row = client.get_run(parent)
+    assert (row.info.run_name, row.info.status, row.data.tags["rasa.kind"]) == ("m-rtd", "FINISHED", "row")
+    tags = row.data.tags
+    assert json.loads(tags["rasa.labels"]) == {"Module": "++SA", "Setting": "MLM + m-RTD"}
+    assert json.loads(tags["rasa.paper"])["r1"] == 76.51
+    assert (tags["rasa.versus"], tags["rasa.row_order"]) == ("o-rtd", "9")
+    assert tags["rasa.row_digest"] == runs[0].data.tags["rasa.row_digest"]
+
+
+def test_what_a_finished_run_has(tracked, client):
+    (run,) = children(client, row="m-rtd", seed="1")
+    (record,) = [found for found in recorded_runs(tracked) if found.about.row == "m-rtd" and found.about.seed == 1]
+    tags = run.data.tags
+    assert run.info.status == "FINISHED"
+    assert (tags["rasa.state"], tags["rasa.run_id"]) == ("finished", record.about.run_id)
+    assert tags["rasa.data_digest"] == record.about.data_digest
+    assert tags["rasa.directory"] == str(record.directory)
+    assert tags["rasa.code_digest"] == read_json(record.directory / RESULT)["digests"]["code"]
+    assert (tags["rasa.selected_epoch"], tags["rasa.selected_step"]) == ("2", "10")
+    assert run.data.metrics["test/r1"] == 51.0
+    assert run.data.metrics["test/map"] == 40.0
+    assert run.data.metrics["cost/seconds"] == 4.0
+    assert run.data.params["optimisation.learning_rate"] == "0.001"
+    assert run.data.params["objectives.generator"] == "momentum"
+    (data,) = run.inputs.dataset_inputs
+    assert data.dataset.digest == record.about.data_digest
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"spec.yaml", "environment.json", "result.json", "predictions.safetensors", "selected"}
+    assert client.list_artifacts(run.info.run_id, "selected/epoch-0002")[0].path.endswith("tensors.safetensors")
+    assert (tracked / "mlartifacts" / run.info.run_id / "artifacts" / "result.json").exists()
+
+
+@pytest.mark.parametrize(("row", "state", "status"), [("cl", "interrupted", "KILLED"), ("itm", "failed", "FAILED")])
+def test_a_run_that_did_not_finish_says_so(tracked, client, row, state, status):
+    (run,) = children(client, row=row)
+    assert (run.data.tags["rasa.state"], run.info.status) == (state, status)
+
+
+def test_delivering_again_changes_nothing(tracked, client):
+    before = {run.info.run_id: run.to_dictionary() for run in children(client)}
+    assert sync(tracked, store.tracking_uri(tracked), print) == (4, 4)
+    assert {run.info.run_id: run.to_dictionary() for run in children(client)} == before
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the note that a batch arrived"])
+def test_a_resumed_run_has_each_step_once(tracked, client, lost):
+    row = {"nothing": "p-itm", "the note that a batch arrived": "s-itm"}[lost]
+    tracker = Tracker(store.tracking_uri(tracked), tracked, print)
+    watch = UNWATCHED._replace(deliver=tracker.deliver)
+    (run,) = planned(tracked, row)
+    execute([run], tracked, watch=watch, train=stops_at_step_7)
+    cursor = read_json(run.directory / TRACKING)
+    if lost != "nothing":  # as if the process had been killed between sending and noting
+        write_json(run.directory / TRACKING, cursor | {"delivered": {"train/loss": 2}, "sending": True})
+    execute(planned(tracked, row), tracked, watch=watch, train=trainer)
+    history = client.get_metric_history(cursor["mlflow_run"], "train/loss")
+    assert [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)] == [
+        (step, 1 / (step + 1)) for step in range(10)
+    ]
+    assert [point.step for point in client.get_metric_history(cursor["mlflow_run"], "val/r1")] == [5, 10]
+    (child,) = children(client, row=row)
+    assert (child.data.tags["rasa.state"], child.info.status) == ("finished", "FINISHED")
+
+
+def test_a_run_deleted_in_the_tracker_stays_deleted(tracked, client):
+    (run,) = planned(tracked, "itm-prd")
+    tracker = Tracker(store.tracking_uri(tracked), tracked, print)
+    execute([run], tracked, watch=UNWATCHED._replace(deliver=tracker.deliver), train=stops_at_step_7)
+    client.delete_run(read_json(run.directory / TRACKING)["mlflow_run"])
+    assert tracker.deliver(run.directory)
+    assert children(client, row="itm-prd") == []
+
+
+def test_a_run_made_by_a_process_that_died_at_once_is_taken_over(tracked, client):
+    uri, (run,) = store.tracking_uri(tracked), planned(tracked, "mlm")
+    execute([run], tracked, train=stops_at_step_7)
+    made = Delivery(client, uri, tracked, run.directory)._cursor()
+    (run.directory / TRACKING).unlink()
+    assert Tracker(uri, tracked, print).deliver(run.directory)
+    (child,) = children(client, row="mlm")
+    assert (child.info.run_id, child.data.tags["rasa.state"]) == (made.mlflow_run, "interrupted")
+
+
+def test_a_stale_run_that_is_run_again_is_superseded(tracked, client):
+    watch = UNWATCHED._replace(deliver=Tracker(store.tracking_uri(tracked), tracked, print).deliver)
+    (run,) = planned(tracked, "o-rtd")
+    execute([run], tracked, watch=watch, train=trainer)
+    write_json(run.directory / ENVIRONMENT, read_json(run.directory / ENVIRONMENT) | {"code": {"rasa/gone.py": "0"}})
+    execute(planned(tracked, "o-rtd"), tracked, rerun_stale=True, watch=watch, train=trainer)
+    runs = {child.data.tags["rasa.state"]: child for child in children(client, row="o-rtd")}
+    assert set(runs) == {"superseded", "finished"}
+    assert runs["finished"].data.tags["rasa.directory"] == str(run.directory)
+
+
+def test_a_tracker_that_is_away_costs_a_line_and_is_caught_up(tmp_path, tracked):
+    lines = []
+    closed = Tracker("http://127.0.0.1:1", tmp_path, lines.append)
+    runs = planned(tmp_path, "cl", "itm")
+    outcomes = execute(runs, tmp_path, watch=UNWATCHED._replace(deliver=closed.deliver), train=trainer)
+    assert [outcome.state for outcome in outcomes] == ["finished", "finished"]
+    assert len(lines) == 1
+    assert lines[0].startswith("tracking: http://127.0.0.1:1: ")
+    assert "Connection refused" in lines[0]
+    assert lines[0].endswith("`rasa sync` delivers later")
+    with pytest.raises(ResourceError, match="127.0.0.1:1"):
+        sync(tmp_path, "http://127.0.0.1:1", print)
+    uri = store.default_uri(tracked)  # a store that is there already: making one takes seconds
+    assert sync(tmp_path, uri, print) == (2, 2)
+    assert sync(tmp_path, uri, print) == (2, 2)
+    delivered = [read_json(run.directory / TRACKING)["mlflow_run"] for run in runs]
+    client = store.open_store(uri)
+    assert [len(client.get_metric_history(run, "train/loss")) for run in delivered] == [10, 10]
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """Answers 500 to everything."""
+
+    def do_GET(self):
+        self.send_error(500)
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments):
+        """Say nothing."""
+
+
+def test_a_tracker_that_answers_500_is_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    lines = []
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tracker = Tracker(f"http://127.0.0.1:{server.server_port}", tmp_path, lines.append)
+        assert not tracker.open()
+        server.shutdown()
+    assert "500 error responses" in lines[0]
+
+
+def test_the_store_is_the_one_asked_for_or_the_environment_s_or_the_workspace_s(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert store.tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracker:5000")
+    assert store.tracking_uri(tmp_path) == "http://tracker:5000"
+    assert store.tracking_uri(tmp_path, "sqlite:///x.db") == "sqlite:///x.db"
+
+
+FIRST_TOUCH = """
+import sys
+from pathlib import Path
+from experiments.store import open_store, tracking_uri
+print(len(open_store(tracking_uri(Path(sys.argv[1]))).search_experiments()))
+"""
+
+
+def test_four_processes_may_touch_a_fresh_store_first(tmp_path):
+    command = [sys.executable, "-c", FIRST_TOUCH, str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    ended = [process.communicate(timeout=120) for process in started]
+    assert ended == [("1\n", "")] * 4  # the default experiment, and not a word of chatter
+
+
+def test_the_courier_delivers_all_before_it_ends_and_raises_its_own_faults_then(tmp_path):
+    delivered = []
+    with Courier(delivered.append) as courier:
+        for name in "abc":
+            courier.ask(tmp_path / name)
+    assert delivered == [tmp_path / name for name in "abc"]
+
+    def broken(directory):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), Courier(broken) as courier:
+        courier.ask(tmp_path)
+
+
+def test_names_that_reports_read_are_the_documented_ones():
+    assert (tracking.RUN_ID, tracking.STATE, tracking.ROW_DIGEST) == ("rasa.run_id", "rasa.state", "rasa.row_digest")
