@@ -1,0 +1,172 @@
+"""A suite's tables as cells of text, the same for every format. No figure is made here, only words and digits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from reports.tables import FINISHED, MISSING, Line, Spread
+
+HEADINGS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
+NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
+
+
+@dataclass(frozen=True)
+class Report:
+    """A suite's table, and what a reader must know to judge it."""
+
+    title: str
+    profile: str
+    source: str  # where the published values stand
+    comparable: bool  # whether ours were measured on the paper's data
+    metrics: Sequence[str]
+    lines: Sequence[Line]
+    notes: Sequence[str]
+    provenance: Mapping[str, str]
+
+
+class Cell(NamedTuple):
+    """One cell; `detail` holds the individual values, for a format with room for them."""
+
+    text: str
+    best: bool
+    detail: str
+
+
+class Column(NamedTuple):
+    """How a column's cells are made. Where there is a `value`, the largest, as printed, is the best."""
+
+    heading: str
+    text: Callable[[Line], str]
+    value: Callable[[Line], float | None] = lambda line: None
+    detail: Callable[[Line], str] = lambda line: ""
+    digits: int = 1
+    numeric: bool = True
+
+
+class Grid(NamedTuple):
+    """A table of cells under its headings."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+
+def grids(report: Report) -> list[Grid]:
+    """Two tables: what the rows reach and gain, and the published values beside what a run costs."""
+    labels = _label_columns(report.lines)
+    published = [metric for metric in report.metrics if any(metric in line.paper for line in report.lines)]
+    reached = [Column("Seeds", _seeds), *(_figure(HEADINGS[metric], metric) for metric in report.metrics)]
+    reached += _gains(report.lines)
+    beside = [*map(_published, published), _figure("Stage-1 R@1", "stage1_r1"), *_cost()]
+    what = "Published values (in brackets: ours minus these), stage 1 alone, and cost per run"
+    return [
+        _grid("Test split, in percent", [*labels, *reached], report.lines),
+        _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
+    ]
+
+
+def spread(figure: Spread, digits: int = 1) -> str:
+    """`71.3 ± 0.8`; `71.3` for a single value."""
+    if figure.mean is None:
+        return MISSING
+    return f"{figure.mean:.{digits}f}" + _plus_minus(figure, digits)
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """With its sign; zero is `+0.0`, since `-0.0` would claim a direction."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def _grid(caption: str, columns: Sequence[Column], lines: Sequence[Line]) -> Grid:
+    best = [_best(column, lines) for column in columns]
+    rows = [[_cell(column, line, top) for column, top in zip(columns, best, strict=True)] for line in lines]
+    return Grid(caption, columns, rows)
+
+
+def _cell(column: Column, line: Line, best: float | None) -> Cell:
+    shown = _printed(column, line)
+    return Cell(column.text(line), shown is not None and shown == best, column.detail(line))
+
+
+def _best(column: Column, lines: Sequence[Line]) -> float | None:
+    return max((value for line in lines if (value := _printed(column, line)) is not None), default=None)
+
+
+def _printed(column: Column, line: Line) -> float | None:
+    """The value as far as it is printed: what reads the same is equally good."""
+    value = column.value(line)
+    return None if value is None else round(value, column.digits)
+
+
+def _label_columns(lines: Sequence[Line]) -> list[Column]:
+    def column(heading: str) -> Column:
+        return Column(heading, lambda line: line.labels[heading], numeric=False)
+
+    return [column(heading) for heading in lines[0].labels]
+
+
+def _seeds(line: Line) -> str:
+    return f"n = {line.n}" if line.n else line.state
+
+
+def _figure(heading: str, name: str) -> Column:
+    def text(line: Line) -> str:
+        return spread(line.figures[name]) if line.figures[name].n else _absent(line)
+
+    return Column(heading, text, lambda line: line.figures[name].mean, lambda line: _values(line.figures[name], ".1f"))
+
+
+def _gains(lines: Sequence[Line]) -> list[Column]:
+    """From which row each step is taken, our gain, and the paper's if it has any. No gain is the best: steps differ."""
+    settings = {line.name: list(line.labels.values())[-1] or line.name for line in lines}
+
+    def ours(line: Line) -> str:
+        if line.gain.mean is None:
+            return NONE if line.versus is None else _absent(line)
+        few = f" (n = {line.gain.n})" if line.gain.n != line.n else ""
+        return signed(line.gain.mean) + _plus_minus(line.gain, 1) + few
+
+    def paper(line: Line) -> str:
+        return NONE if line.paper_gain is None else signed(line.paper_gain, 2)
+
+    columns = [
+        Column("Step from", lambda line: settings[line.versus] if line.versus else NONE, numeric=False),
+        Column("Gain R@1", ours, detail=lambda line: _values(line.gain, "+.1f")),
+    ]
+    if any(line.paper_gain is not None for line in lines):
+        columns.append(Column("Paper's gain", paper))
+    return columns if any(line.versus is not None for line in lines) else []
+
+
+def _published(metric: str) -> Column:
+    def text(line: Line) -> str:
+        if metric not in line.paper:
+            return NONE
+        difference = line.minus_paper(metric)
+        return f"{line.paper[metric]:.2f} ({_absent(line) if difference is None else signed(difference)})"
+
+    return Column(f"Paper {HEADINGS[metric]}", text, lambda line: line.paper.get(metric), digits=2)
+
+
+def _cost() -> list[Column]:
+    def column(heading: str, name: str) -> Column:
+        def text(line: Line) -> str:
+            mean = line.figures[name].mean
+            return _absent(line) if mean is None else f"{mean:.{2 if mean < 1 else 1 if mean < 100 else 0}f}"
+
+        return Column(heading, text, detail=lambda line: _values(line.figures[name], ".3g"))
+
+    return [column("Minutes", "minutes"), column("Pairs/s", "pairs_per_s"), column("Peak MiB", "peak_mib")]
+
+
+def _absent(line: Line) -> str:
+    """What stands for a figure that is not there: never nothing, and never 0."""
+    return MISSING if line.state == FINISHED else line.state
+
+
+def _plus_minus(figure: Spread, digits: int) -> str:
+    return "" if figure.sd is None else f" ± {figure.sd:.{digits}f}"
+
+
+def _values(figure: Spread, form: str) -> str:
+    return "  ".join(format(value, form) for value in figure.values) if figure.n > 1 else ""

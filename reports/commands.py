@@ -1,0 +1,42 @@
+"""The command `rasa report`. Only click is imported, here and by what is imported here, until it runs."""
+
+from pathlib import Path
+
+import click
+
+from experiments.commands import override_option, profile_option, tracking_option, workspace_option
+
+FORMATS = ("md", "html", "csv", "latex")
+
+
+@click.command(short_help="A suite's table, beside the paper's.")
+@click.argument("suite")
+@profile_option
+@override_option
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="md", show_default=True, help="What is printed.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+@workspace_option
+@tracking_option
+def report(
+    suite: str,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    kind: str,
+    out: Path | None,
+    workspace: Path,
+    tracking_uri: str | None,
+) -> None:
+    """Print SUITE's table (`table4`, `my.yaml`) with each row's spread, gain and cost beside the paper's values.
+
+    The table in every format, a page and a figure are written to WORKSPACE/report/SUITE-PROFILE, or to --out.
+    """
+    from experiments.spec import load_suite
+    from experiments.store import tracking_uri as default_uri
+    from reports.build import PAGE, build, write_files
+
+    loaded = load_suite(suite)
+    built = build(loaded, profile or loaded.profile, overrides, default_uri(workspace, tracking_uri))
+    folder = out or workspace / "report" / f"{loaded.suite}-{built.profile}"
+    texts = write_files(built, folder)
+    click.echo(texts[kind], nl=False)
+    click.echo(f"report: {folder / PAGE}", err=True)

@@ -1,0 +1,148 @@
+"""Test R@1 per row, ours beside the paper's: `bars` has the figure's numbers, `draw` only draws."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reports.tables import FINISHED, MISSING, Line
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; dark enough for white paper.
+PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
+INK = "#222222"
+WIDTH, ROW_HEIGHT, MARGINS = 8.0, 0.34, 1.25  # inches
+DPI = 150
+LABEL_WIDTH = 24  # characters
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so the picture is the same everywhere
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a label is text, also with two dollar signs
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+}
+
+
+class Bar(NamedTuple):
+    """One row of the figure; accuracies in percent."""
+
+    label: str
+    group: str
+    mean: float | None
+    sd: float | None
+    values: tuple[float, ...]
+    paper: float | None
+    state: str
+
+
+def bars(lines: Sequence[Line]) -> list[Bar]:
+    """The figure's numbers, one bar per line; the first of several label columns groups them."""
+    return [_bar(line) for line in lines]
+
+
+def draw(figure: Sequence[Bar], ours: str, paper: str, path: Path) -> None:
+    """Write the picture to `path`. `ours` and `paper` say above their panels on which data each was measured."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    published = any(bar.paper is not None for bar in figure)
+    ratios = [1.5, 1] if published else [1]
+    with rc_context(STYLE):
+        picture = Figure(figsize=(WIDTH, MARGINS + ROW_HEIGHT * len(figure)), layout="constrained")
+        axes = picture.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
+        colours = _colours(figure)
+        _draw_ours(axes[0], figure, colours, ours)
+        if published:
+            _draw_paper(axes[1], figure, colours, paper)
+        picture.legend(handles=_handles(figure, colours), loc="outside lower center", ncols=6, frameon=False)
+        picture.savefig(path, dpi=DPI)
+
+
+def _bar(line: Line) -> Bar:
+    labels = list(line.labels.values())
+    group, label = (labels[0], " ".join(labels[1:])) if len(labels) > 1 else ("", labels[0])
+    r1 = line.figures["r1"]
+    state = MISSING if line.state == FINISHED and not r1.n else line.state
+    return Bar(label, group, r1.mean, r1.sd, r1.values, line.paper.get("r1"), state)
+
+
+def _colours(figure: Sequence[Bar]) -> dict[str, str]:
+    groups = list(dict.fromkeys(bar.group for bar in figure))
+    return {group: PALETTE[number % len(PALETTE)] for number, group in enumerate(groups)}
+
+
+def _draw_ours(axis: "Axes", figure: Sequence[Bar], colours: dict[str, str], title: str) -> None:
+    _frame(axis, figure, title)
+    for y, bar in enumerate(figure):
+        if bar.mean is None:
+            axis.text(0, y, f" {bar.state}", va="center", color=INK, style="italic")
+            continue
+        axis.barh(y, bar.mean, height=0.66, color=colours[bar.group])
+        below = 0.0
+        if bar.sd is not None:
+            # Whisker and dots side by side: on one line the dots hide its ends.
+            axis.errorbar(bar.mean, y - 0.13, xerr=bar.sd, color=INK, capsize=2.5, linewidth=1.2)
+            below = 0.17
+        dots = [y + below] * len(bar.values)
+        axis.scatter(bar.values, dots, s=13, color="white", edgecolor=INK, linewidth=0.8, zorder=3)
+        _value(axis, _reach(bar), y, f"{bar.mean:.1f}")
+    axis.set_xlim(0, max(map(_reach, figure)) * 1.15 or 100)
+
+
+def _draw_paper(axis: "Axes", figure: Sequence[Bar], colours: dict[str, str], title: str) -> None:
+    _frame(axis, figure, title)
+    known = [(y, bar, bar.paper) for y, bar in enumerate(figure) if bar.paper is not None]
+    for y, bar, paper in known:
+        axis.scatter(paper, y, s=42, marker="D", color=colours[bar.group], edgecolor=INK, linewidth=0.8, zorder=3)
+        _value(axis, paper, y, f"{paper:.2f}")
+    values = [paper for _, _, paper in known]
+    reach = max(values) - min(values) or 1
+    axis.set_xlabel("test R@1, % (axis does not begin at 0)")
+    # Markers have no foot, so this axis need not begin at 0: the paper's last steps are a few tenths of a point.
+    axis.set_xlim(min(values) - 0.1 * reach, max(values) + 0.35 * reach)
+
+
+def _reach(bar: Bar) -> float:
+    """Where the last of a bar's marks ends."""
+    return max((bar.mean or 0) + (bar.sd or 0), *bar.values, 0)
+
+
+def _frame(axis: "Axes", figure: Sequence[Bar], title: str) -> None:
+    axis.set_title(title, loc="left", weight="bold")
+    axis.set_xlabel("test R@1, %")
+    axis.set_yticks(range(len(figure)), [fill(bar.label, LABEL_WIDTH) for bar in figure])
+    axis.set_ylim(len(figure) - 0.4, -0.6)
+    axis.tick_params(left=False)
+    axis.grid(axis="x")
+
+
+def _value(axis: "Axes", x: float, y: float, text: str) -> None:
+    axis.annotate(text, (x, y), xytext=(6, 0), textcoords="offset points", va="center")
+
+
+def _handles(figure: Sequence[Bar], colours: dict[str, str]) -> list["Artist"]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Artist] = [Patch(color=colour, label=group) for group, colour in colours.items() if group]
+    if any(bar.values for bar in figure):
+        handles.append(
+            Line2D([], [], label="one seed", marker="o", ls="", markersize=4, markerfacecolor="white", color=INK)
+        )
+    if any(bar.sd is not None for bar in figure):
+        handles.append(Line2D([], [], color=INK, linewidth=1.2, label="± standard deviation"))
+    if any(bar.paper is not None for bar in figure):
+        handles.append(
+            Line2D([], [], label="published", marker="D", ls="", markersize=5, markerfacecolor="white", color=INK)
+        )
+    return handles

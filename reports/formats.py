@@ -1,0 +1,134 @@
+"""A report as Markdown, CSV, LaTeX and HTML."""
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from itertools import pairwise
+
+from reports.cells import Cell, Grid, Report, grids
+from reports.tables import Line, Spread
+
+NA = "NA"  # pandas and R read it as a missing number
+MARKDOWN = str.maketrans({"|": r"\|", "*": r"\*", "_": r"\_", "<": "&lt;", "\n": " "})
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"}
+)
+
+
+def markdown(report: Report) -> str:
+    """Two tables, and what must be said under them; columns are aligned for a terminal too."""
+    parts = [f"### {report.title.translate(MARKDOWN)}"]
+    for grid in grids(report):
+        parts += [f"{grid.caption}:", "\n".join(_markdown_table(grid))]
+    parts.append("\n".join(f"- {note.translate(MARKDOWN)}" for note in report.notes))
+    parts.append("; ".join(f"{name}: {value.translate(MARKDOWN)}" for name, value in report.provenance.items()))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def csv_table(report: Report) -> str:
+    """One record per row, numbers at full precision, NA where there is none; `state` says why."""
+    stream = io.StringIO()
+    records = [_record(line, report.metrics) for line in report.lines]
+    writer = csv.DictWriter(stream, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return stream.getvalue()
+
+
+def latex(report: Report) -> str:
+    """Two booktabs tabulars; title, notes and provenance are comments."""
+    lines = [r"% needs \usepackage{booktabs}", _comment(report.title)]
+    for grid in grids(report):
+        lines += ["", _comment(grid.caption), *_tabular(grid)]
+    lines += ["", *map(_comment, report.notes)]
+    lines += [_comment(f"{name}: {value}") for name, value in report.provenance.items()]
+    return "\n".join(lines) + "\n"
+
+
+def html(report: Report, figure_png: bytes) -> str:
+    """One page that needs no file beside it."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    figure = base64.b64encode(figure_png).decode("ascii")
+    return environment.from_string(template).render(report=report, grids=grids(report), figure=figure) + "\n"
+
+
+def _markdown_table(grid: Grid) -> Iterable[str]:
+    texts = [[column.heading for column in grid.columns], *([_bold(cell) for cell in row] for row in grid.rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    numeric = [column.numeric for column in grid.columns]
+
+    def joined(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
+    return [joined(cells) for cells in (texts[0], rule, *texts[1:])]
+
+
+def _bold(cell: Cell) -> str:
+    text = cell.text.translate(MARKDOWN)
+    return f"**{text}**" if cell.best else text
+
+
+def _tabular(grid: Grid) -> Iterable[str]:
+    yield rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in grid.columns)}}}"
+    yield r"\toprule"
+    yield _latex_row([_tex(column.heading) for column in grid.columns])
+    yield r"\midrule"
+    groups = [row[0].text for row in grid.rows]
+    # A rule between groups of rows, but only if the first label does group them.
+    grouped = len(set(groups)) < len(groups)
+    for row, (group, after) in zip(grid.rows, pairwise([*groups, groups[-1]]), strict=True):
+        yield _latex_row([rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text) for cell in row])
+        if grouped and group != after:
+            yield r"\midrule"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _tex(text: str) -> str:
+    # A hyphen before a number is a minus sign.
+    return re.sub(r"(?<!\w)-(?=\d)", "$-$", text.translate(LATEX))
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _comment(text: str) -> str:
+    return f"% {' '.join(text.split())}"
+
+
+def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
+    # The label columns keep their headings, so that one called `Row` is not the row's name.
+    record: dict[str, object] = dict(line.labels)
+    record |= {"row": line.name, "state": line.state, "n": line.n}
+    record["seeds"] = ";".join(map(str, sorted(line.figures["r1"].by_seed))) or NA
+    for metric in metrics:
+        record |= _spread(f"test_{metric}", line.figures[metric])
+        record |= {f"paper_{metric}": _number(line.paper.get(metric))}
+        record |= {f"test_{metric}_mean_minus_paper": _number(line.minus_paper(metric))}
+    record |= {"versus": line.versus or NA, **_spread("gain_test_r1", line.gain), "gain_n": line.gain.n}
+    record |= {"paper_gain_r1": _number(line.paper_gain)}
+    for name in ("stage1_r1", "val_r1", "minutes", "pairs_per_s", "peak_mib"):
+        record |= _spread(name, line.figures[name])
+    return record
+
+
+def _spread(name: str, figure: Spread) -> dict[str, object]:
+    values = ";".join(map(repr, figure.values)) or NA
+    return {f"{name}_mean": _number(figure.mean), f"{name}_sd": _number(figure.sd), f"{name}_values": values}
+
+
+def _number(value: float | None) -> object:
+    return NA if value is None else value

@@ -1,0 +1,138 @@
+"""A suite's table of figures from the tidy table of its runs: mean, spread, n and the individual values together.
+
+Nothing is rounded or formatted here (reports/cells.py). Accuracies are in percent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from experiments.spec import Row, Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FINISHED, MISSING = "finished", "missing"
+# A line's figures by name: the column of the tidy table, and what one of its units is in the figure's.
+FIGURES = {
+    "r1": ("test/r1", 1.0),
+    "r5": ("test/r5", 1.0),
+    "r10": ("test/r10", 1.0),
+    "map": ("test/map", 1.0),
+    "stage1_r1": ("test/stage1_r1", 1.0),
+    "val_r1": ("val/r1", 1.0),
+    "minutes": ("cost/seconds", 1 / 60),
+    "pairs_per_s": ("cost/pairs_per_s", 1.0),
+    "peak_mib": ("cost/peak_mib", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over seeds. `mean` is None without a value, `sd` (of the sample) with less than two."""
+
+    by_seed: Mapping[int, float]
+
+    @property
+    def n(self) -> int:
+        """How many seeds have a value."""
+        return len(self.by_seed)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The individual values, by rising seed."""
+        return tuple(self.by_seed[seed] for seed in sorted(self.by_seed))
+
+    @property
+    def mean(self) -> float | None:
+        """Arithmetic mean."""
+        return fmean(self.values) if self.n else None
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation of the sample, n - 1 in the denominator."""
+        return stdev(self.values) if self.n > 1 else None
+
+    def minus(self, other: "Spread") -> "Spread":
+        """The differences over the seeds that both have, paired by seed."""
+        both = self.by_seed.keys() & other.by_seed.keys()
+        return Spread({seed: self.by_seed[seed] - other.by_seed[seed] for seed in both})
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a suite: what its seeds reached, what the step to it gained, and the paper's values."""
+
+    name: str
+    labels: Mapping[str, str]
+    state: str  # finished if any seed is; else failed, running or interrupted; or missing
+    unfinished: Mapping[int, str]  # by seed, what became of those without a finished run
+    figures: Mapping[str, Spread]
+    paper: Mapping[str, float]
+    versus: str | None
+    gain: Spread  # R@1 minus that of the row `versus`
+    paper_gain: float | None
+
+    @property
+    def n(self) -> int:
+        """How many seeds finished."""
+        return self.figures["r1"].n
+
+    def minus_paper(self, metric: str) -> float | None:
+        """Our mean minus the paper's value; None if one of them is missing."""
+        mean, paper = self.figures[metric].mean, self.paper.get(metric)
+        return None if mean is None or paper is None else mean - paper
+
+
+def suite_lines(runs: "pd.DataFrame", suite: Suite) -> list[Line]:
+    """One line per row of the suite, in its order, whether or not it has been run.
+
+    `runs` has one row per suite row and seed (reports/load.py).
+    """
+    figures = {row.name: _figures(runs, row.name) for row in suite.rows}
+    return [_line(runs, suite, row, figures) for row in suite.rows]
+
+
+def _line(runs: "pd.DataFrame", suite: Suite, row: Row, figures: Mapping[str, Mapping[str, Spread]]) -> Line:
+    own = runs[(runs["row"] == row.name) & (runs["state"] != FINISHED)]
+    unfinished = {int(seed): str(state) for seed, state in zip(own["seed"], own["state"], strict=True)}
+    paper = _paper(row)
+    before = suite.row(row.versus) if row.versus else None
+    gain, paper_gain = Spread({}), None
+    if before is not None:
+        gain = figures[row.name]["r1"].minus(figures[before.name]["r1"])
+        published = _paper(before)
+        if "r1" in paper and "r1" in published:
+            paper_gain = paper["r1"] - published["r1"]
+    return Line(
+        name=row.name,
+        labels=suite.labels_of(row),
+        state=FINISHED if figures[row.name]["r1"].n else _state(unfinished),
+        unfinished=unfinished,
+        figures=figures[row.name],
+        paper=paper,
+        versus=row.versus,
+        gain=gain,
+        paper_gain=paper_gain,
+    )
+
+
+def _paper(row: Row) -> dict[str, float]:
+    return {str(metric): value for metric, value in (row.paper or {}).items()}
+
+
+def _state(unfinished: Mapping[int, str]) -> str:
+    states = [unfinished[seed] for seed in sorted(unfinished)]
+    return "failed" if "failed" in states else states[-1] if states else MISSING
+
+
+def _figures(runs: "pd.DataFrame", row: str) -> dict[str, Spread]:
+    own = runs[(runs["row"] == row) & (runs["state"] == FINISHED)]
+    return {name: _spread(own, column, scale) for name, (column, scale) in FIGURES.items()}
+
+
+def _spread(own: "pd.DataFrame", column: str, scale: float) -> Spread:
+    # A figure that a run lacks is left out, so that n says on how many values the mean rests.
+    known = own[own[column].notna()]
+    return Spread({int(seed): float(value) * scale for seed, value in zip(known["seed"], known[column], strict=True)})

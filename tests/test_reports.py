@@ -1,0 +1,308 @@
+"""The report: arithmetic by hand on a small table, what is absent, the formats, and one real store end to end."""
+
+import csv
+import io
+import math
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from experiments import tracking
+from experiments.spec import Suite, load_suite, resolve, row_digest
+from experiments.store import DATABASE, SQLITE, open_store
+from rasa.errors import ResourceError
+from reports.build import notes
+from reports.cells import Report, grids, signed
+from reports.commands import report as command
+from reports.figures import bars, draw
+from reports.formats import csv_table, html, latex, markdown
+from reports.load import COLUMNS, choose, row_configs
+from reports.tables import Spread, suite_lines
+
+PNG = b"\x89PNG\r\n\x1a\n"
+# Five rows: a base, a step from it, one with one seed, one that failed, one that was never run.
+SUITE = Suite.model_validate(
+    {
+        "suite": "tiny",
+        "title": "Tiny & 100 %",
+        "source": "by hand",
+        "labels": ["Module", "Setting"],
+        "rows": [
+            {"name": "base", "labels": ["A", "x_1"], "paper": {"r1": 60.0, "map": 50.0}},
+            {"name": "step", "labels": ["B", "y"], "versus": "base", "paper": {"r1": 62.5}},
+            {"name": "one", "labels": ["B", "z"], "versus": "step"},
+            {"name": "broken", "labels": ["B", "u"], "versus": "base", "paper": {"r1": 59.0}},
+            {"name": "absent", "labels": ["B", "v"], "versus": "broken", "paper": {"r1": 61.0}},
+        ],
+    }
+)
+
+
+def _runs(*runs: tuple[str, int, str, float]):
+    """(row, seed, state, R@1) as a tidy table; the other accuracies lie at fixed distances."""
+    import pandas as pd
+
+    records = []
+    for row, seed, state, r1 in runs:
+        record = dict.fromkeys(COLUMNS, "") | {name: math.nan for name in COLUMNS if "/" in name}
+        record |= {"row": row, "seed": seed, "state": state, "data_digest": "d"}
+        if state == "finished":
+            record |= {"test/r1": r1, "test/r5": r1 + 10, "test/r10": r1 + 20, "test/map": r1 - 10}
+            record |= {"test/stage1_r1": r1 - 20, "cost/seconds": 90.0, "cost/pairs_per_s": 250.0}
+        records.append(record)
+    return pd.DataFrame(records, columns=list(COLUMNS))
+
+
+RUNS = [
+    ("base", 0, "finished", 40.0), ("base", 1, "finished", 42.0), ("base", 2, "finished", 44.0),
+    ("step", 0, "finished", 43.0), ("step", 1, "finished", 44.0), ("step", 2, "failed", 0.0),
+    ("one", 1, "finished", 44.0), ("broken", 0, "failed", 0.0),
+]  # fmt: skip
+
+
+def _lines():
+    return {line.name: line for line in suite_lines(_runs(*RUNS), SUITE)}
+
+
+def _report(**changes):
+    lines = list(_lines().values())
+    given = {"title": SUITE.title, "profile": "smoke", "source": SUITE.source, "comparable": False, "lines": lines}
+    given |= {"metrics": SUITE.metrics, "notes": list(notes(lines, "smoke", False)), "provenance": {"profile": "smoke"}}
+    return Report(**(given | changes))
+
+
+def test_mean_and_spread_by_hand():
+    """40, 42, 44: mean 42, squared distances 4 + 0 + 4 over n - 1 = 2, so sd 2."""
+    r1 = _lines()["base"].figures["r1"]
+    assert (r1.n, r1.mean, r1.sd, r1.values) == (3, 42.0, 2.0, (40.0, 42.0, 44.0))
+    one, none = Spread({7: 5.0}), Spread({})
+    assert (one.n, one.mean, one.sd) == (1, 5.0, None)
+    assert (none.n, none.mean, none.sd, none.values) == (0, None, None, ())
+
+
+def test_gain_is_paired_by_seed():
+    """43 - 40 = 3 and 44 - 42 = 2: mean 2.5, sd sqrt(0.5). Unpaired means would give 43.5 - 42 = 1.5."""
+    step = _lines()["step"]
+    assert step.gain.values == (3.0, 2.0)
+    assert step.gain.mean == 2.5
+    assert step.gain.sd == pytest.approx(math.sqrt(0.5))
+    assert step.paper_gain == 2.5
+    assert _lines()["one"].gain.values == (0.0,)  # seed 1 alone is in both
+
+
+def test_difference_from_the_paper():
+    lines = _lines()
+    assert lines["base"].minus_paper("r1") == -18.0
+    assert lines["base"].minus_paper("map") == -18.0  # 32 - 50
+    assert lines["base"].minus_paper("r5") is None
+    assert lines["broken"].minus_paper("r1") is None
+    assert lines["one"].paper_gain is None  # no published value
+    assert lines["absent"].paper_gain == 2.0
+
+
+def test_cost_is_in_minutes():
+    figures = _lines()["base"].figures
+    assert figures["minutes"].mean == 1.5
+    assert figures["pairs_per_s"].mean == 250.0
+    assert figures["peak_mib"].n == 0  # not recorded, which is not 0
+
+
+def test_rows_without_a_finished_run_say_why():
+    lines = _lines()
+    assert [line.state for line in lines.values()] == ["finished", "finished", "finished", "failed", "missing"]
+    assert lines["step"].unfinished == {2: "failed"}
+    cells = {row[1].text: [cell.text for cell in row] for row in grids(_report())[0].rows}
+    assert cells["u"] == ["B", "u", *["failed"] * 5, "x_1", "failed", "-1.00"]
+    assert cells["v"] == ["B", "v", *["missing"] * 5, "u", "missing", "+2.00"]
+    assert {line.state for line in suite_lines(_runs(), SUITE)} == {"missing"}
+
+
+def test_cells():
+    reached, beside = grids(_report())
+    assert [cell.text for cell in reached.rows[0]] == [
+        *("A", "x_1", "n = 3", "42.0 ± 2.0", "52.0 ± 2.0", "62.0 ± 2.0", "32.0 ± 2.0", "-", "-", "-")
+    ]
+    assert [cell.text for cell in reached.rows[1]][2:4] == ["n = 2", "43.5 ± 0.7"]
+    assert [cell.text for cell in reached.rows[1]][-3:] == ["x_1", "+2.5 ± 0.7", "+2.50"]
+    assert [cell.text for cell in reached.rows[2]][2:4] == ["n = 1", "44.0"]
+    assert [cell.text for cell in beside.rows[0]][2:] == [
+        *("60.00 (-18.0)", "50.00 (-18.0)", "22.0 ± 2.0", "1.5", "250", "missing")
+    ]
+    assert reached.rows[0][3].detail == "40.0  42.0  44.0"
+
+
+def test_best_of_a_column_as_printed_and_gain_of_fewer_seeds():
+    """44.0 is the best mean; 43.96 reads the same and is as good. Published: 62.50."""
+    lines = suite_lines(_runs(*RUNS, ("broken", 1, "finished", 43.96)), SUITE)
+    reached, beside = grids(_report(lines=lines))
+    assert [row[3].best for row in reached.rows] == [False, False, True, True, False]
+    assert [row[2].best for row in beside.rows] == [False, True, False, False, False]
+    lines = suite_lines(_runs(*RUNS, ("one", 5, "finished", 45.0)), SUITE)
+    assert grids(_report(lines=lines))[0].rows[2][-2].text == "+0.0 (n = 1)"  # of its two seeds, step has one
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.04, "+0.0"), (-0.04, "+0.0"), (-0.06, "-0.1"), (9.94, "+9.9")])
+def test_signed(value, text):
+    assert signed(value) == text
+
+
+def test_markdown():
+    text = markdown(_report())
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table[:7]}) == 1
+    assert "42.0 ± 2.0" in table[2] and "x\\_1" in table[2]
+    assert "**44.0**" in table[4]
+    assert "\n- Profile smoke is a test of the program: its figures prove nothing about the method.\n" in text
+
+
+def test_csv_holds_numbers_at_full_precision():
+    records = list(csv.DictReader(io.StringIO(csv_table(_report()))))
+    by_row = {record["row"]: record for record in records}
+    assert float(by_row["step"]["gain_test_r1_sd"]) == math.sqrt(0.5)
+    assert by_row["base"]["test_r1_values"] == "40.0;42.0;44.0"
+    assert by_row["one"]["test_r1_sd"] == "NA"
+    assert (by_row["broken"]["state"], by_row["broken"]["test_r1_mean"]) == ("failed", "NA")
+    assert all(value != "" for record in records for value in record.values())
+
+
+def test_latex_escapes_and_groups():
+    text = latex(_report())
+    tabular = text[text.index("\\begin") : text.index("\\end")]
+    assert r"x\_1" in tabular and r"42.0 $\pm$ 2.0" in tabular and "$-$1.00" in tabular
+    assert r"\textbf{44.0}" in tabular
+    assert tabular.count(r"\midrule") == 2  # under the head, and between A and B
+
+
+def test_html_stands_alone_and_escapes():
+    page = html(_report(title="<b>"), PNG)
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    assert 'src="data:image/png;base64,iVBOR' in page
+    assert "http" not in page
+    assert "<strong>44.0</strong>" in page and "40.0  42.0  44.0" in page
+
+
+def test_notes_on_noise_profile_and_data():
+    lines = list(_lines().values())
+    said = "\n".join(notes(lines, "smoke", comparable=False))
+    assert "one: one seed (n = 1): differences between rows can not be told from noise." in said
+    assert "prove nothing" in said and "not levels" in said
+    assert "step: seed 2 failed." in said and "never run with this config: absent." in said
+    said = "\n".join(notes(lines[:2], "synth", comparable=True))
+    assert "prove nothing" not in said and "not levels" not in said and "n = 1" not in said
+
+
+def test_figure_numbers_and_picture(tmp_path):
+    numbers = bars(list(_lines().values()))
+    assert numbers[0] == ("x_1", "A", 42.0, 2.0, (40.0, 42.0, 44.0), 60.0, "finished")
+    assert numbers[2][2:6] == (44.0, None, (44.0,), None)
+    assert [(bar.mean, bar.state) for bar in numbers[3:]] == [(None, "failed"), (None, "missing")]
+    for number, shown in enumerate((numbers, numbers[2:3], numbers[4:])):  # all; no published value; none of ours
+        draw(shown, "ours", "paper", tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(PNG)
+
+
+def test_papers_numbers_are_those_of_the_suite():
+    """The CSV was typed from the paper, the suite's values by someone else: they must agree."""
+    text = (files("reports") / "paper" / "table4.csv").read_text(encoding="utf-8")
+    metrics = ("r1", "r5", "r10", "map")
+    typed = [
+        (record["module"], record["setting"], record["row"], {name: float(record[name]) for name in metrics})
+        for record in csv.DictReader(io.StringIO(text))
+    ]
+    assert typed == [(*row.labels, row.name, row.paper) for row in load_suite("table4").rows]
+
+
+def test_which_run_of_a_seed_counts():
+    """The newest finished one; a later failure hides nothing, and other data is left out with a note."""
+    configs = row_configs(load_suite("table4"), "smoke", [])
+
+    def record(run: str, day: int, state: str = "finished", row: str = "cl", data: str = "new", seed: int = 0):
+        started = datetime(2026, 1, day, tzinfo=UTC)
+        return {"run_id": run, "row": row, "seed": seed, "state": state, "started": started, "data_digest": data,
+                "weights_digest": ""}  # fmt: skip
+
+    records = [
+        record("newest", 3), record("older", 2), record("later failure", 5, "failed"),
+        record("only failure", 4, "failed", seed=1), record("other data", 1, row="itm", data="old"),
+    ]  # fmt: skip
+    chosen, said = choose(records, configs)
+    assert {record["run_id"] for record in chosen} == {"newest", "only failure"}
+    assert said == (
+        "Runs with data digest old and initial weights none are left out: there are newer ones with others.",
+    )
+
+
+def test_paper_profile_needs_no_data_to_be_reported():
+    """A run needs data.root; a reader does not, and where the data lies changes no row's identity."""
+    suite = load_suite("table4")
+    configs = row_configs(suite, "paper", [])
+    assert row_digest(configs["cl"]) == row_digest(resolve(suite, "cl", "paper", ["data.root=/data"], 3))
+
+
+TINY = """
+suite: tiny
+title: Two rows
+labels: [Setting]
+rows:
+- {name: cl, labels: [CL], changes: {objectives: {weights: {cl: 0.5}}}, paper: {r1: 61.35}}
+- {name: itm, labels: [CL + ITM], versus: cl, changes: {objectives: {weights: {cl: 0.5, itm: 1}}}, paper: {r1: 71.29}}
+- {name: s, labels: [never run], versus: cl, changes: {objectives: {weights: {cl: 0.5, itm: 2}}}}
+"""
+
+
+def _write_store(workspace: Path, suite: Suite) -> None:
+    """Two seeds of `cl`, one of `itm` and a failed one, and a run of another config, as the writer files them."""
+    client = open_store(f"{SQLITE}{workspace / DATABASE}")
+    (workspace / "result.json").write_text('{"sizes": {"test": {"images": 64, "captions": 128}}}')
+    experiment = client.create_experiment(suite.suite, artifact_location=(workspace / "artifacts").as_uri())
+    runs = [("cl", 0, "finished", 30.0), ("cl", 1, "finished", 34.0), ("itm", 0, "finished", 41.0)]
+    for row, seed, state, r1 in [*runs, ("itm", 1, "failed", 0.0), ("cl", 2, "finished", 99.0)]:
+        epochs = "optimisation.epochs=9" if r1 == 99 else "optimisation.epochs=2"
+        tags = {
+            tracking.KIND: tracking.KIND_SEED, tracking.SUITE: suite.suite, tracking.ROW: row,
+            tracking.PROFILE: "smoke", tracking.SEED: str(seed), tracking.STATE: state,
+            tracking.ROW_DIGEST: row_digest(resolve(suite, row, "smoke", [epochs], seed)),
+            tracking.DATA_DIGEST: "d1a7a", tracking.GIT_COMMIT: "c0ffee", tracking.GIT_DIRTY: "false",
+            tracking.DIRECTORY: str(workspace),
+        }  # fmt: skip
+        run = client.create_run(experiment, tags=tags).info.run_id
+        if state == "finished":
+            for name, value in {"r1": r1, "r5": r1 + 10, "r10": r1 + 20, "map": r1}.items():
+                client.log_metric(run, f"test/{name}", value)
+
+
+def test_report_of_a_real_store(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY)
+    _write_store(tmp_path, load_suite(str(file)))
+    done = CliRunner().invoke(command, [str(file), "--workspace", str(tmp_path)], catch_exceptions=False)
+    folder = tmp_path / "report" / "tiny-smoke"
+    assert done.exit_code == 0
+    assert done.stderr == f"report: {folder / 'report.html'}\n"
+    assert "32.0 ± 2.8" in done.stdout and "+11.0 (n = 1)" not in done.stdout and "+11.0" in done.stdout
+    assert "99.0" not in done.stdout
+    assert "itm: seed 1 failed." in done.stdout and "never run with this config: s." in done.stdout
+    assert "64 images, 128 captions" in done.stdout and "c0ffee" in done.stdout and "d1a7a" in done.stdout
+    assert {path.name for path in folder.iterdir()} == {"table.md", "table.csv", "table.tex", "report.html", "r1.png"}
+    assert (folder / "table.md").read_text() == done.stdout
+
+    arguments = [str(file), "--workspace", str(tmp_path), "-o", "optimisation.epochs=9", "--format", "csv"]
+    done = CliRunner().invoke(command, [*arguments, "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert done.stdout.startswith("Setting,row,state") and "99.0" in done.stdout
+    assert (tmp_path / "out" / "report.html").exists()
+
+    done = CliRunner().invoke(command, [str(file), "--workspace", str(tmp_path), "-o", "optimisation.epochs=7"])
+    assert isinstance(done.exception, ResourceError)
+    assert "no runs of tiny at profile smoke (5 of another config are there)" in str(done.exception)
+
+
+def test_no_store_is_made_by_reading(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = CliRunner().invoke(command, ["table4", "--workspace", str(tmp_path)])
+    assert isinstance(done.exception, ResourceError)
+    assert "`rasa run table4 --profile smoke`" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
