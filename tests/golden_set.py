@@ -82,7 +82,7 @@ def models(dtype: torch.dtype = torch.float64):
 
 def step_inputs(step: int, dtype: torch.dtype = torch.float64) -> StepInputs:
     given = tensors("inputs")
-    get = lambda name: given[f"step{step}.{name}"]  # noqa: E731
+    get = lambda name: given[f"step{step}.{name}"]
     return StepInputs(
         view1=get("image1").to(dtype),
         view2=get("image2").to(dtype),
@@ -143,11 +143,11 @@ def checksum(tensor: torch.Tensor) -> dict[str, float]:
 __all__ = [
     "FACTS",
     "FOLDER",
-    "Fidelity",
     "IDS",
     "LOSSES",
     "SIZES",
     "SPECIAL",
+    "Fidelity",
     "RecordedDraws",
     "checksum",
     "config",

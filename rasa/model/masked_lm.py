@@ -41,6 +41,9 @@ def build_masked_lm(spec: str, tokenizer: Tokenizer, captions: Sequence[str], ca
 
     Raises SpecError if a loaded model has another vocabulary, ResourceError if it cannot be loaded.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # stderr is the runner's
     model = _trained(tokenizer, captions, cache) if spec == "captions" else _loaded(spec, tokenizer)
     return model.eval().requires_grad_(False)
 
