@@ -4,11 +4,12 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PROFILE ?= smoke
+JOBS ?= 2
 
 .PHONY: demo test check env clean
 
 demo: env  ## the ten rows of Table 4 on the built-in benchmark, then the report
-	$(BIN)/rasa run table4 --profile $(PROFILE)
+	$(BIN)/rasa run table4 --profile $(PROFILE) --jobs $(JOBS)
 	$(BIN)/rasa report table4 --profile $(PROFILE)
 
 test: env  ## the whole test suite

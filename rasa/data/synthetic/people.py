@@ -1,131 +1,61 @@
-"""Who is in the benchmark and how an image shows them: drawn attributes, and what of them can be seen.
-
-A `Person` is an identity, a `Shot` one of its images. `seen` alone decides what a shot shows: captions, the
-table's visibility columns and the renderer all follow it. Every draw comes from a stream of its own, named by
-its kind and place, so that a person never depends on how many others there are.
-"""
+"""Who is in the benchmark and how an image shows them, drawn by chance from the value tables."""
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from rasa.data.synthetic.looks import Item, Person, Shot, attributes, seen
+from rasa.data.synthetic.values import (
+    BAGS,
+    BUILDS,
+    CARRIED,
+    CHANGES,
+    COLOURS,
+    DENIM,
+    GLASSES,
+    HAIR,
+    HAIR_COLOURS,
+    HATS,
+    LEATHER,
+    LOWERS,
+    NONE,
+    OLD_HAIR,
+    OUTERS,
+    PATTERNS,
+    PLACES,
+    SHOES,
+    SKINS,
+    SKIRT_PATTERNS,
+    SPLITS,
+    TOPS,
+    Table,
+)
+
+__all__ = [
+    "Item",
+    "Person",
+    "Shot",
+    "attributes",
+    "chance",
+    "draw_person",
+    "draw_shot",
+    "is_twin",
+    "pick",
+    "seen",
+    "stream",
+]
+
 Value = TypeVar("Value")
-
-SPLITS = ("train", "val", "test")
-PLACES = ("street", "park", "hall", "plaza", "shop", "underpass")  # one camera in each, numbered from 1
-NONE = "none"
-
-# Value tables: what there is, and how often (relative weights).
-Table = Mapping[str, float]
-COLOURS: Table = {
-    "black": 3, "white": 3, "grey": 2.5, "red": 2, "dark red": 1, "pink": 1.3, "orange": 1.2, "yellow": 1.3,
-    "green": 1.5, "dark green": 1, "light blue": 1.5, "blue": 2, "dark blue": 1.5, "purple": 1.2,
-    "brown": 1.2, "beige": 1.2,
-}  # fmt: skip
-DENIM: Table = {"blue": 3, "dark blue": 3, "light blue": 2, "black": 2, "grey": 1, "white": 0.5}
-LEATHER: Table = {"black": 4, "brown": 3, "beige": 1, "grey": 1, "dark red": 1, "white": 1}
-HAIR_COLOURS: Table = {"black": 4, "brown": 4, "blond": 2.5, "red": 1}
-OLD_HAIR: Table = {"grey": 1, "white": 1}
-BUILDS: Table = {"average": 6, "slim": 2, "stout": 2}
-SKINS: Table = {"pale": 4, "tan": 3, "brown": 2, "dark": 2}
-HAIR: Mapping[str, Table] = {
-    "woman": {"long": 4, "ponytail": 3, "bun": 2, "bob": 3, "curly": 1.5, "short": 1},
-    "man": {"short": 7, "curly": 2, "balding": 2, "long": 1},
-}
-TOPS: Mapping[str, Table] = {
-    "woman": {"t-shirt": 4, "blouse": 2, "sweater": 3, "tank top": 2, "shirt": 2, "dress": 3},
-    "man": {"t-shirt": 5, "shirt": 4, "sweater": 3, "polo shirt": 3, "tank top": 1},
-}
-LOWERS: Mapping[str, Table] = {
-    "woman": {"jeans": 4, "trousers": 2, "leggings": 2, "skirt": 3, "long skirt": 2, "shorts": 2},
-    "man": {"jeans": 5, "trousers": 4, "shorts": 3, "sweatpants": 2.5},
-}
-SHOES: Mapping[str, Table] = {
-    "woman": {"sneakers": 4, "boots": 3, "sandals": 2, "heels": 2},
-    "man": {"sneakers": 5, "boots": 2, "sandals": 1, "leather shoes": 3},
-}
-OUTERS: Table = {NONE: 9, "jacket": 4, "puffer jacket": 2, "coat": 3, "hoodie": 3, "vest": 2, "blazer": 2}
-PATTERNS: Table = {"plain": 6, "stripes": 2, "checks": 2, "dots": 1, "print": 2}
-SKIRT_PATTERNS: Table = {"plain": 4, "stripes": 1, "checks": 1, "dots": 1}
-BAGS: Mapping[str, Table] = {
-    "woman": {NONE: 3, "backpack": 3, "shoulder bag": 3, "handbag": 3, "tote bag": 2},
-    "man": {NONE: 4, "backpack": 5, "shoulder bag": 3, "tote bag": 1},
-}
-HATS: Table = {NONE: 7, "cap": 3, "beanie": 2, "sun hat": 1}
-GLASSES: Table = {NONE: 7, "glasses": 2, "sunglasses": 1.5}
-CARRIED: Table = {
-    "phone": 2, "cup": 2, "bottle": 2, "book": 2, "folder": 1.5, "umbrella": 2, "shopping bag": 3,
-    "suitcase": 1.5, "skateboard": 1,
-}  # fmt: skip
-HELD_IN_FRONT = ("phone", "cup", "bottle", "book", "folder")  # the body hides these from behind
-HANGING = ("umbrella", "shopping bag", "suitcase", "handbag")  # from the hand down, so hidden with the legs
-COVERED_HAIR = ("short", "balding", "bun")  # under any hat
-BARE_BELOW_KNEE = ("skirt", "shorts")  # no longer than a coat
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing on a person: a kind, a colour, and for garments a pattern in the colour `accent`."""
-
-    kind: str
-    colour: str
-    pattern: str = "plain"
-    accent: str = NONE
-
-
-@dataclass(frozen=True)
-class Person:
-    """What stays the same in all images of an identity. A dress is a top without a lower garment."""
-
-    sex: str
-    age: str
-    build: str
-    skin: str
-    hair: Item
-    top: Item
-    outer: Item | None
-    lower: Item | None
-    shoes: Item
-    bag: Item | None
-    hat: Item | None
-    scarf: Item | None
-    glasses: str
-    carried: Item | None
-
-
-@dataclass(frozen=True)
-class Shot:
-    """What changes between the images of an identity.
-
-    `gait` is the phase of the step in [0, 1); `outer` is closed, open, held (over the arm) or off; `cover` is
-    the part that `occluder` hides: none, feet or legs; `clutter` in [0, 1] is how full the background is.
-    """
-
-    camera: int
-    view: str
-    mirrored: bool
-    gait: float
-    outer: str
-    bag: bool
-    hat: bool
-    scarf: bool
-    glasses: bool
-    carried: Item | None
-    cover: str
-    occluder: str
-    clutter: float
-
-    @property
-    def wears_outer(self) -> bool:
-        """Whether the outer garment is on, open or closed."""
-        return self.outer in ("closed", "open")
 
 
 def stream(seed: int, kind: str, split: str, *place: int) -> np.random.Generator:
-    """The draws of one kind at one place: (identity,), (identity, image) or (identity, image, caption)."""
+    """The draws of one kind at one place: (identity,), (identity, image) or (identity, image, caption).
+
+    Each place has a stream of its own, so that a person never depends on how many others there are.
+    """
     if len(place) > 3:
         raise ValueError(f"a place has at most three indices, not {len(place)}")
     # A fixed length, because a SeedSequence does not tell trailing zeros from nothing.
@@ -220,13 +150,6 @@ def _palette(slot: str, kind: str) -> Table:
     return LEATHER if slot == "shoes" and kind != "sneakers" else COLOURS
 
 
-CHANGES: Table = {
-    "top.colour": 2, "outer.colour": 2, "lower.colour": 2, "shoes.colour": 2, "bag.colour": 2,
-    "hat.colour": 2, "scarf.colour": 2, "hair.colour": 2, "top.kind": 1, "outer.kind": 1,
-    "lower.kind": 1, "bag.kind": 1, "hat.kind": 1, "hair.kind": 1, "top.pattern": 2, "top.accent": 1,
-}  # fmt: skip
-
-
 def _altered(person: Person, rng: np.random.Generator) -> Person:
     """`person` with one or two attributes changed, each in a thing that both of the twins have."""
     possible = {name: weight for name, weight in CHANGES.items() if _can_change(person, *name.split("."))}
@@ -294,83 +217,3 @@ def draw_shot(person: Person, seed: int, split: str, index: int, image: int) -> 
 def _shuffled(rng: np.random.Generator, values: Sequence[Value]) -> list[Value]:
     keys = rng.random(len(values)).tolist()
     return [values[place] for place in sorted(range(len(values)), key=keys.__getitem__)]
-
-
-def attributes(person: Person) -> dict[str, str]:
-    """A person as a flat table row; `none` for what there is not."""
-    row = {"sex": person.sex, "age": person.age, "build": person.build, "skin": person.skin}
-    for slot in ("hair", "top", "outer", "lower", "shoes", "bag", "hat", "scarf", "carried"):
-        row |= _columns(slot, getattr(person, slot))
-    return row | {"glasses": person.glasses}
-
-
-def _columns(slot: str, item: Item | None) -> dict[str, str]:
-    item = item or Item(NONE, NONE, NONE)
-    columns = {slot: item.kind, f"{slot}_colour": item.colour}
-    if slot in ("top", "lower"):
-        columns |= {f"{slot}_pattern": item.pattern, f"{slot}_accent": item.accent}
-    return columns
-
-
-def seen(person: Person, shot: Shot) -> dict[str, str]:
-    """What the image shows, by the names of `attributes`; what is hidden is absent.
-
-    Besides always `view` and `place`; `outer_state` (closed, open or held) and `occluder` where there is one.
-    """
-    facts = {"sex": person.sex, "age": person.age, "build": person.build, "skin": person.skin}
-    facts |= {"view": shot.view, "place": PLACES[shot.camera - 1]}
-    shown = {
-        "hair": person.hair if not (person.hat and shot.hat and person.hair.kind in COVERED_HAIR) else None,
-        "top": person.top if _top_shows(person, shot) else None,
-        "outer": person.outer if shot.outer != "off" else None,
-        "lower": person.lower if _lower_shows(person, shot) else None,
-        "shoes": person.shoes if shot.cover == NONE else None,
-        "bag": person.bag if shot.bag and not _out_of_sight(person.bag, shot) else None,
-        "hat": person.hat if shot.hat else None,
-        "scarf": person.scarf if shot.scarf else None,
-        "carried": shot.carried if not _out_of_sight(shot.carried, shot) else None,
-    }
-    for slot, item in shown.items():
-        if item is not None:
-            facts |= {name: value for name, value in _columns(slot, item).items() if value != NONE}
-    if shot.glasses and shot.view != "back":
-        facts["glasses"] = person.glasses
-    if "outer" in facts:
-        facts["outer_state"] = shot.outer
-    if shot.occluder not in (NONE, "frame"):
-        facts["occluder"] = shot.occluder
-    return _without_hidden_detail(facts, shot)
-
-
-def _top_shows(person: Person, shot: Shot) -> bool:
-    if person.outer is None or not shot.wears_outer:
-        return True
-    if shot.outer == "open" and shot.view != "back":
-        return True
-    sleeves = person.outer.kind == "vest" and person.top.kind != "tank top"
-    return sleeves or (person.top.kind == "dress" and person.outer.kind != "coat" and shot.cover != "legs")
-
-
-def _lower_shows(person: Person, shot: Shot) -> bool:
-    if person.lower is None or shot.cover == "legs":
-        return False
-    coat = person.outer is not None and person.outer.kind == "coat"
-    closed = shot.outer == "closed" or (shot.outer == "open" and shot.view == "back")
-    return not (coat and closed and person.lower.kind in BARE_BELOW_KNEE)
-
-
-def _out_of_sight(item: Item | None, shot: Shot) -> bool:
-    if item is None:
-        return True
-    behind = shot.view == "back" and item.kind in HELD_IN_FRONT
-    return behind or (shot.cover == "legs" and item.kind in HANGING)
-
-
-def _without_hidden_detail(facts: dict[str, str], shot: Shot) -> dict[str, str]:
-    # A print is on the chest; a dress that ends out of sight is just a top.
-    if facts.get("top_pattern") == "print" and (shot.view != "front" or shot.wears_outer):
-        del facts["top_accent"]
-        facts["top_pattern"] = "plain"
-    if facts.get("top") == "dress" and shot.cover == "legs":
-        facts["top"] = "top"
-    return facts

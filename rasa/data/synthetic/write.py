@@ -11,18 +11,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from rasa.data.synthetic.describe import describe, words
-from rasa.data.synthetic.people import (
-    NONE,
-    Person,
-    Shot,
-    attributes,
-    draw_person,
-    draw_shot,
-    is_twin,
-    seen,
-    stream,
-)
+from rasa.data.synthetic.looks import Person, Shot, attributes, seen
+from rasa.data.synthetic.people import draw_person, draw_shot, is_twin, stream
 from rasa.data.synthetic.render import render
+from rasa.data.synthetic.values import NONE
 
 VERSION = "1"  # another version makes other people of the same parameters
 ANNOTATIONS, IMAGES, TABLE, ABOUT = "reid_raw.json", "imgs", "attributes.csv", "synthetic.json"

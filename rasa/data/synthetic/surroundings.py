@@ -1,0 +1,128 @@
+"""What is not the person: cameras, backgrounds, occluders, and how a picture is photographed."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from rasa.data.synthetic.canvas import Canvas, Colour, mixed, part
+
+
+class Camera(NamedTuple):
+    """How a camera sees: RGB gain, blur radius in pixels at height 96, noise as a deviation of 0 to 255."""
+
+    gain: tuple[float, float, float]
+    blur: float
+    noise: float
+
+
+CAMERAS = {
+    "street": Camera((1.0, 1.0, 1.0), 0.35, 4.0),
+    "park": Camera((1.03, 1.04, 0.92), 0.45, 5.0),
+    "hall": Camera((1.06, 0.98, 0.86), 0.3, 6.0),
+    "plaza": Camera((0.97, 1.03, 1.1), 0.6, 4.0),
+    "shop": Camera((1.08, 1.05, 1.02), 0.5, 7.0),
+    "underpass": Camera((0.86, 0.88, 0.97), 0.4, 8.0),
+}
+
+
+class Scene(NamedTuple):
+    """A background: wall and floor colours, where they meet (share of the height), and what stands about."""
+
+    wall: Colour
+    floor: Colour
+    horizon: float
+    clutter: tuple[str, ...]
+
+
+SCENES = {
+    "street": Scene((168, 160, 150), (112, 112, 116), 0.46, ("window", "pole", "bin", "passer-by")),
+    "park": Scene((176, 204, 222), (118, 148, 92), 0.4, ("tree", "bush", "bench", "tree")),
+    "hall": Scene((214, 202, 178), (158, 146, 130), 0.55, ("door", "poster", "plant", "passer-by")),
+    "plaza": Scene((190, 206, 224), (182, 176, 168), 0.38, ("window", "tree", "passer-by", "pole")),
+    "shop": Scene((128, 104, 96), (190, 184, 176), 0.58, ("window", "poster", "door", "bin")),
+    "underpass": Scene((118, 120, 116), (92, 92, 94), 0.52, ("poster", "pole", "passer-by", "bin")),
+}
+
+
+# What stands about, in hundredths of the image's height from the foot of the wall at (0, 0).
+# fmt: off
+CLUTTER: dict[str, tuple[tuple[str, tuple[float, ...], Colour], ...]] = {
+    "window": (("box", (-7, -32, 7, -12), (226, 226, 220)), ("box", (-6, -31, 6, -13), (96, 120, 142)),
+               ("box", (-0.4, -31, 0.4, -13), (226, 226, 220))),
+    "door": (("box", (-6, -31, 6, 1), (120, 88, 62)), ("oval", (4, -14, 0.8, 0.8), (220, 200, 120))),
+    "pole": (("box", (-0.8, -56, 0.8, 16), (84, 86, 90)),),
+    "bin": (("box", (-3.2, -3, 3.2, 9), (60, 92, 74)), ("box", (-3.8, -4, 3.8, -2), (44, 66, 54))),
+    "tree": (("box", (-1.2, -20, 1.2, 8), (92, 70, 50)), ("oval", (0, -24, 9, 11), (76, 118, 62)),
+             ("oval", (-5, -18, 6, 7), (88, 132, 70))),
+    "bush": (("oval", (0, 0, 8, 5), (70, 110, 58)), ("oval", (6, 1, 6, 4), (84, 124, 66))),
+    "bench": (("box", (-9, 3, 9, 5), (126, 92, 60)), ("box", (-7.7, 4, -6.3, 10), (70, 70, 72)),
+              ("box", (6.3, 4, 7.7, 10), (70, 70, 72))),
+    "poster": (("box", (-5, -31, 5, -17), (206, 186, 120)), ("box", (-3.6, -29, 3.6, -23), (150, 84, 76))),
+    "plant": (("box", (-2.6, -2, 2.6, 6), (150, 96, 70)), ("oval", (0, -6, 5, 6), (74, 124, 72))),
+    "passer-by": (("box", (-1.9, 6, -0.1, 18), (66, 68, 80)), ("box", (0.1, 6, 1.9, 18), (66, 68, 80)),
+                  ("box", (-2.8, -4, 2.8, 8), (128, 116, 112)), ("oval", (0, -6.4, 1.7, 2), (196, 160, 136))),
+}
+# fmt: on
+
+
+def background(canvas: Canvas, scene: Scene, clutter: float, rng: np.random.Generator) -> None:
+    half, horizon = canvas.half_width, 100 * scene.horizon + 4 * float(rng.random())
+    canvas.box(-half, 0, half, horizon, scene.wall)
+    canvas.box(-half, horizon, half, 101, scene.floor)
+    joint = mixed(scene.floor, (255, 255, 255), 0.14)
+    for depth in (0.06, 0.2, 0.45, 0.8):
+        y = horizon + (100 - horizon) * depth
+        canvas.line([(-half, y), (half, y)], 0.5, joint)
+    canvas.line([(-half, horizon), (half, horizon)], 0.9, mixed(scene.floor, (0, 0, 0), 0.25))
+    for kind in scene.clutter[: 1 + int(clutter * len(scene.clutter))]:
+        x, tint = (2 * float(rng.random()) - 1) * half, 0.25 * float(rng.random())
+        for form, numbers, colour in CLUTTER[kind]:
+            farther = mixed(mixed(colour, scene.wall, 0.3), (0, 0, 0), tint)  # paler than the person
+            part(canvas, form, numbers, farther, (x, horizon))
+
+
+def occluder(canvas: Canvas, kind: str, top: float, rng: np.random.Generator) -> None:
+    """What stands in front of the body from `top` down; the frame's edge needs no drawing."""
+    reach, bottom = canvas.half_width * 3, 150.0
+    if kind == "hedge":
+        canvas.box(-reach, top, reach, bottom, (44, 84, 40))
+        for _ in range(60):
+            x, y = (2 * float(rng.random()) - 1) * 34, top + float(rng.random()) ** 1.5 * 50
+            green = 70 + int(60 * float(rng.random()))
+            canvas.oval(x, y, 2.6, 2.0, (green // 2 + 10, green + 24, green // 2))
+    elif kind == "wall":
+        canvas.box(-reach, top, reach, bottom, (156, 112, 92))
+        canvas.box(-reach, top, reach, top + 3, (196, 190, 180))
+        for row in range(12):
+            y = top + 3 + 5 * row
+            canvas.line([(-reach, y), (reach, y)], 0.7, (196, 178, 164))
+            for column in range(-6, 7):
+                x = column * 9 + (row % 2) * 4.5
+                canvas.line([(x, y), (x, y + 5)], 0.7, (196, 178, 164))
+    elif kind == "car":
+        paint = CAR_PAINTS[int(float(rng.random()) * len(CAR_PAINTS))]
+        end = -22 + 8 * float(rng.random())
+        canvas.box(-reach, top, reach, bottom, paint)
+        canvas.box(-reach, top + 1.6, reach, top + 3.2, mixed(paint, (255, 255, 255), 0.5))
+        canvas.line([(end + 26, top + 4), (end + 26, top + 34)], 0.8, mixed(paint, (0, 0, 0), 0.5))
+        canvas.box(end + 28, top + 9, end + 33, top + 10.6, mixed(paint, (0, 0, 0), 0.6), 0.6)
+        canvas.oval(end, top + 34, 10, 11, (24, 24, 26))
+        canvas.oval(end, top + 34, 5, 5.6, (170, 172, 176))
+        canvas.box(-reach, top + 34 + 8, reach, bottom, (70, 70, 72))
+
+
+CAR_PAINTS = ((176, 178, 184), (60, 66, 84), (150, 40, 40), (226, 226, 224))
+
+
+def photograph(image: Image.Image, camera: Camera, rng: np.random.Generator) -> Image.Image:
+    """The camera's blur, colour cast and noise, and the exposure and the light's side of the moment."""
+    width, height = image.size
+    image = image.filter(ImageFilter.GaussianBlur(camera.blur * height / 96))
+    exposure, slope = 0.9 + 0.2 * float(rng.random()), 0.24 * (float(rng.random()) - 0.5)
+    light = exposure * (1 + slope * np.linspace(-1, 1, width, dtype=np.float32))
+    pixels = np.asarray(image, dtype=np.float32) * np.asarray(camera.gain, dtype=np.float32) * light[:, None]
+    grain = rng.random((height, width, 3), dtype=np.float32) - np.float32(0.5)
+    pixels += grain * np.float32(camera.noise * math.sqrt(12))  # a uniform draw's deviation is 1 / sqrt(12)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
