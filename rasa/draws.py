@@ -6,11 +6,12 @@ made on the CPU and moved, so that a GPU run sees the same ones.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
+
+from rasa.dropout import dropout_stream
 
 
 def derive(seed: int, *names: object) -> int:
@@ -51,11 +52,9 @@ class Draws:
         point = torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
         return torch.searchsorted(cumulative, point, right=True).squeeze(-1).clamp_(max=weights.shape[-1] - 1)
 
-    @contextmanager
-    def dropout(self, kind: str) -> Iterator[None]:
-        """Inside, torch's own generators (used by dropout) start from this step's and kind's seed."""
-        torch.manual_seed(derive(self.seed, "dropout", kind, self.step))
-        yield
+    def dropout(self, kind: str) -> AbstractContextManager[None]:
+        """Inside, dropout draws from this step's and kind's stream."""
+        return dropout_stream(derive(self.seed, "dropout", kind, self.step))
 
     def _uniform(self, kind: str, shape: torch.Size) -> Tensor:
         drawn = torch.rand(shape, generator=generator(self.seed, kind, self.step))

@@ -12,7 +12,7 @@ from rasa.data.tokens import Tokens
 from rasa.draws import Draws
 from rasa.fidelity import Fidelity
 from rasa.model.rasa import Encoders, RaSa
-from rasa.model.text import ImageKeyValues
+from rasa.model.text import ImageKeyValues, Packing, Text
 from rasa.objectives import language, replacement
 from rasa.objectives.language import MaskDraws, SpecialIds
 
@@ -37,7 +37,9 @@ class MaskedText:
         self.model, self.momentum = model, momentum
         self.image_kv, self.momentum_kv = image_kv, momentum_kv
         self.device = image_kv.keys[0].device
-        self.mask = tokens.mask.to(self.device)
+        self.packing = Packing.of(tokens.mask, self.device)
+        # The soft term's softmax over the sequence (released code) sees what the model says of padding.
+        self.whole_sequence = fidelity.mlm_soft_targets and fidelity.mlm_soft_axis == "sequence"
         self.passes: dict[tuple[str, str], Tensor] = {}
         self.maskings: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -77,13 +79,18 @@ class MaskedText:
         kind = self.kind(objective)
         if (who, kind) not in self.passes:
             ids, _ = self.masking(objective)
-            self.passes[who, kind] = self.fuse(f"{kind}, {who}", encoders, ids, image)
+            padding = self.whole_sequence and who == "online" and objective == "mlm"
+            self.passes[who, kind] = self.fuse(f"{kind}, {who}", encoders, ids, image, padding)
         return self.passes[who, kind]
 
-    def fuse(self, dropout: str, encoders: Encoders, ids: Tensor, image: ImageKeyValues) -> Tensor:
-        """Joint states [B, L, D] of the captions with other ids in their place."""
+    def fuse(
+        self, dropout: str, encoders: Encoders, ids: Tensor, image: ImageKeyValues, padding: bool = False
+    ) -> Tensor:
+        """Joint states [B, L, D] of the captions with other ids in their place; zero where padded unless `padding`."""
+        packing = Packing(self.packing.mask, None) if padding else self.packing
         with self.draws.dropout(dropout):
-            return encoders.fuse(encoders.encode_text(ids.to(self.device), self.mask), self.mask, image)
+            states = encoders.encode_text(Text(ids.to(self.device, non_blocking=True), packing))
+            return packing.unpack(encoders.fuse(states, packing, image))
 
 
 def language_loss(text: MaskedText, fidelity: Fidelity, alpha: float, trace: dict[str, Tensor]) -> Tensor:
@@ -93,8 +100,7 @@ def language_loss(text: MaskedText, fidelity: Fidelity, alpha: float, trace: dic
     labels, positions = labels_BL.flatten()[positions].to(text.device), positions.to(text.device)
     states_BLD = text.online_states("mlm")
     encoders = text.model.encoders
-    whole_sequence = fidelity.mlm_soft_targets and fidelity.mlm_soft_axis == "sequence"
-    if whole_sequence:
+    if text.whole_sequence:
         logits_BLV = encoders.words(states_BLD)
         logits = logits_BLV.flatten(0, 1)[positions]
     else:
@@ -105,7 +111,7 @@ def language_loss(text: MaskedText, fidelity: Fidelity, alpha: float, trace: dic
         with torch.no_grad():
             logits_m = text.momentum.words(text.momentum_states("mlm").flatten(0, 1)[positions])
         # released code: the soft term's log-softmax runs over the sequence axis (XB 1427)
-        log_p = logits_BLV.log_softmax(1).flatten(0, 1)[positions] if whole_sequence else logits.log_softmax(1)
+        log_p = logits_BLV.log_softmax(1).flatten(0, 1)[positions] if text.whole_sequence else logits.log_softmax(1)
         loss = (1 - alpha) * loss + alpha * language.soft_loss(log_p, logits_m.softmax(1))
         trace["mlm_logits_m_selected"] = logits_m
     return loss
@@ -124,7 +130,7 @@ class RtdWords(NamedTuple):
         if self.generator == "fixed":
             assert self.masked_lm is not None
             ids, _ = text.masking("rtd")
-            out = self.masked_lm(input_ids=ids.to(text.device), attention_mask=text.mask.long())
+            out = self.masked_lm(input_ids=ids.to(text.device), attention_mask=text.packing.mask.long())
             logits = out.logits.flatten(0, 1)[positions]
         elif self.generator == "online":
             logits = text.model.encoders.words(text.online_states("rtd").detach().flatten(0, 1)[positions])

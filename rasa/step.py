@@ -1,6 +1,6 @@
 """One training step's losses: the section that the ablations are about.
 
-One block per objective, run only if `objectives.weights` names it. Shape suffixes: B pairs, L tokens, D text width.
+One block per objective, run only if `objectives.weights` names it. Shape suffixes: B pairs, L tokens of the longest caption, N packed tokens of all, D text width.
 State does not change here: the caller updates the momentum model before and pushes to the queues after.
 """
 
@@ -15,7 +15,7 @@ from rasa.draws import Draws
 from rasa.fidelity import Fidelity
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa
-from rasa.model.text import concatenate
+from rasa.model.text import Packing, Text, concatenate
 from rasa.objectives import contrastive, matching, relation
 from rasa.objectives.language import SpecialIds
 from rasa.sensitivity import MaskedText, RtdWords, language_loss, replacement_loss
@@ -81,11 +81,12 @@ def step_losses(
         trace["image_embeds_m"] = image_m
     features = None
     if contrasting:
-        text = encode(online, contrasted, draws, "text", device)
+        caption = Text.of(contrasted, device)
+        text = encode(online, caption, draws, "text")
         with torch.no_grad():
-            text_m = encode(momentum, contrasted, draws, "text, momentum", device)
-            features_m = momentum.image_feature(image_m), momentum.text_feature(text_m)
-        features = Features(online.image_feature(image), online.text_feature(text), *features_m)
+            text_m = encode(momentum, caption, draws, "text, momentum")
+            features_m = momentum.image_feature(image_m), momentum.text_feature(text_m, caption.packing)
+        features = Features(online.image_feature(image), online.text_feature(text, caption.packing), *features_m)
         trace.update(image_embeds=image, text_embeds=text, text_embeds_m=text_m, **features._asdict())
 
     if "cl" in on:
@@ -99,30 +100,28 @@ def step_losses(
 
     if "itm" in on or "prd" in on:
         assert batch.matched is not None and image_kv is not None
-        mask = batch.matched.mask.to(device)
         if features is None or batch.matched is not contrasted:
-            text = encode(online, batch.matched, draws, "matched text", device)
+            caption = Text.of(batch.matched, device)
+            text = encode(online, caption, draws, "matched text")
         with draws.dropout("positives"):
-            positive_BLD = online.fuse(text, mask, image_kv)
-        trace["fusion_pos"] = positive_BLD
+            positive_BD = online.fuse(text, caption.packing, image_kv, first_only=True)
+        trace["fusion_pos"] = positive_BD
 
         if "itm" in on:
             w_i2t, w_t2i = negative_weights(features if mining else None, model.temperature, batch.identity)
             (w_t2i, has_image), (w_i2t, has_text) = matching.drawable(w_t2i), matching.drawable(w_i2t)
             image_negative = draws.categorical("negative images", w_t2i)
             text_negative = draws.categorical("negative texts", w_i2t)
+            texts, packing = joined(text, caption.packing, text_negative)
+            images = concatenate([image_kv.take(image_negative), image_kv])
             with draws.dropout("negatives"):
-                negative_BLD = online.fuse(
-                    torch.cat([text, text[text_negative]]),
-                    torch.cat([mask, mask[text_negative]]),
-                    concatenate([image_kv.take(image_negative), image_kv]),
-                )
-            logits = model.heads["itm"](torch.cat([positive_BLD[:, 0], negative_BLD[:, 0]]))
+                negative_2BD = online.fuse(texts, packing, images, first_only=True)
+            logits = model.heads["itm"](torch.cat([positive_BD, negative_2BD]))
             losses["itm"] = matching.matching_loss(logits, matching.matching_labels(has_image, has_text))
-            trace.update(fusion_neg=negative_BLD, itm_logits=logits, weights_i2t=w_i2t, weights_t2i=w_t2i)
+            trace.update(fusion_neg=negative_2BD, itm_logits=logits, weights_i2t=w_i2t, weights_t2i=w_t2i)
 
         if "prd" in on:
-            logits = model.heads["prd"](positive_BLD[:, 0])
+            logits = model.heads["prd"](positive_BD)
             losses["prd"] = relation.relation_loss(logits, batch.weak)
             trace["prd_logits"] = logits
 
@@ -157,10 +156,19 @@ class Features(NamedTuple):
     text_feat_m: Tensor
 
 
-def encode(encoders: Encoders, tokens: Tokens, draws: Draws, kind: str, device: torch.device) -> Tensor:
-    """Text states [B, L, D], with this pass's own dropout draws."""
+def encode(encoders: Encoders, text: Text, draws: Draws, kind: str) -> Tensor:
+    """Packed text states [N, D], with this pass's own dropout draws."""
     with draws.dropout(kind):
-        return encoders.encode_text(tokens.ids.to(device), tokens.mask.to(device))
+        return encoders.encode_text(text)
+
+
+def joined(text: Tensor, packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Packing]:
+    """The states of all captions and then of the chosen ones, packed, and their packing."""
+    cells_BLD = packing.unpack(text)
+    mask = torch.cat([packing.mask, packing.mask[chosen_B]])
+    # On a GPU the number of tokens of captions chosen there would have to be waited for: their padding is computed.
+    both = Packing.of(mask, mask.device) if mask.device.type == "cpu" else Packing(mask, None)
+    return both.pack(torch.cat([cells_BLD, cells_BLD[chosen_B]])), both
 
 
 def contrastive_loss(

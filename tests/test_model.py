@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from rasa.config import Config
+from rasa.data.tokens import Tokens
 from rasa.errors import ResourceError
 from rasa.model.checkpoints import load_released, names, read_state, to_released
 from rasa.model.inspect import inspect
 from rasa.model.queue import NOBODY, FeatureQueue
 from rasa.model.rasa import build_model, ema_update, momentum_copy
+from rasa.model.text import Packing, Text
 
 FACTS = Path(__file__).parent / "golden" / "facts"
 TINY = {
@@ -54,15 +56,48 @@ def test_text_encoder_equals_transformers_bert():
     ids = torch.randint(1, 50, (3, 9), generator=torch.Generator().manual_seed(1))
     mask = torch.arange(9)[None] < torch.tensor([[9], [5], [2]])
     expected = theirs(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    assert torch.allclose(ours(ids, mask)[mask], expected[mask], atol=1e-6)  # float32 rounding
+    assert torch.allclose(ours(ids, Packing.of(mask, "cpu")), expected[mask], atol=1e-6)  # float32 rounding
 
 
 def test_text_states_do_not_depend_on_padding():
     encoders = build_model(tiny(), 50).eval().encoders
     ids = torch.tensor([[1, 7, 8, 2, 0, 0]])
     image = encoders.project_image(torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(2)))
-    padded, short = (encoders.fuse(encoders.encode_text(x, x > 0), x > 0, image) for x in (ids, ids[:, :4]))
-    assert torch.allclose(padded[:, :4], short, atol=1e-6)
+    packed, padded, short = (Text.of(Tokens(x, x > 0), "cpu", padding) for x, padding in
+                             ((ids, False), (ids, True), (ids[:, :4], False)))  # fmt: skip
+    packed, padded, short = (encoders.fuse(encoders.encode_text(t), t.packing, image) for t in (packed, padded, short))
+    assert padded.shape == (6, 24) and packed.shape == short.shape == (4, 24)
+    assert torch.allclose(padded[:4], short, atol=1e-6) and torch.allclose(packed, short, atol=1e-6)
+
+
+def test_the_first_token_alone_is_the_first_of_all():
+    """Training mode without dropout; the gradients are those of the full pass too."""
+    encoders = build_model(tiny(), 50).double().encoders
+    ids = torch.tensor([[1, 7, 8, 2], [1, 9, 2, 0]])
+    text = Text.of(Tokens(ids, ids > 0), "cpu")
+    pixels = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(2)).double()
+    results = []
+    for first_only in (False, True):
+        encoders.zero_grad()
+        out = encoders.fuse(encoders.encode_text(text), text.packing, encoders.project_image(pixels), first_only)
+        out = out if first_only else out[text.packing.first()]
+        out.pow(3).sum().backward()
+        results.append([out] + [p.grad.clone() for p in encoders.fusion.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_many_texts_with_few_images_match_as_pairs_do(layers):
+    """Image-major matching equals the pairwise pass: texts 0, 1, 0 with image 0 and text 1 with image 1."""
+    model = build_model(tiny(fusion_layers=layers), 50).double().eval()
+    fusion = model.encoders.fusion
+    ids = torch.tensor([[1, 7, 8, 2], [1, 9, 2, 0]])[[0, 1, 0, 1]]
+    text = Text.of(Tokens(ids, ids > 0), "cpu")
+    states = model.encoders.encode_text(text)
+    image = fusion.project_image(torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(2)).double())
+    pairwise = fusion(states, text.packing, image.take(torch.tensor([0, 0, 0, 1])), first_only=True)
+    matched = fusion.match(fusion.attend(states, text.packing), text.packing, image, [3, 1])
+    assert torch.allclose(pairwise, matched, atol=1e-12)
 
 
 def test_weights_depend_on_seed_and_name_only():

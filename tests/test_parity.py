@@ -12,11 +12,13 @@ import golden_set as golden
 import pytest
 import torch
 
+from rasa.data.tokens import Tokens
 from rasa.model.checkpoints import REDUNDANT, names, resize_position_embedding, to_released
 from rasa.model.rasa import ema_update
+from rasa.model.text import Text
 from rasa.objectives.language import MaskDraws, mask_tokens
 from rasa.retrieval.metrics import evaluate_order, final_order, stage1_order
-from rasa.retrieval.rerank import rerank
+from rasa.retrieval.rerank import PackedTexts, rerank
 from rasa.schedules import alpha_at, learning_rates
 from rasa.step import step_losses
 from rasa.train import parameter_groups
@@ -90,20 +92,36 @@ def test_losses_of_step_1_in_single_precision():
         assert loss.item() == pytest.approx(FACTS["steps"][0]["float64"][golden.LOSSES[name]], abs=1e-5, rel=0)
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [(n, n) for n in ("image_embeds", "image_embeds_m", "text_embeds", "text_embeds_m", "image_feat", "image_feat_m",
-                      "text_feat", "text_feat_m", "sim_targets", "fusion_pos", "fusion_neg", "fusion_rtd", "itm_logits",
-                      "prd_logits", "rtd_logits")]
-    + [(f"sim_{a}2{b}{suffix}",) * 2 for a in "it" for b in "it" for suffix in ("", "_targets")],
-)  # fmt: skip
-def test_intermediates_of_step_1(first_step, ours, theirs):
-    ours, expected = first_step[3][ours].detach(), golden.tensors("expected_step1")[theirs]
+def close_to(ours, expected):
     # 5e-5: logits over a temperature of 0.07 magnify the set's float32 rounding of 7e-6
-    assert torch.allclose(ours.float(), expected, atol=5e-5, rtol=1e-5)
-    stated = FACTS["intermediates_float64_checksums"][theirs]
+    assert torch.allclose(ours.detach().float(), expected, atol=5e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["image_embeds", "image_embeds_m", "image_feat", "image_feat_m", "text_feat", "text_feat_m", "sim_targets",
+     "itm_logits", "prd_logits"]
+    + [f"sim_{a}2{b}{suffix}" for a in "it" for b in "it" for suffix in ("", "_targets")],
+)  # fmt: skip
+def test_intermediates_of_step_1(first_step, name):
+    ours = first_step[3][name].detach()
+    close_to(ours, golden.tensors("expected_step1")[name])
+    stated = FACTS["intermediates_float64_checksums"][name]
     for kind, value in golden.checksum(ours).items():
         assert value == pytest.approx(stated[kind], rel=1e-8, abs=1e-8), kind
+
+
+def test_token_states_of_step_1(first_step):
+    """Where there is a token; the recorded states of padding enter no loss but MLM's, which is compared."""
+    trace, expected = first_step[3], golden.tensors("expected_step1")
+    batch = golden.step_inputs(1)
+    for name in ("text_embeds", "text_embeds_m"):
+        close_to(trace[name], expected[name][batch.matched.mask])
+    real = batch.annotated.mask
+    close_to(trace["fusion_rtd"][real], expected["fusion_rtd"][real])
+    close_to(trace["rtd_logits"][real.flatten()], expected["rtd_logits"][real.flatten()])
+    for name in ("fusion_pos", "fusion_neg"):  # [CLS] alone is computed
+        close_to(trace[name], expected[name][:, 0])
 
 
 def test_contrastive_terms_of_step_1(first_step):
@@ -268,15 +286,16 @@ def gallery():
     model, _, _ = golden.models()
     model.eval()
     facts = FACTS["evaluation"]
+    text = Text.of(Tokens(given["input_ids"], given["attention_mask"].bool()), "cpu")
     with torch.no_grad():
         tokens = model.encoders.encode_image(given["images"].double())
-        states = model.encoders.encode_text(given["input_ids"], given["attention_mask"].bool())
-    return model, given, facts, tokens, states
+        states = model.encoders.encode_text(text)
+    return model, given, facts, tokens, states, text.packing
 
 
 def test_stage_1_features_and_candidates(gallery):
-    model, given, facts, tokens, states = gallery
-    image, text = model.encoders.image_feature(tokens), model.encoders.text_feature(states)
+    model, given, facts, tokens, states, packing = gallery
+    image, text = model.encoders.image_feature(tokens), model.encoders.text_feature(states, packing)
     assert torch.allclose(image.float(), given["image_feat"], atol=2e-6)
     assert torch.allclose(text.float(), given["text_feat"], atol=2e-6)
     assert torch.allclose((text @ image.T).float(), given["similarity"], atol=2e-6)
@@ -284,8 +303,9 @@ def test_stage_1_features_and_candidates(gallery):
 
 
 def test_stage_2_score_matrix(gallery):
-    model, given, facts, tokens, states = gallery
-    scores = rerank(model, tokens, states, given["attention_mask"].bool(), given["topk_idx"], "logit", pairs_per_call=7)
+    model, given, facts, tokens, states, packing = gallery
+    texts = PackedTexts([(model.encoders.fusion.attend(states, packing), packing)])
+    scores = rerank(model, tokens, texts, given["topk_idx"], "logit", pairs_per_call=20)
     matrix = torch.full(given["score"].shape, facts["unselected_score"]).double()
     matrix.scatter_(1, given["topk_idx"], scores)
     assert torch.allclose(matrix.float(), given["score"], atol=1e-5)
@@ -293,7 +313,7 @@ def test_stage_2_score_matrix(gallery):
 
 @pytest.mark.parametrize(("beyond", "expected"), [("tied", "stable"), ("stage1", None)])
 def test_retrieval_metrics(gallery, beyond, expected):
-    _, given, facts, _, _ = gallery
+    _, given, facts, *_ = gallery
     identities = torch.tensor(facts["img2person"]), torch.tensor(facts["txt2person"])
     scores = given["score"].gather(1, given["topk_idx"])
     result = evaluate_order(final_order(stage1_order(given["similarity"]), scores, beyond), *identities).metrics

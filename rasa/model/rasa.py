@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rasa.config import FUSION_LOSSES, Config
 from rasa.config import Model as ModelConfig
 from rasa.draws import generator
-from rasa.model.text import FusionEncoder, ImageKeyValues, LanguageHead, TextEncoder
+from rasa.model.text import FusionEncoder, ImageKeyValues, LanguageHead, Packing, Text, TextEncoder
 
 HEADS = ("itm", "prd", "rtd")
 
@@ -52,27 +52,30 @@ class Encoders(nn.Module):
         """Normalised pixels [B, 3, height, width] to image tokens [B, M, vision width]; the first is v_cls."""
         return self.vision.forward_features(pixels)
 
-    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids and mask [B, L] to text states [B, L, text width]; the first is t_cls."""
-        return self.text(ids, mask)
+    def encode_text(self, text: Text) -> Tensor:
+        """Captions to packed text states [N, text width]; a caption's first is t_cls."""
+        return self.text(text.ids, text.packing)
 
     def image_feature(self, tokens: Tensor) -> Tensor:
         """Unit projection [B, embed_dim] of v_cls."""
         return F.normalize(self.vision_proj(tokens[:, 0]), dim=-1)
 
-    def text_feature(self, states: Tensor) -> Tensor:
+    def text_feature(self, states: Tensor, packing: Packing) -> Tensor:
         """Unit projection [B, embed_dim] of t_cls."""
-        return F.normalize(self.text_proj(states[:, 0]), dim=-1)
+        return F.normalize(self.text_proj(states[packing.first()]), dim=-1)
 
     def project_image(self, tokens: Tensor) -> ImageKeyValues:
         """The image's cross-attention keys and values, projected once."""
         assert self.fusion is not None
         return self.fusion.project_image(tokens)
 
-    def fuse(self, states: Tensor, mask: Tensor, image: ImageKeyValues) -> Tensor:
-        """Joint states f [B, L, text width] of text states and image keys/values; the first is f_cls."""
+    def fuse(self, states: Tensor, packing: Packing, image: ImageKeyValues, first_only: bool = False) -> Tensor:
+        """Joint states f [N, text width] of packed text states and image keys/values; a caption's first is f_cls.
+
+        `first_only`: f_cls alone, [B, text width].
+        """
         assert self.fusion is not None
-        return self.fusion(states, mask, image)
+        return self.fusion(states, packing, image, first_only)
 
     def words(self, states: Tensor) -> Tensor:
         """Word logits [..., vocabulary] of joint states."""

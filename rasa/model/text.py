@@ -1,17 +1,23 @@
 """The text encoder and the cross-modal (fusion) encoder: BERT layers, the fusion ones with text-guided cross-attention.
 
-Shape suffixes: B texts, L text tokens, M image tokens, D text width, H heads, E = D / H.
+Shape suffixes: B texts, L text tokens of the longest, N packed tokens of all texts, M image tokens, D text width, H
+heads, E = D / H.
 
-Post-norm layers with exact GELU and LayerNorm eps 1e-12, as in BERT. The keys and values of the cross-attention
-depend on the image alone, so they are projected once per image (`FusionEncoder.project_image`) and enter every
-pass over that image ready made: positives, negatives, MLM, RTD and re-ranking share them.
+Post-norm layers with exact GELU and LayerNorm eps 1e-12, as in BERT. Two things keep the cost at what the mathematics
+asks for. The keys and values of the cross-attention depend on the image alone, so they are projected once per image
+(`FusionEncoder.project_image`) and enter every pass over that image ready made. And token states are packed: padding
+is computed nowhere but inside the attention kernel, which wants rectangles.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from rasa.data.tokens import Tokens
+from rasa.dropout import dropout
 
 NORM_EPS = 1e-12
 
@@ -36,6 +42,82 @@ def concatenate(parts: list[ImageKeyValues]) -> ImageKeyValues:
     )
 
 
+@dataclass(frozen=True)
+class Packing:
+    """Which cells of a [B, L] rectangle of tokens are computed, and which may be attended to.
+
+    `index` [N] lists the computed cells row by row; None: all of them, in which case packing copies nothing.
+    """
+
+    mask: Tensor  # [B, L] bool: a real token, so a key
+    index: Tensor | None
+
+    @classmethod
+    def of(cls, mask: Tensor, device: torch.device | str, padding: bool = False) -> "Packing":
+        """The packing of a mask that lies on the CPU. `padding`: compute the padded cells too."""
+        if padding or bool(mask.all()):
+            return cls(mask.to(device, non_blocking=True), None)
+        index = mask.flatten().nonzero().squeeze(1)
+        return cls(mask.to(device, non_blocking=True), index.to(device, non_blocking=True))
+
+    def first(self) -> Tensor:
+        """Packed positions [B] of the texts' first tokens."""
+        size, length = self.mask.shape
+        if self.index is None:
+            return torch.arange(0, size * length, length, device=self.mask.device)
+        return F.pad(self.mask.sum(1).cumsum(0)[:-1], (1, 0))
+
+    def pack(self, cells: Tensor) -> Tensor:
+        """[B, L, ...] -> [N, ...]."""
+        flat = cells.flatten(0, 1)
+        return flat if self.index is None else _Pack.apply(flat, self.index)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """[N, ...] -> [B, L, ...], zero in cells that are not computed."""
+        if self.index is not None:
+            packed = _Unpack.apply(packed, self.index, self.mask.numel())
+        return packed.unflatten(0, self.mask.shape)
+
+
+# Each other's gradients. Autograd's own for an index is an accumulation, because it cannot know that no row repeats.
+class _Pack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, flat, index):  # type: ignore[no-untyped-def,override]
+        ctx.save_for_backward(index)
+        ctx.size = len(flat)
+        return flat.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
+        (index,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.size, *gradient.shape[1:]).index_copy_(0, index, gradient), None
+
+
+class _Unpack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, packed, index, size):  # type: ignore[no-untyped-def,override]
+        ctx.save_for_backward(index)
+        return packed.new_zeros(size, *packed.shape[1:]).index_copy_(0, index, packed)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
+        (index,) = ctx.saved_tensors
+        return gradient.index_select(0, index), None, None
+
+
+@dataclass(frozen=True)
+class Text:
+    """Captions on their way through the encoders: token ids [B, L] and their packing, on the device."""
+
+    ids: Tensor
+    packing: Packing
+
+    @classmethod
+    def of(cls, tokens: Tokens, device: torch.device | str, padding: bool = False) -> "Text":
+        """From tokens that lie on the CPU."""
+        return cls(tokens.ids.to(device, non_blocking=True), Packing.of(tokens.mask, device, padding))
+
+
 class AttentionOutput(nn.Module):
     """Output projection, dropout, residual, norm."""
 
@@ -43,10 +125,13 @@ class AttentionOutput(nn.Module):
         super().__init__()
         self.dense = nn.Linear(inner, width)
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
-    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
-        return self.norm(self.dropout(self.dense(hidden)) + residual)
+    def forward(self, hidden_ND: Tensor, residual_ND: Tensor) -> Tensor:
+        hidden_ND = self.dense(hidden_ND)
+        if self.training:
+            hidden_ND = dropout(hidden_ND, self.dropout)
+        return self.norm(hidden_ND + residual_ND)
 
 
 class Attention(nn.Module):
@@ -68,15 +153,51 @@ class Attention(nn.Module):
         """Keys and values [B, H, M, E] of `source` [B, M, key width]."""
         return self.split(self.key(source)), self.split(self.value(source))
 
-    def forward(self, hidden_BLD: Tensor, keys: Tensor, values: Tensor, mask_BL: Tensor | None = None) -> Tensor:
-        mixed = F.scaled_dot_product_attention(
-            self.split(self.query(hidden_BLD)),
-            keys,
-            values,
-            attn_mask=None if mask_BL is None else mask_BL[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.output(mixed.transpose(1, 2).flatten(2), hidden_BLD)
+    def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask_BL: Tensor | None) -> Tensor:
+        """softmax(QK / sqrt(E)) V of [B, H, *, E] tensors, as [B, *, D]; dropout on the weights in training."""
+        mask = None if mask_BL is None else mask_BL[:, None, None, :]
+        p = self.dropout if self.training else 0.0
+        if p and queries.device.type == "cpu":  # no fused kernel there has dropout
+            scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+            if mask is not None:
+                scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+            mixed = dropout(scores.softmax(-1), p) @ values
+        else:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=p)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def over_text(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Self-attention [N, D]."""
+        weight = torch.cat([self.query.weight, self.key.weight, self.value.weight])
+        bias = torch.cat([self.query.bias, self.key.bias, self.value.bias])
+        q, k, v = (self.split(x) for x in packing.unpack(F.linear(hidden_ND, weight, bias)).chunk(3, dim=-1))
+        return self.output(packing.pack(self.mix(q, k, v, packing.mask)), hidden_ND)
+
+    def first_over_text(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Self-attention of the first tokens alone, [B, D]."""
+        first_BD = hidden_ND[packing.first()]
+        weight, bias = torch.cat([self.key.weight, self.value.weight]), torch.cat([self.key.bias, self.value.bias])
+        k, v = (self.split(x) for x in packing.unpack(F.linear(hidden_ND, weight, bias)).chunk(2, dim=-1))
+        mixed = self.mix(self.split(self.query(first_BD)[:, None]), k, v, packing.mask)
+        return self.output(mixed[:, 0], first_BD)
+
+    def over_image(self, hidden_ND: Tensor, keys: Tensor, values: Tensor, packing: Packing) -> Tensor:
+        """Cross-attention [N, D] of text b to image b."""
+        q = self.split(packing.unpack(self.query(hidden_ND)))
+        return self.output(packing.pack(self.mix(q, keys, values, None)), hidden_ND)
+
+    def over_images(self, hidden_ND: Tensor, keys: Tensor, values: Tensor, rows: Sequence[int]) -> Tensor:
+        """Cross-attention [N, D] of the next rows[g] token rows to image g: all texts of an image in one rectangle."""
+        parts = [
+            self.mix(self.split(q[None]), k[None], v[None], None)[0]
+            for q, k, v in zip(self.query(hidden_ND).split(list(rows)), keys, values, strict=True)
+        ]
+        return self.output(torch.cat(parts), hidden_ND)
+
+    def first_over_image(self, hidden_BD: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Cross-attention of the first tokens alone, [B, D]."""
+        mixed = self.mix(self.split(self.query(hidden_BD)[:, None]), keys, values, None)
+        return self.output(mixed[:, 0], hidden_BD)
 
 
 class TextLayer(nn.Module):
@@ -88,12 +209,11 @@ class TextLayer(nn.Module):
         self.intermediate = nn.Linear(width, mlp_width)
         self.output = AttentionOutput(width, mlp_width, dropout)
 
-    def forward(self, hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        hidden_BLD = self.attention(hidden_BLD, *self.attention.project(hidden_BLD), mask_BL)
-        return self.feed_forward(hidden_BLD)
+    def forward(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        return self.feed_forward(self.attention.over_text(hidden_ND, packing))
 
-    def feed_forward(self, hidden_BLD: Tensor) -> Tensor:
-        return self.output(F.gelu(self.intermediate(hidden_BLD)), hidden_BLD)
+    def feed_forward(self, hidden_ND: Tensor) -> Tensor:
+        return self.output(F.gelu(self.intermediate(hidden_ND)), hidden_ND)
 
 
 class FusionLayer(TextLayer):
@@ -103,9 +223,15 @@ class FusionLayer(TextLayer):
         super().__init__(width, heads, mlp_width, dropout)
         self.cross_attention = Attention(width, heads, dropout, key_width=image_width)
 
-    def fuse(self, hidden_BLD: Tensor, mask_BL: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        hidden_BLD = self.attention(hidden_BLD, *self.attention.project(hidden_BLD), mask_BL)
-        return self.feed_forward(self.cross_attention(hidden_BLD, keys, values))
+    def fuse(self, hidden_ND: Tensor, packing: Packing, keys: Tensor, values: Tensor) -> Tensor:
+        """[N, D]."""
+        hidden_ND = self.attention.over_text(hidden_ND, packing)
+        return self.feed_forward(self.cross_attention.over_image(hidden_ND, keys, values, packing))
+
+    def fuse_first(self, hidden_ND: Tensor, packing: Packing, keys: Tensor, values: Tensor) -> Tensor:
+        """The first tokens' states alone, [B, D]."""
+        hidden_BD = self.attention.first_over_text(hidden_ND, packing)
+        return self.feed_forward(self.cross_attention.first_over_image(hidden_BD, keys, values))
 
 
 class TextEmbeddings(nn.Module):
@@ -117,16 +243,17 @@ class TextEmbeddings(nn.Module):
         self.position_embeddings = nn.Embedding(positions, width)
         self.token_type_embeddings = nn.Embedding(2, width)
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
-    def forward(self, ids_BL: Tensor) -> Tensor:
-        positions_LD = self.position_embeddings.weight[: ids_BL.shape[1]]
-        hidden = self.word_embeddings(ids_BL) + self.token_type_embeddings.weight[0] + positions_LD
-        return self.dropout(self.norm(hidden))
+    def forward(self, ids_BL: Tensor, packing: Packing) -> Tensor:
+        positions_BL = torch.arange(ids_BL.shape[1], device=ids_BL.device).expand_as(ids_BL)
+        hidden_ND = self.word_embeddings(packing.pack(ids_BL)) + self.position_embeddings(packing.pack(positions_BL))
+        hidden_ND = self.norm(hidden_ND + self.token_type_embeddings.weight[0])
+        return dropout(hidden_ND, self.dropout) if self.training else hidden_ND
 
 
 class TextEncoder(nn.Module):
-    """Token ids and their mask (true: a real token) to token states [B, L, D]; the first is t_cls."""
+    """Token ids [B, L] to packed token states [N, D]; a text's first is t_cls."""
 
     def __init__(
         self,
@@ -143,29 +270,54 @@ class TextEncoder(nn.Module):
         self.embeddings = TextEmbeddings(vocabulary, positions, width, dropout, pad_id)
         self.layers = nn.ModuleList(TextLayer(width, heads, mlp_width, dropout) for _ in range(depth))
 
-    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        hidden = self.embeddings(ids_BL)
+    def forward(self, ids_BL: Tensor, packing: Packing) -> Tensor:
+        hidden_ND = self.embeddings(ids_BL, packing)
         for layer in self.layers:
-            hidden = layer(hidden, mask_BL)
-        return hidden
+            hidden_ND = layer(hidden_ND, packing)
+        return hidden_ND
 
 
 class FusionEncoder(nn.Module):
-    """Text states and an image's keys and values to joint states [B, L, D]; the first is f_cls."""
+    """Packed text states and the images' keys and values to joint states; a text's first is f_cls."""
 
     def __init__(self, width: int, depth: int, heads: int, mlp_width: int, dropout: float, image_width: int):
         super().__init__()
-        self.layers = nn.ModuleList(FusionLayer(width, heads, mlp_width, dropout, image_width) for _ in range(depth))
+        layers = [FusionLayer(width, heads, mlp_width, dropout, image_width) for _ in range(depth)]
+        self.layers: Sequence[FusionLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
 
     def project_image(self, tokens: Tensor) -> ImageKeyValues:
         """Keys and values of image tokens [B, M, image width] for every layer."""
-        pairs = [layer.cross_attention.project(tokens) for layer in self.layers]  # type: ignore[operator,union-attr]
+        pairs = [layer.cross_attention.project(tokens) for layer in self.layers]
         return ImageKeyValues(tuple(k for k, _ in pairs), tuple(v for _, v in pairs))
 
-    def forward(self, hidden_BLD: Tensor, mask_BL: Tensor, image: ImageKeyValues) -> Tensor:
-        for layer, keys, values in zip(self.layers, image.keys, image.values, strict=True):
-            hidden_BLD = layer.fuse(hidden_BLD, mask_BL, keys, values)  # type: ignore[operator]
-        return hidden_BLD
+    def forward(self, hidden_ND: Tensor, packing: Packing, image: ImageKeyValues, first_only: bool = False) -> Tensor:
+        """Joint states [N, D], or of the first tokens alone [B, D] (then the last layer computes no others)."""
+        last = len(self.layers) - 1
+        for i, (layer, keys, values) in enumerate(zip(self.layers, image.keys, image.values, strict=True)):
+            step = layer.fuse_first if first_only and i == last else layer.fuse
+            hidden_ND = step(hidden_ND, packing, keys, values)
+        return hidden_ND
+
+    def attend(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """The first layer's self-attention [N, D], which does not see the image: once per text, for `match`."""
+        return self.layers[0].attention.over_text(hidden_ND, packing)
+
+    def match(self, attended_ND: Tensor, packing: Packing, image: ImageKeyValues, texts: Sequence[int]) -> Tensor:
+        """f_cls [B, D] of many texts with few images: the next texts[g] texts belong to image g.
+
+        The same function as `forward` with first_only, of texts whose first self-attention is done.
+        """
+        hidden = attended_ND
+        rows: Sequence[int] = [int(mask.sum()) for mask in packing.mask.split(list(texts))]
+        last = len(self.layers) - 1
+        for i, (layer, keys, values) in enumerate(zip(self.layers, image.keys, image.values, strict=True)):
+            if i == last:
+                hidden = layer.attention.first_over_text(hidden, packing) if i else hidden[packing.first()]
+                rows = texts
+            elif i:
+                hidden = layer.attention.over_text(hidden, packing)
+            hidden = layer.feed_forward(layer.cross_attention.over_images(hidden, keys, values, rows))
+        return hidden
 
 
 class LanguageHead(nn.Module):

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rasa.data.tokens import Encoded
 from rasa.data.transforms import normalise
 from rasa.model.rasa import RaSa
+from rasa.model.text import Text
 from rasa.retrieval.metrics import Retrieval, evaluate_order, final_order, stage1_order
-from rasa.retrieval.rerank import rerank
+from rasa.retrieval.rerank import PackedTexts, rerank
 
 
 class Ranking(NamedTuple):
@@ -62,29 +62,20 @@ def evaluate(
         encoded = encoders.encode_image(normalise(images, torch.zeros(len(images), dtype=torch.bool, device=device)))
         tokens.append(encoded)
         image_features.append(encoders.image_feature(encoded))
-    lengths = texts.lengths()
-    mask = torch.arange(int(lengths.max()), device=device) < lengths.to(device)[:, None]
-    states, text_features = [], []
-    for rows in torch.arange(len(lengths)).split(batch_size):
-        caption = texts.take(rows)
-        encoded = encoders.encode_text(caption.ids.to(device), caption.mask.to(device))
-        states.append(F.pad(encoded, (0, 0, 0, mask.shape[1] - encoded.shape[1])))
-        text_features.append(encoders.text_feature(encoded))
+    packed, text_features = [], []
+    for rows in torch.arange(len(texts.lengths())).split(batch_size):
+        text = Text.of(texts.take(rows), device)
+        states = encoders.encode_text(text)
+        text_features.append(encoders.text_feature(states, text.packing))
+        if encoders.fusion is not None:
+            packed.append((encoders.fusion.attend(states, text.packing), text.packing))
 
     order = stage1_order(torch.cat(text_features) @ torch.cat(image_features).T)
     identities = gallery_identity.to(device), text_identity.to(device)
     stage1 = evaluate_order(order, *identities)
     candidates, scores, final = order[:, : min(topk, order.shape[1])], None, stage1
     if "itm" in model.heads:
-        scores = rerank(
-            model,
-            torch.cat(tokens),
-            torch.cat(states),
-            mask,
-            candidates,
-            ranking_score,
-            pairs_per_call,
-        )
+        scores = rerank(model, torch.cat(tokens), PackedTexts(packed), candidates, ranking_score, pairs_per_call)
         order = final_order(order, scores, beyond)
         final = evaluate_order(order, *identities)
     model.train(was_training)
