@@ -82,25 +82,25 @@ class Packing:
 # Each other's gradients. Autograd's own for an index is an accumulation, because it cannot know that no row repeats.
 class _Pack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, flat, index):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, flat, index):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(index)
         ctx.size = len(flat)
         return flat.index_select(0, index)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (index,) = ctx.saved_tensors
         return gradient.new_zeros(ctx.size, *gradient.shape[1:]).index_copy_(0, index, gradient), None
 
 
 class _Unpack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, packed, index, size):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, packed, index, size):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(index)
         return packed.new_zeros(size, *packed.shape[1:]).index_copy_(0, index, packed)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (index,) = ctx.saved_tensors
         return gradient.index_select(0, index), None, None
 
