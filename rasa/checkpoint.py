@@ -1,7 +1,7 @@
 """Exact save and resume: tensors in safetensors, the rest in JSON that carries both files' hashes.
 
-A checkpoint is a folder that appears by one rename, so a kill at any moment leaves the old one or the new one. A
-flipped byte is found by the hash (safetensors alone would load it).
+A checkpoint is a folder that appears by one rename; one of the same name is set aside before and put back if a kill
+falls between. So a kill at any moment leaves the old one or the new one. A flipped byte is found by the hash (safetensors alone would load it).
 """
 
 import hashlib
@@ -33,10 +33,12 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
         (temporary / STATE).write_text(text)
         for path in (temporary / TENSORS, temporary / STATE):
             _sync(path)
+        before = _set_aside(folder)
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, before)
         os.replace(temporary, folder)
         _sync(folder.parent)
+        shutil.rmtree(before, ignore_errors=True)
     except OSError as fault:
         raise ResourceError(
             f"{folder}: the checkpoint could not be written ({fault.strerror}); free some space"
@@ -63,13 +65,17 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def newest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
     """The newest valid checkpoint under `folder` with one line for each newer one that is damaged; None if none is."""
     problems: list[str] = []
+    for aside in folder.glob(".step-*.old"):  # a kill fell between setting it aside and its successor's rename
+        name = folder / aside.name.removeprefix(".").removesuffix(".old")
+        if not name.exists():
+            os.replace(aside, name)
     for candidate in sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True):
         try:
             return *load_checkpoint(candidate), problems
         except ResourceError as fault:
             problems.append(str(fault))
     if problems:
-        raise ResourceError(f"{folder}: no valid checkpoint left: " + "; ".join(problems))
+        raise ResourceError(f"{folder}: no valid checkpoint left; remove it to start again: " + "; ".join(problems))
     return None
 
 
@@ -77,8 +83,15 @@ def prune(folder: Path, keep: int) -> None:
     """Remove all but the `keep` newest checkpoints and what an interrupted save left."""
     for old in sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)[keep:]:
         shutil.rmtree(old)
-    for left in folder.glob(".step-*.tmp"):
+    for left in (*folder.glob(".step-*.tmp"), *folder.glob(".step-*.old")):
         shutil.rmtree(left)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Where a checkpoint waits while one of its name takes its place; empty now."""
+    before = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(before, ignore_errors=True)
+    return before
 
 
 def _file_hash(path: Path) -> str:

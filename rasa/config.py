@@ -94,6 +94,8 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> "Model":
+        if self.temperature_range and not 0 < self.temperature_range[0] < self.temperature_range[1]:
+            raise ValueError(f"temperature_range {list(self.temperature_range)} is not [low, high] with 0 < low < high")
         for width, heads in (("vision_width", "vision_heads"), ("text_width", "text_heads")):
             if getattr(self, width) % getattr(self, heads):
                 raise ValueError(f"{width} {getattr(self, width)} is not a multiple of {heads} {getattr(self, heads)}")

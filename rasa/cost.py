@@ -1,5 +1,7 @@
 """What a run costs: wall time and peak memory."""
 
+import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -14,6 +16,9 @@ def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif RESET.exists():
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)  # or memory that an earlier run freed still counts as resident
         try:
             RESET.write_text("5")
         except OSError:

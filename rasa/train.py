@@ -24,7 +24,7 @@ from rasa.data.table import Dataset
 from rasa.data.tokens import Tokenizer, build_tokenizer
 from rasa.data.transforms import normalise
 from rasa.draws import Draws
-from rasa.errors import ResourceError, RunFailed
+from rasa.errors import ResourceError, RunFailed, SpecError
 from rasa.model.checkpoints import load_released, read_state, to_released
 from rasa.model.masked_lm import build_masked_lm
 from rasa.model.queue import FeatureQueue
@@ -42,7 +42,7 @@ class Progress(BaseModel):
     """Where a run stands; with the tensors, all that a resumed run needs. Draws are functions of seed and step."""
 
     identity: dict[str, Any]
-    data_digest: str
+    digests: dict[str, str]
     epoch: int = 0
     step_in_epoch: int = 0
     best_epoch: int | None = None
@@ -99,6 +99,11 @@ def train(
         seed=config.seed,
     )
     steps_per_epoch = loader.steps_per_epoch
+    if loader.longest_caption > config.model.max_positions:
+        raise SpecError(
+            f"model.max_positions {config.model.max_positions} is less than the longest training caption, "
+            f"{loader.longest_caption} tokens; raise it, or set fidelity.truncate_training_tokens=true"
+        )
 
     # Models: online, momentum, queues, and the fixed generator if the row has one.
     model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device)
@@ -111,9 +116,11 @@ def train(
         say(f"{config.model.weights}: {load_released(state, model, momentum, kept, str(config.model.weights))}")
     masked_lm = None
     if config.objectives.generator == "fixed":
+        tick = time.monotonic()
         masked_lm = build_masked_lm(config.objectives.masked_lm, tokenizer, captions, cache or directory / "cache").to(
             device
         )
+        started += time.monotonic() - tick  # made once for all seeds, so not this run's cost
     teachers = Teachers(momentum, queue, masked_lm)
     model.train()
     momentum.train(fidelity.momentum_dropout)
@@ -122,13 +129,13 @@ def train(
     optimizer = torch.optim.AdamW(
         parameter_groups(model, optimisation.weight_decay, fidelity.decay_temperature_and_positions)
     )
-    progress = Progress(identity=config.identity(), data_digest=dataset.digest)
+    progress = Progress(identity=computation(config), digests={"data": dataset.digest, "tokenizer": tokenizer.digest})
     if found := newest_checkpoint(directory / "checkpoints"):
         tensors, saved, problems = found
         for problem in problems:
             say(f"{problem}; going on from the one before")
         restored = Progress.model_validate(saved)
-        if (restored.identity, restored.data_digest) != (progress.identity, progress.data_digest):
+        if (restored.identity, restored.digests) != (progress.identity, progress.digests):
             raise ResourceError(f"{directory}: its checkpoint belongs to another config or to other data; remove it")
         progress = restored
         restore(tensors, model, teachers, optimizer)
@@ -249,6 +256,13 @@ def train(
             for name, split in dataset.splits.items()
         },
     }
+
+
+def computation(config: Config) -> dict[str, Any]:
+    """The config as far as a checkpoint depends on it: without the places of files, whose contents count instead."""
+    identity = config.identity()
+    del identity["data"]["tokenizer"], identity["objectives"]["masked_lm"]
+    return identity
 
 
 def pick_device(name: str) -> torch.device:

@@ -1,5 +1,7 @@
 """Checkpoints: written whole or not at all, and refused if a byte has changed."""
 
+import os
+
 import pytest
 import torch
 
@@ -60,3 +62,30 @@ def test_an_unwritable_place_is_one_line(tmp_path):
     with pytest.raises(ResourceError, match="could not be written") as fault:
         save_checkpoint(tmp_path / "file" / "step-1", TENSORS, {})
     assert "\n" not in str(fault.value)
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_the_old_one(tmp_path, monkeypatch):
+    """The step that follows validation has the same number, so its checkpoint replaces one of the same name."""
+    saved(tmp_path, 1)
+    saved(tmp_path, 2, validated=False)
+    renames = []
+
+    class Killed(BaseException):
+        pass
+
+    def replace(source, target):
+        renames.append(target)
+        if len(renames) == 2:
+            raise Killed
+        return original(source, target)
+
+    original = os.replace
+    monkeypatch.setattr("rasa.checkpoint.os.replace", replace)
+    with pytest.raises(Killed):
+        saved(tmp_path, 2, validated=True)
+    monkeypatch.undo()
+    _, state, problems = newest_checkpoint(tmp_path)
+    assert state == {"step": 2, "validated": False} and not problems
+    saved(tmp_path, 2, validated=True)
+    prune(tmp_path, 2)
+    assert newest_checkpoint(tmp_path)[1]["validated"] and not list(tmp_path.glob(".step-*"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rasa.config import Config
 from rasa.data.tokens import Tokens
@@ -264,3 +265,23 @@ def test_a_pretraining_file_is_recognised():
 def test_a_file_fine_tuned_for_retrieval_is_named():
     with pytest.raises(ResourceError, match="fine-tuned for retrieval"):
         inspect({"text_encoder.embeddings.word_embeddings.weight": torch.zeros(5, 4)})
+
+
+@pytest.mark.parametrize("weights", [ALL, {"cl": 0.5}])
+def test_weights_of_any_row_and_image_shape_are_described(tmp_path, weights):
+    """48 x 32 pixels are six patches, which are no square; row CL has no fusion layers."""
+    model = build_model(tiny(weights), 50)
+    (tmp_path / "epoch").mkdir()
+    save_file(
+        {k: v.clone() for k, v in to_released(model, redundant=False).items()},
+        tmp_path / "epoch" / "tensors.safetensors",
+    )
+    found = inspect(read_state(tmp_path / "epoch"))
+    assert found.layout == "online RaSa weights" and not found.unexpected and not found.other_shape
+    assert found.sizes["fusion_layers"] == (2 if "itm" in weights else 0)
+    assert found.trainable == sum(p.numel() for p in model.parameters())
+
+
+def test_an_exact_training_checkpoint_is_named():
+    with pytest.raises(ResourceError, match="exact training checkpoints"):
+        inspect({"model.encoders.text_proj.weight": torch.zeros(2, 2)})

@@ -71,6 +71,11 @@ class TrainingLoader:
         self._identities = torch.from_numpy(split.caption_identities)
         self._images = ImageSource(split.image_files, image_root, data.image_size, data.workers)
 
+    @property
+    def longest_caption(self) -> int:
+        """Tokens of the longest training caption, as it enters the model."""
+        return int(self._captions.lengths().max())
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `epoch` (from 0), from step `start` on. Raises ImageFault at a damaged image."""
         samples = self._order(epoch)[start:]

@@ -7,6 +7,7 @@ cannot have (the PRD and RTD heads, the queue's identities), which the report na
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,6 +226,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises ResourceError if the file is missing or damaged, or holds anything but plain dense tensors; a pickle's
     payload is never run (weights_only).
     """
+    if path.is_dir() and (path / "tensors.safetensors").is_file():
+        path = path / "tensors.safetensors"  # a folder under a run's selected/
     if not path.is_file():
         raise ResourceError(f"{path}: no such file; give the checkpoint's path, e.g. -o model.weights=ALBEF.pth")
     try:
@@ -232,9 +235,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's own advice about hostile files is to load them all the same
+                state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except Exception as fault:  # every reader has its own exceptions for a damaged or hostile file
-        raise ResourceError(f"{path}: not a readable checkpoint ({_first_line(fault)})") from fault
+        raise ResourceError(
+            f"{path}: not a readable checkpoint: damaged, or it holds more than plain tensors, which is not loaded"
+        ) from fault
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
     if not isinstance(state, dict) or not state:
@@ -243,7 +250,3 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if not isinstance(value, Tensor) or value.layout != torch.strided:
             raise ResourceError(f"{path}: {key} is not a dense tensor")
     return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _first_line(fault: Exception) -> str:
-    return (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]

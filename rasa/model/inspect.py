@@ -1,5 +1,6 @@
 """What a checkpoint file is: its layout, sizes, and whether it fills a model of those sizes completely."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,24 @@ from rasa.errors import ResourceError
 from rasa.model.checkpoints import REDUNDANT, names, to_released
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import HEADS, Encoders, RaSa, momentum_copy
+
+HINTS = {
+    "text_encoder.embeddings.": "; the text keys lack `bert.`: a file fine-tuned for retrieval",
+    "model.encoders.": "; this is one of this project's exact training checkpoints: its weights are in the run's selected/",
+}
+
+
+# What online weights of one row may lack: heads of losses that are off, and the queues.
+OPTIONAL = (
+    "itm_head.",
+    "prd_head.",
+    "mrtd_head.",
+    "text_encoder.cls.",
+    "image_queue",
+    "text_queue",
+    "idx_queue",
+    "queue_ptr",
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +57,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
     def shape(key: str) -> torch.Size:
         if key not in state:
-            hint = (
-                "; the text keys lack `bert.`: a file fine-tuned for retrieval"
-                if any(k.startswith("text_encoder.embeddings.") for k in state)
-                else ""
-            )
+            hint = next((text for start, text in HINTS.items() if any(k.startswith(start) for k in state)), "")
             raise ResourceError(f"not a RaSa, ALBEF or TCL checkpoint: {key} is missing{hint}")
         return state[key].shape
 
@@ -52,10 +67,11 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     layers = count(r"text_encoder\.bert\.encoder\.layer\.(\d+)\.")
     fusion = count(r"text_encoder\.bert\.encoder\.layer\.(\d+)\.crossattention\.")
     vocabulary, text_width = shape("text_encoder.bert.embeddings.word_embeddings.weight")
-    grid = round((shape("visual_encoder.pos_embed")[1] - 1) ** 0.5)
+    patches = shape("visual_encoder.pos_embed")[1] - 1
     patch = shape("visual_encoder.patch_embed.proj.weight")[-1]
     return {
-        "image_side": grid * patch,
+        "image_side": math.isqrt(patches) * patch if math.isqrt(patches) ** 2 == patches else None,
+        "image_patches": patches,
         "patch_size": patch,
         "vision_width": shape("visual_encoder.cls_token")[-1],
         "vision_depth": count(r"visual_encoder\.blocks\.(\d+)\."),
@@ -73,8 +89,11 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def inspect(state: Mapping[str, Tensor]) -> Inspection:
     """Hold a state dict against the full model (all heads, momentum, queues) of its own sizes, on no device."""
     sizes = sizes_of(state)
-    with torch.device("meta"):
-        model, momentum, queue = _full_model(sizes)
+    try:
+        with torch.device("meta"):
+            model, momentum, queue = _full_model(sizes)
+    except ValueError as fault:
+        raise ResourceError(f"the shapes do not make a model: {sizes}") from fault
     expected = to_released(model, momentum, queue)
     missing = [key for key in expected if key not in state]
     pretraining = {"idx_queue", *(f"{head}_head.{part}" for head in ("prd", "mrtd") for part in ("weight", "bias"))}
@@ -84,13 +103,7 @@ def inspect(state: Mapping[str, Tensor]) -> Inspection:
         layout = "RaSa training checkpoint (online, momentum, heads, queues)"
     elif set(missing) == pretraining:
         layout = "ALBEF or TCL pre-training checkpoint"
-    elif set(missing) <= momentum_keys | set(pretraining) | {
-        "image_queue",
-        "text_queue",
-        "queue_ptr",
-        "itm_head.weight",
-        "itm_head.bias",
-    }:
+    elif all(key in momentum_keys or key.startswith(OPTIONAL) or REDUNDANT.match(key) for key in missing):
         layout = "online RaSa weights"
     return Inspection(
         layout=layout,
@@ -109,7 +122,8 @@ def inspect(state: Mapping[str, Tensor]) -> Inspection:
 
 
 def _full_model(sizes: dict[str, Any]) -> tuple[RaSa, Encoders, FeatureQueue]:
-    fields = {k: v for k, v in sizes.items() if k not in ("image_side", "vocabulary")}
+    fields = {k: v for k, v in sizes.items() if not k.startswith("image_") and k != "vocabulary"}
+    fields["fusion_layers"] = max(1, sizes["fusion_layers"])  # weights of a row without fusion: none of its layers
     # Head counts leave no trace in the shapes; 1 divides every width.
     fields |= {"vision_heads": 1, "text_heads": 1, "queue_size": sizes["queue_size"] or 1}
     config = Config.model_validate(
@@ -117,12 +131,13 @@ def _full_model(sizes: dict[str, Any]) -> tuple[RaSa, Encoders, FeatureQueue]:
             "model": fields,
             "data": {
                 "root": ".",
-                "image_size": (sizes["image_side"],) * 2,
+                "image_size": (sizes["patch_size"], sizes["patch_size"] * sizes["image_patches"]),  # any with so many
                 "max_tokens": min(50, sizes["max_positions"]),
             },
             "objectives": {"weights": {"cl": 1.0}},
         }
     )
-    encoders = Encoders(config.model, config.data.image_size, sizes["vocabulary"], 0, fusion=True, language=True)
-    model = RaSa(encoders, HEADS, config.model.text_width, 0.07)
-    return model, momentum_copy(encoders, True, True), FeatureQueue(config.model.queue_size, config.model.embed_dim)
+    fusion = sizes["fusion_layers"] > 0
+    encoders = Encoders(config.model, config.data.image_size, sizes["vocabulary"], 0, fusion=fusion, language=fusion)
+    model = RaSa(encoders, HEADS if fusion else (), config.model.text_width, 0.07)
+    return model, momentum_copy(encoders, fusion, fusion), FeatureQueue(config.model.queue_size, config.model.embed_dim)

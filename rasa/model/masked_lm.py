@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rasa.data.tokens import Tokenizer
+from rasa.data.tokens import REMEDY, Tokenizer, is_missing_path, tokenizer_from_vocabulary, vocabulary_file
 from rasa.draws import Draws, derive
 from rasa.errors import ResourceError, SpecError
 from rasa.objectives.language import IGNORED, MaskDraws, SpecialIds, mask_tokens
@@ -48,27 +48,54 @@ def build_masked_lm(spec: str, tokenizer: Tokenizer, captions: Sequence[str], ca
     return model.eval().requires_grad_(False)
 
 
+def check_masked_lm(spec: str, tokenizer: Tokenizer) -> None:
+    """Refuse a model whose words are not the tokenizer's; no weights are read.
+
+    A local folder is compared by the words in its vocab.txt or tokenizer.json; one with neither, and a transformers
+    name, only by the number of words in its config. Raises SpecError for another vocabulary, ResourceError if the
+    model cannot be read.
+    """
+    if spec == "captions":
+        return
+    try:
+        size, file = _stated_words(spec), vocabulary_file(Path(spec))
+        same = size == tokenizer.vocabulary_size
+        if same and file is not None:
+            same = tokenizer_from_vocabulary(file).digest == tokenizer.digest
+    except (OSError, ValueError, ResourceError) as fault:
+        raise _unloadable(spec, fault) from fault
+    if not same:
+        raise SpecError(
+            f"objectives.masked_lm: {spec} has another vocabulary ({size} words) than the tokenizer "
+            f"({tokenizer.vocabulary_size}); set masked_lm: captions, or data.tokenizer to the same vocabulary"
+        )
+
+
+def _stated_words(spec: str) -> int | None:
+    """The size of the vocabulary as the model's config.json states it."""
+    if is_missing_path(spec):
+        raise ResourceError("no such folder")
+    if Path(spec).exists():
+        config = json.loads((Path(spec) / "config.json").read_text(encoding="utf-8"))
+        return config.get("vocab_size") if isinstance(config, dict) else None
+    from transformers import AutoConfig
+
+    return getattr(AutoConfig.from_pretrained(spec), "vocab_size", None)
+
+
+def _unloadable(spec: str, fault: Exception) -> ResourceError:
+    first = (str(fault).strip().splitlines() or [type(fault).__name__])[0].removesuffix(f"; {REMEDY}")
+    return ResourceError(f"objectives.masked_lm: {spec} could not be loaded ({first}); give a folder or a name")
+
+
 def _loaded(spec: str, tokenizer: Tokenizer) -> nn.Module:
     from transformers import AutoModelForMaskedLM
 
+    check_masked_lm(spec, tokenizer)
     try:
-        model = AutoModelForMaskedLM.from_pretrained(spec)
+        return AutoModelForMaskedLM.from_pretrained(spec)
     except (OSError, ValueError) as fault:
-        first = str(fault).strip().splitlines()[0]
-        raise ResourceError(
-            f"objectives.masked_lm: {spec} could not be loaded ({first}); give a folder or a name"
-        ) from fault
-    vocabulary = Path(spec) / "vocab.txt"
-    same = model.config.vocab_size == tokenizer.vocabulary_size
-    if same and vocabulary.is_file():
-        words = vocabulary.read_text(encoding="utf-8").splitlines()
-        same = words == tokenizer.decode_tokens(range(tokenizer.vocabulary_size))
-    if not same:
-        raise SpecError(
-            f"objectives.masked_lm: {spec} has another vocabulary ({model.config.vocab_size} words) than the tokenizer "
-            f"({tokenizer.vocabulary_size}); set masked_lm: captions, or data.tokenizer to the same vocabulary"
-        )
-    return model
+        raise _unloadable(spec, fault) from fault
 
 
 def _trained(tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.Module:
@@ -82,6 +109,7 @@ def _trained(tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.M
             temporary = cache / f".{folder.name}.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
             train_masked_lm(tokenizer, captions).save_pretrained(temporary)
+            tokenizer.save(temporary / "vocab.txt")  # so that the folder can be given as masked_lm, and is compared
             os.replace(temporary, folder)
     from transformers import DistilBertForMaskedLM
 
