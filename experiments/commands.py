@@ -82,6 +82,8 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
     from experiments.layers import differences
     from experiments.yaml_io import dump
 
+    if diff and target:
+        raise click.UsageError(f"{target}: name one row, or two with --diff, not both")
     if diff:
         first, second = (_one_config(name, profile, overrides) for name in diff)
         for key, (before, after) in differences(first, second).items():
@@ -134,7 +136,9 @@ def run(target: str, profile: str | None, overrides: tuple[str, ...], seeds: lis
     """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped."""
     from experiments.runner import ensure_data, writable
     from experiments.spec import parse_target, resolve
+    from experiments.store import tracking_uri as chosen_uri
 
+    tracking_uri = chosen_uri(workspace, tracking_uri)
     suite, rows = parse_target(target)
     configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
     writable(workspace)
@@ -217,10 +221,12 @@ def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_
     from experiments import store
     from experiments.courier import Courier, Tracker
     from experiments.progress import Display
-    from experiments.runner import Watch, execute, raise_for
+    from experiments.runner import Watch, check_generators, execute, raise_for
 
+    uri = store.tracking_uri(workspace, tracking_uri)
+    check_generators([run.config for run in planned if not _settled(run) or (rerun_stale and run.state == "stale")])
     with Display(len(planned)) as display:
-        tracker = Tracker(store.tracking_uri(workspace, tracking_uri), workspace, display.say)
+        tracker = Tracker(uri, workspace, display.say)
         if not all(_settled(run) for run in planned) or rerun_stale:
             tracker.open()  # here and now: a fresh store is made by one process, before there are several
         with Courier(tracker.deliver) as courier:
@@ -275,7 +281,9 @@ def _print_outcomes(outcomes: "Sequence[Outcome]", as_json: bool) -> None:
         _print_json(rows)
         return
     for outcome in outcomes:
-        click.echo(f"{outcome.about.name:28} {ending(outcome)}  {outcome.directory}")
+        # Why a run failed stands on stderr already.
+        shown = outcome._replace(message="") if outcome.state == "failed" else outcome
+        click.echo(f"{outcome.about.name:28} {ending(shown)}  {outcome.directory}")
 
 
 def _print_state(name: str, state: str, reason: str, estimate: str = "") -> None:

@@ -86,6 +86,17 @@ def file_digest(path: Path, size: int, changed_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def content_digest(path: Path) -> str:
+    """16 hex digits of a file's content, or of a folder's names and contents, hidden ones left out. Raises OSError."""
+    if not path.is_dir():
+        status = path.stat()
+        return file_digest(path, status.st_size, status.st_mtime_ns)
+    names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    text = "".join(f"{name.as_posix()} {content_digest(path / name)}\n" for name in shown)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _git(folder: Path, *arguments: str) -> str:
     """What git prints; nothing if git is missing or the folder is not its business."""
     command = ["git", "-C", str(folder), *arguments]

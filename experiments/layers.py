@@ -48,7 +48,7 @@ def build(layers: Sequence[Layer], overrides: Sequence[Layer], seed: int) -> Con
         # Strict, so that text where a number belongs is refused; as JSON, so that lists and paths are accepted.
         return Config.model_validate_json(json.dumps(merged | {"seed": seed}), strict=True)
     except ValidationError as error:
-        faults = [f"{_blamed(fault, every, layers[-1])}: {fault.text}" for fault in describe(error, Config)]
+        faults = [_blamed(fault, every, layers[-1]) + fault.text for fault in describe(error, Config)]
         raise SpecError("; ".join(faults)) from error
 
 
@@ -91,14 +91,16 @@ def _normal(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _blamed(fault: Fault, layers: Sequence[Layer], row: Layer) -> str:
-    """The last layer that sets the field, or else anything in its section, or else the row."""
+    """The last layer that sets the field, or else anything in its section, or else the row; nobody if it is not set."""
     # A rule of the whole config has no location, but its message starts with the field.
     path = fault.path or tuple(fault.text.split(" ")[0].rstrip(":").split("."))
+    if fault.text.startswith(f"{'.'.join(path)} is not set"):
+        return ""  # it is the user's to give
     for length in range(len(path), 0, -1):
         for layer in reversed(layers):
             if _touches(_normal(layer.values), path[:length]):
-                return layer.source
-    return row.source
+                return f"{layer.source}: "
+    return f"{row.source}: "
 
 
 def _touches(values: Any, path: tuple[str, ...]) -> bool:

@@ -1,11 +1,12 @@
 """Which runs of a suite are new, finished, stale, failed, interrupted or running, and how long the rest will take."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from experiments.environment import changed_files, code_hashes, file_digest
+from experiments.environment import changed_files, code_hashes, content_digest
 from experiments.layers import differences
 from experiments.rundir import (
     ABOUT,
@@ -24,7 +25,7 @@ from experiments.rundir import (
     run_folder,
     write_json,
 )
-from experiments.spec import Row, Suite, load_profile, resolve, row_digest, short_digest
+from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, row_digest, short_digest
 from rasa.config import Config
 from rasa.errors import ResourceError
 
@@ -67,7 +68,8 @@ def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[st
 
 def recorded_runs(workspace: Path, suite: str = "*") -> list[Recorded]:
     """Every run of the workspace as its directory records it, in the suites' order; superseded ones are left out."""
-    found = [Recorded(read_about(directory), directory, *judge(directory)) for directory in find_runs(workspace, suite)]
+    readable = _readable(find_runs(workspace, suite))
+    found = [Recorded(about, directory, *judge(directory)) for directory, about in readable]
     found = [run for run in found if run.state != "superseded"]
     return sorted(found, key=lambda run: (run.about.suite, run.about.profile, run.about.seed, run.about.order))
 
@@ -80,11 +82,16 @@ def planned_again(run: Recorded, workspace: Path) -> PlannedRun:
 
 def located(config: Config, workspace: Path) -> Config:
     """The config with absolute paths, and with data.root set if it is the built-in benchmark and that is built."""
-    data, model = config.data, config.model
+    data, model, objectives = config.data, config.model, config.objectives
     root = built(config, workspace) if data.root is None else data.root.expanduser().absolute()
     weights = model.weights.expanduser().absolute() if model.weights else None
-    data, model = data.model_copy(update={"root": root}), model.model_copy(update={"weights": weights})
-    return config.model_copy(update={"data": data, "model": model})
+    tokenizer, masked_lm = (str(local_path(name) or name) for name in (data.tokenizer, objectives.masked_lm))
+    sections = {
+        "data": data.model_copy(update={"root": root, "tokenizer": tokenizer}),
+        "model": model.model_copy(update={"weights": weights}),
+        "objectives": objectives.model_copy(update={"masked_lm": masked_lm}),
+    }
+    return config.model_copy(update=sections)
 
 
 def built(config: Config, workspace: Path) -> Path | None:
@@ -134,7 +141,7 @@ def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Pa
 
 def _about(suite: Suite, row: Row, profile: str, config: Config, data_digest: str, weights_digest: str,
            data_name: str) -> About:  # fmt: skip
-    identity = config.identity()
+    identity = identity_of(config)
     run_id = short_digest([identity, data_digest, weights_digest]) if data_digest else ""
     return About(
         run_id=run_id,
@@ -171,8 +178,7 @@ def _weights_digest(config: Config) -> str:
     if path is None:
         return ""
     try:
-        status = path.stat()
-        return file_digest(path, status.st_size, status.st_mtime_ns)
+        return content_digest(path)
     except OSError as error:
         raise ResourceError(f"model.weights: {path}: {error.strerror}; give the file's path") from error
 
@@ -208,8 +214,17 @@ def _why_new(about: About, workspace: Path) -> str:
     """How a new run differs from the nearest earlier one of its row, profile and seed."""
     folder = row_folder(workspace, about.suite, about.row, about.profile)
     found = [path.parent for path in sorted(folder.glob(f"seed-{about.seed}-*/{ABOUT}"))]
-    earlier = [read_about(path) for path in found if not SUPERSEDED.search(path.name)]
+    earlier = [other for _, other in _readable(path for path in found if not SUPERSEDED.search(path.name))]
     return "an earlier run " + min(_differs(other, about) for other in earlier)[1] if earlier else "never run"
+
+
+def _readable(directories: Iterable[Path]) -> Iterator[tuple[Path, About]]:
+    """The runs whose record can be read; one that cannot must not hold up the others, and is told of on stderr."""
+    for directory in directories:
+        try:
+            yield directory, read_about(directory)
+        except ResourceError as fault:
+            print(f"skipped: {fault}", file=sys.stderr)
 
 
 def _differs(old: About, new: About) -> tuple[int, str]:

@@ -20,6 +20,7 @@ class Display:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"), console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
+        self._alone = total == 1
         self._all = self._bars.add_task("runs", total=total, note="")
         self._tasks: dict[str, TaskID] = {}  # by run id
         self._epochs: dict[str, int] = {}
@@ -58,6 +59,8 @@ class Display:
         if (task := self._tasks.pop(outcome.about.run_id, None)) is not None:
             self._bars.remove_task(task)
         self._bars.advance(self._all)
+        if outcome.state == "failed" and self._alone:
+            return  # its fault ends the command, which then says it
         self.say(f"{outcome.about.name}: {ending(outcome)}")
 
 

@@ -249,4 +249,8 @@ def _try_lock(handle: int) -> bool:
 
 
 def _short(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"{where}: {first['msg']}" if where else first["msg"]
     return " ".join(str(error).split())[:200]

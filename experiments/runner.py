@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
     message: str = ""
     r1: float | None = None
     seconds: float | None = None
+    exit_code: int = RunFailed.exit_code  # of a failed run: its fault's
 
 
 class Watch(NamedTuple):
@@ -74,6 +75,23 @@ def ensure_data(configs: Sequence[Config], workspace: Path, say: Say) -> None:
             raise ResourceError(f"{workspace / DATA}: {error.strerror}; give a writable --workspace") from error
         root = ensure_builtin(config.data.synthetic, workspace / DATA, _tenths(say))
         remember_built(config, workspace, root)
+
+
+def check_generators(configs: Sequence[Config]) -> None:
+    """Refuse, before any run, a fixed generator that these configs cannot use. Raises SpecError and ResourceError."""
+    seen = set()
+    for config in configs:
+        data, name = config.data, config.objectives.masked_lm
+        key = (data.model_dump_json(), name, config.seed)
+        if config.objectives.generator != "fixed" or name == "captions" or key in seen:
+            continue
+        from rasa.data.load import load_dataset
+        from rasa.data.tokens import build_tokenizer
+        from rasa.model.masked_lm import check_masked_lm
+
+        captions = load_dataset(data, config.seed).splits["train"].captions if data.tokenizer == "captions" else ()
+        check_masked_lm(name, build_tokenizer(data.tokenizer, captions, data.vocabulary_size))
+        seen.add(key)
 
 
 def _tenths(say: Say) -> Callable[[int, int], None]:
@@ -120,12 +138,14 @@ def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun
 
 
 def raise_for(outcomes: Sequence[Outcome]) -> None:
-    """KeyboardInterrupt, RunFailed or SuiteFailed if the outcomes call for it."""
+    """KeyboardInterrupt, RunFailed (a single run's, with its fault's exit code) or SuiteFailed if called for."""
     if any(outcome.state == "interrupted" for outcome in outcomes):
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed and len(outcomes) == 1:
-        raise RunFailed(f"{failed[0].about.name}: {failed[0].message}")
+        error = RunFailed(f"{failed[0].about.name}: {failed[0].message}")
+        error.exit_code = failed[0].exit_code
+        raise error
     if failed:
         names = ", ".join(outcome.about.name for outcome in failed)
         raise SuiteFailed(f"{len(failed)} of {len(outcomes)} runs failed: {names}; `rasa retry` runs them again")
@@ -163,7 +183,8 @@ def failed(run: PlannedRun, error: BaseException) -> Outcome:
         write_json(run.directory / FAILURE, record)
     except OSError as refused:
         message += f" (and {FAILURE} could not be written: {refused.strerror})"
-    return Outcome(run.about, run.directory, "failed", message)
+    code = error.exit_code if isinstance(error, RasaError) else RunFailed.exit_code
+    return Outcome(run.about, run.directory, "failed", message, exit_code=code)
 
 
 def finished(about: About, directory: Path, result: dict[str, Any]) -> Outcome:

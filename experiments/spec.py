@@ -15,11 +15,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
+from experiments.environment import content_digest
 from experiments.layers import Layer, build, parse_override
 from experiments.wording import describe, did_you_mean
 from experiments.yaml_io import load_mapping
 from rasa.config import Config
-from rasa.errors import SpecError
+from rasa.errors import ResourceError, SpecError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 Metric = Literal["r1", "r5", "r10", "map"]
@@ -141,7 +142,7 @@ def parse_target(target: str) -> tuple[Suite, list[Row]]:
     matched = FILE.fullmatch(target)
     name, row = (matched["file"], matched["row"]) if matched else (target.split("/", 1) + [None])[:2]
     suite = load_suite(name or "")
-    return suite, [suite.row(row)] if row else list(suite.rows)
+    return suite, list(suite.rows) if row is None else [suite.row(row)]
 
 
 def resolve(suite: Suite, row: Row | str, profile_name: str, overrides: Sequence[str], seed: int) -> Config:
@@ -154,8 +155,26 @@ def resolve(suite: Suite, row: Row | str, profile_name: str, overrides: Sequence
 
 def row_digest(config: Config) -> str:
     """12 hex digits that are equal for runs that differ in nothing but the seed: what makes rows comparable."""
-    identity = {name: value for name, value in config.identity().items() if name != "seed"}
+    identity = {name: value for name, value in identity_of(config).items() if name != "seed"}
     return short_digest(identity)
+
+
+def identity_of(config: Config) -> dict[str, Any]:
+    """The config's identity, in which a local vocabulary or generator is named by its content and not by its path."""
+    identity = config.identity()
+    for section, key in (("data", "tokenizer"), ("objectives", "masked_lm")):
+        if (path := local_path(identity[section][key])) is not None:
+            try:
+                identity[section][key] = f"sha256:{content_digest(path)}"
+            except OSError as error:
+                raise ResourceError(f"{section}.{key}: {path}: {error.strerror}; give one that can be read") from error
+    return identity
+
+
+def local_path(name: str) -> Path | None:
+    """The absolute path of a vocabulary or generator that lies on this machine; None for a mere name."""
+    path = Path(name).expanduser().absolute()
+    return path if name != "captions" and path.exists() else None
 
 
 def short_digest(value: Any) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 SQLITE = "sqlite:///"
+SCHEMES = ("http", "https", "databricks", "postgresql", "mysql", "mssql")  # beside sqlite; the databases are MLflow's
 
 
 class StoreFault(ResourceError):
@@ -25,8 +26,17 @@ class StoreFault(ResourceError):
 
 
 def tracking_uri(workspace: Path, explicit: str | None = None) -> str:
-    """The store to write to: as given, or MLFLOW_TRACKING_URI, or a sqlite file in the workspace."""
-    return explicit or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(workspace)
+    """The store to write to: as given, or MLFLOW_TRACKING_URI, or a sqlite file in the workspace.
+
+    Raises ResourceError for what is no address of a store, or of one that MLflow gives up (files).
+    """
+    variable = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = explicit or variable or default_uri(workspace)
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if not uri.startswith(SQLITE) and scheme not in SCHEMES and uri != "databricks":
+        source = "--tracking-uri" if explicit else "MLFLOW_TRACKING_URI"
+        raise ResourceError(f"{source}: {uri!r} is no store of runs; use {SQLITE}FILE.db or http://HOST:PORT")
+    return uri
 
 
 def default_uri(workspace: Path) -> str:

@@ -6,6 +6,7 @@ nothing but a line (experiments/courier.py), and `sync` sends the rest later. No
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,14 @@ from experiments.rundir import (
     SPEC,
     TRACKING,
     read_about,
+    read_config,
     read_json,
     read_points,
     write_json,
 )
 from experiments.store import artifact_location, mlflow_error, parent_lock
 from experiments.yaml_io import load_mapping
-from rasa.errors import ResourceError
+from rasa.errors import RasaError, ResourceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,14 +47,19 @@ TITLE, ROW_ORDER, LABELS, PAPER, VERSUS = "rasa.title", "rasa.row_order", "rasa.
 PARENT = "mlflow.parentRunId"
 SEED, RUN_ID, STATE, DIRECTORY = "rasa.seed", "rasa.run_id", "rasa.state", "rasa.directory"
 CODE_DIGEST, GIT_COMMIT, GIT_DIRTY = "rasa.code_digest", "rasa.git_commit", "rasa.git_dirty"
+# The data set's name (`synthetic` or its format), its folder, and the built-in benchmark's parameters as JSON.
+DATA, DATA_ROOT, BENCHMARK = "rasa.data", "rasa.data_root", "rasa.benchmark"
 SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
 
 KIND_ROW, KIND_SEED = "row", "seed"
+SYNTHETIC = "synthetic"
+VOCABULARY = "vocab.txt"  # without it the weights are of no use where the tokenizer was trained on the captions
 # What becomes of a run's state here. A stale run is finished: that the code changed since is not the tracker's to say.
 STATES = {"new": "running", "stale": "finished"}
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED",
             "superseded": "FINISHED"}  # fmt: skip
 ENDED = ("finished", "superseded", "failed")
+PARENT_STATUSES = ("RUNNING", "FAILED", "KILLED", "FINISHED")  # a row's is the first of these that a seed of it has
 BATCH, PARAMS_BATCH, PARAM_LENGTH, DIGEST_LENGTH = 1000, 100, 6000, 36  # MLflow's limits
 GONE = "RESOURCE_DOES_NOT_EXIST"
 
@@ -148,8 +155,6 @@ class Delivery:
         tags = self._common_tags(KIND_ROW)
         terms = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         found = self._client.search_runs([experiment], terms, max_results=1)
-        if found:
-            return found[0].info.run_id
         about = self._about
         described = {
             TITLE: about.title,
@@ -158,6 +163,10 @@ class Delivery:
             PAPER: json.dumps(about.paper),
             VERSUS: about.versus or "",
         }
+        if found:
+            if not described.items() <= found[0].data.tags.items():  # the suite's file has changed since
+                self._tag(found[0].info.run_id, described)
+            return found[0].info.run_id
         return self._client.create_run(experiment, run_name=about.row, tags=tags | described).info.run_id
 
     def _common_tags(self, kind: str) -> dict[str, str]:
@@ -182,11 +191,15 @@ class Delivery:
             GIT_COMMIT: str(began.get("git_commit") or ""),
             GIT_DIRTY: "" if began.get("git_dirty") is None else str(began["git_dirty"]).lower(),
             DIRECTORY: str(self._directory.absolute()),
+            DATA: about.data_name,
+            DATA_ROOT: about.data_root,
+            BENCHMARK: _benchmark(about.data_root) if about.data_name == SYNTHETIC else "",
         }
 
     def _describe(self, cursor: Cursor) -> None:
         """Parameters and data set: once, since MLflow's parameters cannot be changed."""
-        from mlflow.entities import Dataset, DatasetInput, Param
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+        from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
         if not (self._directory / SPEC).exists():
             return
@@ -196,11 +209,24 @@ class Delivery:
             self._client.log_batch(cursor.mlflow_run, params=part)
         about = self._about
         source = json.dumps({"uri": about.data_root})
-        data = Dataset(about.data_name, about.data_digest[:DIGEST_LENGTH], "local", source)
-        self._client.log_inputs(cursor.mlflow_run, [DatasetInput(data, tags=[])])
+        sizes = self._sizes()  # now or never: MLflow keeps a data set as it was first logged
+        profile = json.dumps(sizes) if sizes else None
+        data = Dataset(about.data_name, about.data_digest[:DIGEST_LENGTH], "local", source, profile=profile)
+        context = InputTag(MLFLOW_DATASET_CONTEXT, "training")
+        self._client.log_inputs(cursor.mlflow_run, [DatasetInput(data, tags=[context])])
         self._tag(cursor.mlflow_run, self._child_tags())  # the environment is known only since the run has begun
         cursor.described = True
         self._write(cursor)
+
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        """Images, captions and identities per split: from the result, or from the data if it is there; else nothing."""
+        sizes: dict[str, dict[str, int]] | None = (read_json(self._directory / RESULT) or {}).get("sizes")
+        if sizes:
+            return sizes
+        try:
+            return _split_sizes(read_config(self._directory).data.model_dump_json(), self._about.data_digest)
+        except RasaError:  # a spec of another version, or data that is gone: a run's record does without
+            return {}
 
     def _metrics(self) -> list["Metric"]:
         """All figures of the directory, and what only the result holds."""
@@ -240,7 +266,7 @@ class Delivery:
         cursor.sending = False
 
     def _send_artifacts(self, cursor: Cursor) -> None:
-        for name in (SPEC, ENVIRONMENT, RESULT, FAILURE, PREDICTIONS):
+        for name in (SPEC, ENVIRONMENT, RESULT, FAILURE, PREDICTIONS, VOCABULARY):
             if (self._directory / name).exists():
                 self._client.log_artifact(cursor.mlflow_run, str(self._directory / name))
         if (self._directory / SELECTED).is_dir():
@@ -252,12 +278,22 @@ class Delivery:
         tags |= {name: str(selected[key]) for name, key in ((SELECTED_EPOCH, "epoch"), (SELECTED_STEP, "step"))
                  if key in selected}  # fmt: skip
         self._tag(cursor.mlflow_run, tags)
-        for run in (cursor.mlflow_run, cursor.parent_run):
-            if state == "running":
-                self._client.update_run(run, status="RUNNING")
-            else:
-                self._client.set_terminated(run, STATUSES[state], _milliseconds(self._last_time()))
+        self._set_status(cursor.mlflow_run, STATUSES[state])
+        with parent_lock(self._uri, self._workspace):  # so that of two seeds that end at once the last sees both
+            self._set_status(cursor.parent_run, self._parent_status(cursor))
         cursor.state = state
+
+    def _parent_status(self, cursor: Cursor) -> str:
+        experiment = self._client.get_run(cursor.parent_run).info.experiment_id
+        seeds = self._client.search_runs([experiment], f"tags.`{PARENT}` = '{cursor.parent_run}'")
+        statuses = {run.info.status for run in seeds}
+        return next((status for status in PARENT_STATUSES if status in statuses), "FINISHED")
+
+    def _set_status(self, run: str, status: str) -> None:
+        if status == "RUNNING":
+            self._client.update_run(run, status=status)
+        else:
+            self._client.set_terminated(run, status, _milliseconds(self._last_time()))
 
     def _tag(self, run: str, tags: dict[str, str]) -> None:
         from mlflow.entities import RunTag
@@ -288,6 +324,33 @@ def _read_cursor(directory: Path, uri: str) -> Cursor | None:
         return Cursor.model_validate(stored)
     except ValidationError as error:
         raise ResourceError(f"{directory / TRACKING}: cannot be read; remove it to deliver the run anew") from error
+
+
+def _benchmark(root: str) -> str:
+    """The parameters of the built-in benchmark in `root` as JSON; nothing if that is gone."""
+    from rasa.data.synthetic.write import ABOUT as BENCHMARK_FILE
+
+    about = read_json(Path(root) / BENCHMARK_FILE) or {}
+    return json.dumps(about["params"], sort_keys=True) if "params" in about else ""
+
+
+@cache
+def _split_sizes(data: str, digest: str) -> dict[str, dict[str, int]]:
+    """Of the data set that a `data` section's JSON names; nothing if it is no longer the one of that digest."""
+    from rasa.config import Data
+    from rasa.data.load import load_dataset
+
+    dataset = load_dataset(Data.model_validate_json(data))
+    if dataset.digest != digest:
+        return {}
+    return {
+        name: {
+            "images": len(split.image_files),
+            "captions": len(split.captions),
+            "identities": len(set(split.image_identities.tolist())),
+        }
+        for name, split in dataset.splits.items()
+    }
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -158,13 +158,15 @@ def _cell(value: Any) -> str:
 
 
 class _Progress:
-    """A bar on stderr: `update(done, total)`."""
+    """A bar on stderr, or a line at every tenth where that is no terminal: `update(done, total)`."""
 
     def __init__(self, label: str):
         from rich.console import Console
         from rich.progress import Progress
 
-        self._bar = Progress(console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        self._label, self._tenths, self._plain = label, 0, not console.is_terminal
+        self._bar = Progress(console=console, transient=True, disable=self._plain)
         self._task = self._bar.add_task(label, total=None)
 
     def __enter__(self) -> Self:
@@ -176,11 +178,14 @@ class _Progress:
 
     def update(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
+        if self._plain and total and done * 10 // total > self._tenths:
+            self._tenths = done * 10 // total
+            click.echo(f"{done} of {total} {self._label}", err=True)
 
 
 @click.group(short_help="Inspect weights from outside.")
 def checkpoint() -> None:
-    """Look into checkpoint files: ALBEF, TCL, RaSa, or this project's own."""
+    """Look into weights: ALBEF, TCL and RaSa files, or a run's selected/ folder."""
 
 
 @checkpoint.command()
@@ -191,10 +196,14 @@ def inspect(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Say what FILE is, the model's sizes, and whether it fills a model of those sizes. Exits 5 for another layout."""
     from dataclasses import asdict
 
+    from rasa.errors import ResourceError
     from rasa.model.checkpoints import read_state
     from rasa.model.inspect import inspect as look_into
 
-    found = look_into(read_state(file))
+    try:
+        found = look_into(read_state(file))
+    except ResourceError as fault:
+        raise fault if str(fault).startswith(str(file)) else ResourceError(f"{file}: {fault}") from None
     if as_json:
         click.echo(json.dumps(asdict(found) | {"complete": found.complete}, indent=1))
     else:

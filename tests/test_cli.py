@@ -55,13 +55,18 @@ CASES = [
     (["run", "table4", "--jobs", "0"], 2, "--jobs"),
     (["show"], 2, "name a row"),
     (["show", "table4"], 2, "table4 has 10 rows; name one: table4/cl"),
+    (["show", "table4/cl", "--diff", "table4/cl", "table4/itm"], 2, "two with --diff, not both"),
+    (["plan", "table4/"], 3, "rasa: table4.yaml: no row ''; there is cl, itm"),
+    (["run", "table4", "--tracking-uri", "nonsense"], 5, "use sqlite:///FILE.db or http://HOST:PORT"),
+    (["run", "table4", "--tracking-uri", "file:///tmp/mlruns"], 5, "use sqlite:///FILE.db or http://HOST:PORT"),
+    (["sync", "--tracking-uri", "nonsense"], 5, "rasa: --tracking-uri: 'nonsense' is no store of runs"),
     (["show", "tabel4/cl"], 3, "rasa: no suite 'tabel4' (a file ends in .yaml); did you mean table4?"),
     (["plan", "table4/m-rdt"], 3, "rasa: table4.yaml: no row 'm-rdt'; did you mean m-rtd"),
     (["plan", "table4", "--profile", "smok"], 3, "did you mean smoke?"),
     (["plan", "table4", "-o", "epochs=3"], 3, "rasa: -o: epochs: unknown key; did you mean optimisation.epochs?"),
     (["run", "table4", "-o", "optimisation.epochs=many"], 3, 'input should be a valid integer ("many")'),
     (["run", "table4/m-rtd", "-o", "objectives.positives=annotated"], 3, "weights.prd needs positives of both kinds"),
-    (["run", "table4", "--profile", "paper"], 3, "rasa: profiles/paper.yaml: data.root is not set"),
+    (["run", "table4", "--profile", "paper"], 3, "rasa: data.root is not set; give the data set's folder"),
     (["run", "table4/cl", "-o", "data.root=/nowhere"], 5, "/nowhere: does not exist"),
     (["status", "tabel4"], 3, "rasa: no suite 'tabel4'; did you mean table4?"),
     (["plan", "missing.yaml"], 3, "rasa: missing.yaml: cannot be read (No such file or directory)"),
@@ -116,6 +121,13 @@ def test_plan_and_status_say_how_runs_stand(capsys, tmp_path):
     assert main(["status", *where]) == 0
     assert capsys.readouterr().out == ""
     assert main(["retry", "table4", *where]) == 0
+
+
+def test_progress_is_plain_lines_where_stderr_is_no_terminal(capsys, tmp_path):
+    people = write_people(tmp_path / "people", train=4, val=2, test=2, images=1)
+    assert main(["data", "check", str(people), "--val-identities", "2"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "8 of 8 images" and all(line.endswith(" of 8 images") for line in lines)
 
 
 def test_a_reader_that_has_enough_is_no_fault():

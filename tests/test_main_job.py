@@ -15,6 +15,9 @@ from PIL import Image
 
 from rasa.checkpoint import load_checkpoint
 from rasa.cli import main
+from rasa.data.tokens import tokenizer_from_vocabulary
+from rasa.errors import SpecError
+from rasa.model.masked_lm import check_masked_lm
 
 
 def write_suite(folder: Path, root: Path, losses: dict, generator: str | None, **optimisation) -> Path:
@@ -142,7 +145,7 @@ def test_the_main_job_on_files_that_this_project_did_not_make(tmp_path, monkeypa
     assert result.stat().st_mtime_ns == changed
     assert run("plan", "table4/p-itm", *options, "-o", "optimisation.learning_rate=2e-3", "--workspace", tmp_path) == 0
     planned = capsys.readouterr().out
-    assert "new" in planned and "optimisation.learning_rate (0.001 -> 0.002)" in planned
+    assert "new" in planned and "optimisation.learning_rate (0.005 -> 0.002)" in planned
 
 
 @pytest.mark.parametrize(
@@ -204,3 +207,50 @@ def test_checkpoint_inspect_on_a_full_size_file(tmp_path, capsys):
     assert run("checkpoint", "inspect", tmp_path / "RaSa.pth", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["complete"] and found["keys"] == 849 and not found["missing"] and not found["unexpected"]
+
+
+def test_a_fixed_generator_of_other_words_is_refused_before_the_first_run(tmp_path, monkeypatch, capsys):
+    """By the config's size, or by the words that the folder lists; rows without that generator do not look at it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = foreign(tmp_path / "data", "cuhk-pedes")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "person", "coat"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"vocab_size": 100}')
+    shared = ["-o", f"data.root={root}", "-o", f"data.tokenizer={tmp_path / 'vocab.txt'}", "--workspace", tmp_path]
+    for vocabulary, generator, code, message in (
+        (None, other, 3, "another vocabulary (100 words) than the tokenizer (7)"),
+        ([*words[:-1], "shoe"], other, 3, "another vocabulary (7 words"),
+        (["[PAD]"], other, 5, "could not be loaded"),
+        (None, "/nope", 5, "objectives.masked_lm: /nope could not be loaded (no such folder); give a folder or a name"),
+    ):
+        if vocabulary:
+            (other / "config.json").write_text('{"vocab_size": 7}')
+            (other / "vocab.txt").write_text("\n".join(vocabulary))
+        assert run("run", "table4/f-rtd", *shared, "-o", f"objectives.masked_lm={generator}") == code
+        err = capsys.readouterr().err.strip()
+        assert message in err and len(err.splitlines()) == 1
+    assert not list((tmp_path / "runs").glob("*/*/*/*"))
+    (other / "vocab.txt").unlink()
+    whole = {"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                       "max_input_chars_per_word": 100, "vocab": {word: i for i, word in enumerate(words)}}}  # fmt: skip
+    (other / "tokenizer.json").write_text(json.dumps(whole))
+    check_masked_lm(str(other), tokenizer_from_vocabulary(tmp_path / "vocab.txt"))
+    whole["model"]["vocab"] = {word: i for i, word in enumerate([*words[:-1], "shoe"])}
+    (other / "tokenizer.json").write_text(json.dumps(whole))
+    with pytest.raises(SpecError, match="another vocabulary"):
+        check_masked_lm(str(other), tokenizer_from_vocabulary(tmp_path / "vocab.txt"))
+
+
+def test_a_damaged_image_ends_a_single_run_with_5_and_is_told_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = foreign(tmp_path / "data", "cuhk-pedes")
+    (root / "imgs" / "c1" / "001.png").write_bytes(b"no image")
+    options = ["-o", f"data.root={root}", "-o", "optimisation.epochs=1", "--workspace", tmp_path]
+    assert run("run", "table4/cl", *options) == 5
+    out = capsys.readouterr()
+    assert (out.out + out.err).count("001.png") == 1
+    assert run("run", "table4/cl", *options, "--seeds", "0,1") == 4
+    out = capsys.readouterr()
+    assert (out.out + out.err).count("001.png") == 2

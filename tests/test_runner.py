@@ -80,7 +80,7 @@ def people(tmp_path):
 def planned(people, workspace, *rows, seeds=(0,), overrides=()):
     suite = load_suite("table4")
     chosen = [suite.row(name) for name in rows] or list(suite.rows)
-    return plan(suite, chosen, "smoke", [f"data.root={people}", *overrides], seeds, workspace)
+    return plan(suite, chosen, "smoke", [f"data.root={people}", "optimisation.epochs=2", *overrides], seeds, workspace)
 
 
 def test_a_run_leaves_its_records(people, tmp_path):
@@ -141,6 +141,32 @@ def test_other_initial_weights_are_another_run(people, tmp_path):
     weights.unlink()
     with pytest.raises(ResourceError, match="model.weights: .*weights.pth: No such file"):
         planned(people, tmp_path, "cl", overrides=[f"model.weights={weights}"])
+
+
+def test_another_vocabulary_in_the_same_file_is_another_run(people, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "person"]
+    Path("one.txt").write_text("\n".join(words))
+    (run,) = planned(people, tmp_path, "cl", overrides=["data.tokenizer=one.txt"])
+    assert run.config.data.tokenizer == str(tmp_path / "one.txt")
+    execute([run], tmp_path, train=trainer)
+    Path("one.txt").rename("two.txt")
+    assert planned(people, tmp_path, "cl", overrides=["data.tokenizer=two.txt"])[0].state == "finished"
+    Path("one.txt").write_text("\n".join([*words, "coat"]))
+    (other,) = planned(people, tmp_path, "cl", overrides=["data.tokenizer=one.txt"])
+    assert other.state == "new" and "differs in data.tokenizer (sha256:" in other.reason
+
+
+def test_a_damaged_record_holds_up_no_other_run(people, tmp_path, capsys):
+    execute(planned(people, tmp_path, "cl", "itm"), tmp_path, train=trainer)
+    (run,) = planned(people, tmp_path, "cl")
+    (run.directory / "run.json").write_text("{")
+    assert [found.about.row for found in recorded_runs(tmp_path)] == ["itm"]
+    (longer,) = planned(people, tmp_path, "cl", overrides=["optimisation.epochs=3"])
+    assert (longer.state, longer.reason) == ("new", "never run")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and len(set(lines)) == 1
+    assert f"skipped: {run.directory}/run.json: cannot be read; move the folder away (Invalid JSON: EOF" in lines[0]
 
 
 def test_seeds_first_so_that_a_stopped_suite_has_whole_tables(people, tmp_path):
@@ -218,6 +244,20 @@ def test_a_single_failed_run_keeps_its_own_message(people, tmp_path):
     outcomes = execute(planned(people, tmp_path, "s-itm"), tmp_path, train=fails_on_s_itm)
     with pytest.raises(RunFailed, match="table4/s-itm seed 0: loss is nan"):
         raise_for(outcomes)
+
+
+def misses_an_image(config, directory, **rest):
+    raise ResourceError("cam0/0001_0.png: damaged; replace it")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_single_failed_run_keeps_its_exit_code_and_several_share_one(people, tmp_path, jobs):
+    with pytest.raises(RunFailed, match="table4/cl seed 0: cam0/0001_0.png: damaged") as alone:
+        raise_for(execute(planned(people, tmp_path, "cl"), tmp_path, jobs=jobs, train=misses_an_image))
+    assert alone.value.exit_code == 5
+    with pytest.raises(SuiteFailed) as several:
+        raise_for(execute(planned(people, tmp_path, "cl", "itm"), tmp_path, jobs=jobs, train=misses_an_image))
+    assert several.value.exit_code == 4
 
 
 def test_a_bug_is_recorded_with_its_traceback(people, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.spec import (
+    identity_of,
     load_profile,
     load_suite,
     parse_target,
@@ -143,8 +144,8 @@ def test_a_bad_override_names_the_field_and_the_remedy(override, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_data_folder_is_asked_for_by_the_profile_that_needs_it():
-    with pytest.raises(SpecError, match="profiles/paper.yaml: data.root is not set; give the data set's folder"):
+def test_the_data_folder_is_asked_for_without_blaming_a_file():
+    with pytest.raises(SpecError, match="^data.root is not set; give the data set's folder, e.g. -o data.root=DIR$"):
         resolve(load_suite("table4"), "cl", "paper", (), 0)
 
 
@@ -253,6 +254,7 @@ def test_a_bad_row_is_refused_with_its_name(tmp_path, monkeypatch, row, message)
         (lambda: parse_target("tabel4"), "no suite 'tabel4' (a file ends in .yaml); did you mean table4?"),
         (lambda: parse_target("tabel4/cl"), "did you mean table4?"),
         (lambda: parse_target("table4/m-rdt"), "table4.yaml: no row 'm-rdt'; did you mean m-rtd"),
+        (lambda: parse_target("table4/"), "table4.yaml: no row ''; there is cl, itm, s-itm"),
         (lambda: parse_target("missing.yaml"), "missing.yaml: cannot be read (No such file or directory)"),
         (lambda: load_profile("smok"), "no profile 'smok' (a file ends in .yaml); did you mean smoke?"),
     ],
@@ -275,6 +277,24 @@ def test_the_row_digest_is_the_rows_and_not_the_seeds_or_the_machines():
     assert base == row_digest(resolve(suite, "itm", "smoke", ["optimisation.threads=1", "data.root=/elsewhere"], 7))
     assert base != row_digest(resolve(suite, "itm", "smoke", ["optimisation.epochs=3"], 0))
     assert len(base) == 12
+
+
+def test_a_local_vocabulary_or_generator_is_known_by_its_content(tmp_path):
+    def digest(override):
+        return row_digest(resolve(load_suite("table4"), "f-rtd", "smoke", [override], 0))
+
+    for name, text in (("a.txt", "one"), ("b.txt", "one"), ("c.txt", "two")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / f"folder-{name}").mkdir()
+        (tmp_path / f"folder-{name}" / "vocab.txt").write_text(text)
+    for override in (f"data.tokenizer={tmp_path}/", f"objectives.masked_lm={tmp_path}/folder-"):
+        a, b, c = (digest(override + name) for name in ("a.txt", "b.txt", "c.txt"))
+        assert a == b != c
+    (tmp_path / "folder-b.txt" / "config.json").touch()
+    assert digest(f"objectives.masked_lm={tmp_path}/folder-b.txt") != a
+    identity = identity_of(resolve(load_suite("table4"), "f-rtd", "paper", PAPER, 0))
+    assert identity["data"]["tokenizer"] == "bert-base-uncased"
+    assert identity["objectives"]["masked_lm"] == "distilbert-base-uncased"
 
 
 def test_what_show_prints_is_read_back_as_the_same_config():

@@ -158,10 +158,10 @@ def tokenizer_from_vocabulary(path: Path) -> Tokenizer:
 
 def tokenizer_from_transformers(name_or_folder: str) -> Tokenizer:
     """From a folder with vocab.txt or tokenizer.json (no network), or a name that transformers can load."""
-    folder = Path(name_or_folder)
-    for file in (folder / "vocab.txt", folder / "tokenizer.json"):
-        if file.is_file():
-            return tokenizer_from_vocabulary(file)
+    if (file := vocabulary_file(Path(name_or_folder))) is not None:
+        return tokenizer_from_vocabulary(file)
+    if is_missing_path(name_or_folder):
+        raise ResourceError(f"tokenizer {name_or_folder!r} cannot be loaded (no such file or folder); {REMEDY}")
     from transformers import AutoTokenizer  # seconds to import, and not needed for files
 
     try:
@@ -171,6 +171,17 @@ def tokenizer_from_transformers(name_or_folder: str) -> Tokenizer:
         cause = f"{type(error).__name__}: {_first_line(error)}"
         raise ResourceError(f"tokenizer {name_or_folder!r} cannot be loaded ({cause}); {REMEDY}") from None
     return Tokenizer(vocabulary, name_or_folder)
+
+
+def vocabulary_file(folder: Path) -> Path | None:
+    """The file of a folder that holds its vocabulary; None if there is none."""
+    files = (folder / "vocab.txt", folder / "tokenizer.json")
+    return next((file for file in files if file.is_file()), None)
+
+
+def is_missing_path(name: str) -> bool:
+    """Whether `name` can only be a path, and nothing is there; `organisation/model` can be a transformers name."""
+    return (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).exists()
 
 
 def train_tokenizer(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
