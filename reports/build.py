@@ -1,17 +1,18 @@
 """A suite's report from its runs: the table, what must be said under it, where it comes from, and the files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
+from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats
 from reports.cells import Report
 from reports.figures import bars, draw
-from reports.load import SuiteRuns, command_line, load_runs, row_configs
+from reports.load import SuiteRuns, command_line, load_runs
 from reports.tables import FINISHED, Line, suite_lines
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 PAGE, FIGURE = "report.html", "r1.png"
 FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE}
-PAPER_DATA = "CUHK-PEDES"
+PAPER_DATA, PAPER_TEST = "CUHK-PEDES", {"images": 3074, "captions": 6156}  # its published test split
 SHORT = 10  # characters of a commit
+_CODE = ("code_digest", "git_commit", "git_dirty")
 
 
 def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Report:
@@ -28,7 +30,8 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
     loaded = load_runs(suite, profile, overrides, uri)
     lines = suite_lines(loaded.runs, suite)
     name = load_profile(profile).profile
-    comparable = _on_papers_data(suite, profile, overrides)
+    comparable = on_papers_data(loaded)
+    said = (*notes(lines, name, comparable), *at_chance(lines, loaded.sizes))
     return Report(
         title=f"{suite.title or suite.suite} (profile {name})",
         profile=name,
@@ -36,7 +39,7 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
         comparable=comparable,
         metrics=suite.metrics,
         lines=lines,
-        notes=(*notes(lines, name, comparable), *loaded.notes, *_mixed_code(loaded.runs)),
+        notes=(*said, *loaded.notes, *mixed_code(loaded.runs)),
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
     )
 
@@ -89,6 +92,7 @@ def provenance(loaded: SuiteRuns, lines: Sequence[Line], profile: str, command: 
         "data digest": ", ".join(sorted(set(runs["data_digest"]))) or "none",
         "test split": ", ".join(f"{number} {what}" for what, number in test.items()) or "size not known here",
         "git commit": ", ".join(_commits(runs)) or "none",
+        "code digest": ", ".join(sorted(set(runs["code_digest"]) - {""})) or "none",
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": command,
     }
@@ -101,13 +105,34 @@ def _unfinished(lines: Sequence[Line]) -> Iterator[str]:
             yield f"{line.name}: {', '.join(parts)}."
     absent = [line.name for line in lines if not line.n and not line.unfinished]
     if absent:
-        yield f"Missing, since never run with this config: {', '.join(absent)}."
+        yield f"Missing, since never run with this config on this data: {', '.join(absent)}."
 
 
-def _mixed_code(runs: "pd.DataFrame") -> Iterator[str]:
-    commits = _commits(runs[runs["state"] == FINISHED])
-    if len(commits) > 1:
-        yield f"The runs were made with {len(commits)} versions of the code: {', '.join(commits)}."
+def at_chance(lines: Sequence[Line], sizes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """A sentence if no row found more than a random ranking would, at equally many images of each identity."""
+    identities = sizes.get("test", {}).get("identities", 0)
+    reached = [line.figures["r1"].mean for line in lines]
+    known = [mean for mean in reached if mean is not None]
+    if identities and known and max(known) < 2 * 100 / identities:
+        yield (
+            f"R@1 of all rows is about chance ({100 / identities:.3g} for {identities} identities): nothing was "
+            "learned yet, and rows cannot be compared."
+        )
+
+
+def mixed_code(runs: "pd.DataFrame") -> Iterator[str]:
+    """A sentence if the rows were not all made with the code of the newest run: which ones, and with what."""
+    finished = runs[runs["state"] == FINISHED].sort_values("started")
+    versions = [
+        digest or f"{commit} {dirty}"  # a tracker's record may lack the digest
+        for digest, commit, dirty in zip(*(finished[name] for name in _CODE), strict=True)
+    ]
+    if len(set(versions)) > 1:
+        others = [row for row, version in zip(finished["row"], versions, strict=True) if version != versions[-1]]
+        yield (
+            f"The runs were made with {len(set(versions))} versions of the code ({', '.join(sorted(set(versions)))}). "
+            f"Not with that of the newest, {versions[-1]}: {', '.join(dict.fromkeys(others))}."
+        )
 
 
 def _commits(runs: "pd.DataFrame") -> list[str]:
@@ -122,6 +147,7 @@ def _seeds(lines: Sequence[Line]) -> str:
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
-def _on_papers_data(suite: Suite, profile: str, overrides: Sequence[str]) -> bool:
-    datas = [config.data for config in row_configs(suite, profile, overrides).values()]
-    return all(data.synthetic is None and data.format == "cuhk-pedes" for data in datas)
+def on_papers_data(loaded: SuiteRuns) -> bool:
+    """Whether the runs were tested on a split of the published size, and not on the built-in benchmark."""
+    test = loaded.sizes.get("test", {})
+    return SYNTHETIC not in set(loaded.runs["data"]) and PAPER_TEST.items() <= test.items()

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from experiments.layers import flatten
 from experiments.rundir import RESULT, read_json
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
 from experiments.store import SQLITE, faults, open_store
-from rasa.config import Config
-from rasa.errors import ResourceError, SpecError
+from rasa.config import Config, Data
+from rasa.errors import RasaError, ResourceError, SpecError
 from reports.tables import FIGURES, FINISHED
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ TAGS = {
     "row_digest": tracking.ROW_DIGEST,
     "data_digest": tracking.DATA_DIGEST,
     "weights_digest": tracking.WEIGHTS_DIGEST,
+    "data": tracking.DATA,
+    "code_digest": tracking.CODE_DIGEST,
     "git_commit": tracking.GIT_COMMIT,
     "git_dirty": tracking.GIT_DIRTY,
     "state": tracking.STATE,
@@ -74,11 +77,15 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
         client = open_store(uri)
         found = list(_search(client, suite.suite, name))
         digests = {row: row_digest(config) for row, config in configs.items()}
-        records = [_record(run) for run in found if _of_config(run, configs, digests)]
-        if not records:
-            other = f" ({len(found)} of another config are there)" if found else ""
+        of_config = [run for run in found if _of_config(run, configs, digests)]
+        records: dict[bool, list[Record]] = {True: [], False: []}  # by whether they are on the data asked for
+        for run in of_config:
+            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data)].append(_record(run))
+        if not records[True]:
+            other = f" ({len(found)} of another config or on other data are there)" if found else ""
             raise ResourceError(f"{uri}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
-        chosen, notes = choose(records, configs)
+        chosen, notes = choose(records[True], configs)
+        notes = (*_left_out(records[False], "it is not the data asked for"), *notes)
         return SuiteRuns(pd.DataFrame(chosen, columns=list(COLUMNS)), notes, _sizes(chosen))
 
 
@@ -90,13 +97,14 @@ def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]
 
 
 def row_configs(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[str, Config]:
-    """What each row resolves to now. A profile that leaves data.root to the user is no fault here: it is not read."""
+    """What each row resolves to now. A profile that leaves data.root to the user is no fault here: any data will do."""
 
     def config(row: str) -> Config:
         try:
             return resolve(suite, row, profile, overrides, seed=0)
         except SpecError:
-            return resolve(suite, row, profile, ["data.root=.", *overrides], seed=0)
+            found = resolve(suite, row, profile, ["data.root=.", *overrides], seed=0)
+            return found.model_copy(update={"data": found.data.model_copy(update={"root": None})})
 
     return {row.name: config(row.name) for row in suite.rows}
 
@@ -104,25 +112,41 @@ def row_configs(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[st
 def choose(records: Iterable[Record], configs: Mapping[str, Config]) -> tuple[list[Record], tuple[str, ...]]:
     """One record per row and seed, and notes on what was left out.
 
-    Rows that are to share their data and initial weights are shown on the newest that any of them finished on. Of
-    several runs of one seed the newest finished one counts, else the newest.
+    Rows that are to share their data and initial weights are shown on those that most of them finished on, of equals
+    on the newest. Of several runs of one seed the newest finished one counts, else the newest.
     """
     ordered = sorted(records, key=lambda record: (record["state"] == FINISHED, record["started"]))
-    inputs: dict[str, tuple[str, str]] = {}
+    shown = _shown_inputs(ordered, configs)
+    kept, left_out = {}, []
     for record in ordered:
-        inputs[_shared(configs[record["row"]])] = _inputs(record)
-    kept, left_out = {}, set()
-    for record in ordered:
-        if _inputs(record) == inputs[_shared(configs[record["row"]])]:
+        if _inputs(record) == shown[_shared(configs[record["row"]])]:
             kept[record["row"], record["seed"]] = record
         else:
-            left_out.add(_inputs(record))
-    notes = (
-        f"Runs with data digest {data} and initial weights {weights or 'none'} are left out: there are newer ones "
-        "with others."
-        for data, weights in sorted(left_out)
-    )
-    return list(kept.values()), tuple(notes)
+            left_out.append(record)
+    return list(kept.values()), tuple(_left_out(left_out, "with others more rows, or newer runs, finished"))
+
+
+def _shown_inputs(ordered: Sequence[Record], configs: Mapping[str, Config]) -> dict[str, tuple[str, str]]:
+    """The inputs on which the rows that share theirs are shown; `ordered` has what is to be preferred last."""
+    finished: dict[str, dict[tuple[str, str], set[str]]] = {}
+    for record in ordered:
+        rows_by_inputs = finished.setdefault(_shared(configs[record["row"]]), {})
+        rows = rows_by_inputs.pop(_inputs(record), set())  # and to the end, where the preferred ones stand
+        rows_by_inputs[_inputs(record)] = rows | ({record["row"]} if record["state"] == FINISHED else set())
+    return {
+        shared: max(reversed(rows_by_inputs), key=lambda inputs: len(rows_by_inputs[inputs]))
+        for shared, rows_by_inputs in finished.items()
+    }
+
+
+def _left_out(records: Iterable[Record], why: str) -> Iterator[str]:
+    """A sentence for all runs on the same inputs."""
+    rows: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        rows.setdefault(_inputs(record), set()).add(record["row"])
+    for (data, weights), names in sorted(rows.items()):
+        runs = f"runs of {', '.join(sorted(names))} with data digest {data} and initial weights {weights or 'none'}"
+        yield f"Left out: {runs}: {why}."
 
 
 def _shared(config: Config) -> str:
@@ -151,21 +175,59 @@ def _search(client: "MlflowClient", suite: str, profile: str) -> Iterator["Run"]
 
 
 def _of_config(run: "Run", configs: Mapping[str, Config], digests: Mapping[str, str]) -> bool:
-    """Whether the run is one of a row as it resolves now, and of the same built-in benchmark."""
+    """Whether the run is one of a row as it resolves now. Its data is not part of that."""
     tags = run.data.tags
     row = tags.get(tracking.ROW, "")
-    if row not in configs or tags.get(tracking.ROW_DIGEST) != digests[row] or tags.get(tracking.STATE) == SUPERSEDED:
-        return False
-    # The benchmark's parameters are in the data's digest, not in the row's; here only the parameters are at hand.
-    synthetic = configs[row].data.model_dump(mode="json")["synthetic"] or {}
-    leaves = flatten({"data": {"synthetic": synthetic}})
-    return all(run.data.params.get(name, str(value)) == str(value) for name, value in leaves.items())
+    return row in configs and tags.get(tracking.ROW_DIGEST) == digests[row] and tags.get(tracking.STATE) != SUPERSEDED
+
+
+def _on_data(run: "Run", data: Data) -> bool:
+    """Whether the run is on the data that the config names: its root, or the built-in benchmark; any if neither."""
+    tags, params = run.data.tags, run.data.params
+    if data.root is not None:
+        root = data.root.expanduser().absolute()
+        digest = _digest_now(data.model_copy(update={"root": root}).model_dump_json()) if root.is_dir() else ""
+        if digest:
+            return tags.get(tracking.DATA_DIGEST) == digest
+        return tags.get(tracking.DATA_ROOT, params.get("data.root")) == str(root)
+    if data.synthetic is None:
+        return True
+    asked = data.synthetic.model_dump(mode="json")
+    if benchmark := tags.get(tracking.BENCHMARK):
+        return bool(json.loads(benchmark) == asked)
+    # Its folder was gone when the run was delivered, or the run is older than that tag: the config's parameters count.
+    leaves = flatten({"data": {"synthetic": asked}})
+    same = all(params.get(name, str(value)) == str(value) for name, value in leaves.items())
+    return same and _data_name(run) in ("", tracking.SYNTHETIC)
+
+
+@cache
+def _digest_now(data: str) -> str:
+    """Digest of the data set that a `data` section's JSON names; nothing if it cannot be read."""
+    from rasa.data.load import load_dataset
+
+    try:
+        return load_dataset(Data.model_validate_json(data)).digest
+    except RasaError:
+        return ""
+
+
+def _logged(run: "Run") -> Any:
+    """The data set that was logged with the run; None before it has begun."""
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return inputs[0].dataset if inputs else None
+
+
+def _data_name(run: "Run") -> str:
+    logged = _logged(run)
+    return run.data.tags.get(tracking.DATA) or (logged.name if logged else "")
 
 
 def _record(run: "Run") -> Record:
     tags, metrics = run.data.tags, run.data.metrics
     record: Record = {column: tags.get(tag, "") for column, tag in TAGS.items()}
-    record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id}
+    record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id, "data": _data_name(run)}
+    record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column
     record["started"] = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
     return record | {name: metrics.get(name, float("nan")) for name in METRICS}
 
@@ -173,13 +235,14 @@ def _record(run: "Run") -> Record:
 def _sizes(records: Sequence[Record]) -> dict[str, dict[str, int]]:
     """Images, captions and identities per split, as the newest finished run's result states them.
 
-    Nothing if that run's directory is not on this machine.
+    If that run's directory is not on this machine: as they were logged with its data set.
     """
-    finished = [record for record in records if record["state"] == FINISHED and record["directory"]]
+    finished = [record for record in records if record["state"] == FINISHED]
     if not finished:
         return {}
     newest = max(finished, key=lambda record: record["started"])
-    sizes: dict[str, dict[str, int]] = (read_json(Path(newest["directory"]) / RESULT) or {}).get("sizes", {})
+    result = read_json(Path(newest["directory"]) / RESULT) if newest["directory"] else None
+    sizes: dict[str, dict[str, int]] = (result or {}).get("sizes") or newest["sizes"]
     return sizes
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -9,17 +10,19 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from people import write_people
 
 from experiments import tracking
 from experiments.spec import Suite, load_suite, resolve, row_digest
 from experiments.store import DATABASE, SQLITE, open_store
+from rasa.data.load import load_dataset
 from rasa.errors import ResourceError
-from reports.build import notes
+from reports.build import at_chance, mixed_code, notes, on_papers_data
 from reports.cells import Report, grids, signed
 from reports.commands import report as command
 from reports.figures import bars, draw
 from reports.formats import csv_table, html, latex, markdown
-from reports.load import COLUMNS, choose, row_configs
+from reports.load import COLUMNS, SuiteRuns, choose, row_configs
 from reports.tables import Spread, suite_lines
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -189,9 +192,39 @@ def test_notes_on_noise_profile_and_data():
     said = "\n".join(notes(lines, "smoke", comparable=False))
     assert "one: one seed (n = 1): differences between rows can not be told from noise." in said
     assert "prove nothing" in said and "not levels" in said
-    assert "step: seed 2 failed." in said and "never run with this config: absent." in said
+    assert "step: seed 2 failed." in said and "never run with this config on this data: absent." in said
     said = "\n".join(notes(lines[:2], "synth", comparable=True))
     assert "prove nothing" not in said and "not levels" not in said and "n = 1" not in said
+
+
+@pytest.mark.parametrize(
+    ("data", "images", "captions", "expected"),
+    [("cuhk-pedes", 3074, 6156, True), ("cuhk-pedes", 3074, 6148, False), ("synthetic", 3074, 6156, False)],
+)
+def test_levels_are_comparable_on_the_published_split_only(data, images, captions, expected):
+    sizes = {"test": {"images": images, "captions": captions, "identities": 1000}}
+    assert on_papers_data(SuiteRuns(_runs(*RUNS).assign(data=data), (), sizes)) is expected
+    assert not on_papers_data(SuiteRuns(_runs(*RUNS).assign(data=data), (), {}))  # nobody knows
+
+
+def test_code_versions_are_told_apart_by_digest():
+    """Two edits of one commit, both dirty: base's three runs are the oldest, and step and one have the newest code."""
+    runs = _runs(*RUNS).assign(git_commit="c0ffee", git_dirty="true", started=range(len(RUNS)))
+    assert list(mixed_code(runs.assign(code_digest="aa"))) == []
+    assert list(mixed_code(runs.assign(code_digest=["aa"] * 3 + ["bb"] * 3 + ["bb", "cc"]))) == [
+        "The runs were made with 2 versions of the code (aa, bb). Not with that of the newest, bb: base."
+    ]
+
+
+def test_rows_at_chance_are_called_that():
+    """Chance is 100 / 16 = 6.25; a row at 12.5 is twice that, and has learned something."""
+    sizes = {"test": {"identities": 16}}
+    low = [("base", 0, "finished", 6.0), ("step", 0, "finished", 12.0)]
+    said = "R@1 of all rows is about chance (6.25 for 16 identities): nothing was learned yet, and rows cannot be compared."
+    assert list(at_chance(suite_lines(_runs(*low), SUITE), sizes)) == [said]
+    assert list(at_chance(suite_lines(_runs(*low, ("one", 0, "finished", 12.5)), SUITE), sizes)) == []
+    assert list(at_chance(suite_lines(_runs(*low), SUITE), {})) == []
+    assert list(at_chance(suite_lines(_runs(), SUITE), sizes)) == []
 
 
 def test_figure_numbers_and_picture(tmp_path):
@@ -216,7 +249,7 @@ def test_papers_numbers_are_those_of_the_suite():
 
 
 def test_which_run_of_a_seed_counts():
-    """The newest finished one; a later failure hides nothing, and other data is left out with a note."""
+    """The newest finished one; a later failure hides nothing. Most rows finished decide on the data, then the newest."""
     configs = row_configs(load_suite("table4"), "smoke", [])
 
     def record(run: str, day: int, state: str = "finished", row: str = "cl", data: str = "new", seed: int = 0):
@@ -230,9 +263,13 @@ def test_which_run_of_a_seed_counts():
     ]  # fmt: skip
     chosen, said = choose(records, configs)
     assert {record["run_id"] for record in chosen} == {"newest", "only failure"}
-    assert said == (
-        "Runs with data digest old and initial weights none are left out: there are newer ones with others.",
-    )
+    why = "initial weights none: with others more rows, or newer runs, finished."
+    assert said == (f"Left out: runs of itm with data digest old and {why}",)
+
+    records += [record("s-itm", 1, row="s-itm", data="old"), record("p-itm", 1, "failed", row="p-itm", data="old")]
+    chosen, said = choose(records, configs)
+    assert {record["run_id"] for record in chosen} == {"other data", "s-itm", "p-itm"}
+    assert said == (f"Left out: runs of cl with data digest new and {why}",)
 
 
 def test_paper_profile_needs_no_data_to_be_reported():
@@ -246,6 +283,7 @@ TINY = """
 suite: tiny
 title: Two rows
 labels: [Setting]
+base: {optimisation: {epochs: 2}}
 rows:
 - {name: cl, labels: [CL], changes: {objectives: {weights: {cl: 0.5}}}, paper: {r1: 61.35}}
 - {name: itm, labels: [CL + ITM], versus: cl, changes: {objectives: {weights: {cl: 0.5, itm: 1}}}, paper: {r1: 71.29}}
@@ -258,6 +296,7 @@ def _write_store(workspace: Path, suite: Suite) -> None:
     client = open_store(f"{SQLITE}{workspace / DATABASE}")
     (workspace / "result.json").write_text('{"sizes": {"test": {"images": 64, "captions": 128}}}')
     experiment = client.create_experiment(suite.suite, artifact_location=(workspace / "artifacts").as_uri())
+    benchmark = resolve(suite, "cl", "smoke", [], 0).data.synthetic.model_dump_json()
     runs = [("cl", 0, "finished", 30.0), ("cl", 1, "finished", 34.0), ("itm", 0, "finished", 41.0)]
     for row, seed, state, r1 in [*runs, ("itm", 1, "failed", 0.0), ("cl", 2, "finished", 99.0)]:
         epochs = "optimisation.epochs=9" if r1 == 99 else "optimisation.epochs=2"
@@ -267,6 +306,7 @@ def _write_store(workspace: Path, suite: Suite) -> None:
             tracking.ROW_DIGEST: row_digest(resolve(suite, row, "smoke", [epochs], seed)),
             tracking.DATA_DIGEST: "d1a7a", tracking.GIT_COMMIT: "c0ffee", tracking.GIT_DIRTY: "false",
             tracking.DIRECTORY: str(workspace),
+            tracking.DATA: "synthetic", tracking.BENCHMARK: benchmark,
         }  # fmt: skip
         run = client.create_run(experiment, tags=tags).info.run_id
         if state == "finished":
@@ -285,7 +325,7 @@ def test_report_of_a_real_store(tmp_path, monkeypatch):
     assert done.stderr == f"report: {folder / 'report.html'}\n"
     assert "32.0 ± 2.8" in done.stdout and "+11.0 (n = 1)" not in done.stdout and "+11.0" in done.stdout
     assert "99.0" not in done.stdout
-    assert "itm: seed 1 failed." in done.stdout and "never run with this config: s." in done.stdout
+    assert "itm: seed 1 failed." in done.stdout and "never run with this config on this data: s." in done.stdout
     assert "64 images, 128 captions" in done.stdout and "c0ffee" in done.stdout and "d1a7a" in done.stdout
     assert {path.name for path in folder.iterdir()} == {"table.md", "table.csv", "table.tex", "report.html", "r1.png"}
     assert (folder / "table.md").read_text() == done.stdout
@@ -297,7 +337,56 @@ def test_report_of_a_real_store(tmp_path, monkeypatch):
 
     done = CliRunner().invoke(command, [str(file), "--workspace", str(tmp_path), "-o", "optimisation.epochs=7"])
     assert isinstance(done.exception, ResourceError)
-    assert "no runs of tiny at profile smoke (5 of another config are there)" in str(done.exception)
+    assert "no runs of tiny at profile smoke (5 of another config or on other data are there)" in str(done.exception)
+
+
+def _write_run_on(workspace: Path, suite: Suite, r1: float, tags: dict[str, str], params: dict[str, str]) -> None:
+    """A newer finished run of `cl` than _write_store's, as filed with these tags and parameters."""
+    client = open_store(f"{SQLITE}{workspace / DATABASE}")
+    experiment = client.get_experiment_by_name(suite.suite).experiment_id
+    config = resolve(suite, "cl", "smoke", ["optimisation.epochs=2"], 0)
+    tags |= {
+        tracking.KIND: tracking.KIND_SEED, tracking.ROW: "cl", tracking.PROFILE: "smoke", tracking.SEED: "0",
+        tracking.STATE: "finished", tracking.ROW_DIGEST: row_digest(config),
+    }  # fmt: skip
+    run = client.create_run(experiment, tags=tags).info.run_id
+    client.log_metric(run, "test/r1", r1)
+    for name, value in params.items():
+        client.log_param(run, name, value)
+
+
+def test_runs_on_other_data_are_in_a_table_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY)
+    suite = load_suite(str(file))
+    _write_store(tmp_path, suite)
+    folder = write_people(tmp_path / "people", train=4, val=2, test=2, images=1)
+    data = resolve(suite, "cl", "smoke", [f"data.root={folder}"], 0).data
+    on_folder = {tracking.DATA: "cuhk-pedes", tracking.DATA_DIGEST: load_dataset(data).digest}
+    _write_run_on(tmp_path, suite, 71.0, on_folder | {tracking.DATA_ROOT: str(folder)}, {})
+    gone = {tracking.DATA: "cuhk-pedes", tracking.DATA_ROOT: "/gone", tracking.DATA_DIGEST: "90e"}
+    _write_run_on(tmp_path, suite, 72.0, gone, {})
+    built_in = {tracking.DATA: "synthetic", tracking.DATA_DIGEST: "d1a7a"}
+    asked = data.synthetic.model_dump(mode="json")
+    other = built_in | {tracking.BENCHMARK: json.dumps(asked | {"seed": 9})}
+    _write_run_on(tmp_path, suite, 73.0, other | {tracking.DATA_DIGEST: "5eed9"}, {})
+    _write_run_on(tmp_path, suite, 74.0, {tracking.DATA_DIGEST: "01d"}, {"data.synthetic.seed": "9"})  # before the tags
+    _write_run_on(tmp_path, suite, 35.0, built_in | {tracking.BENCHMARK: json.dumps(asked)}, {})
+
+    def reported(*options: str) -> tuple[list[str], str]:
+        arguments = [str(file), "--workspace", str(tmp_path), "--out", str(tmp_path / "out"), *options]
+        text = CliRunner().invoke(command, arguments, catch_exceptions=False).stdout
+        records = csv.DictReader(io.StringIO((tmp_path / "out" / "table.csv").read_text()))
+        return [record["test_r1_values"] for record in records], text
+
+    values, text = reported()
+    assert values == ["35.0;34.0", "41.0", "NA"]
+    assert text.count("Left out: runs of cl with data digest ") == 4
+    assert "digest 5eed9 and initial weights none: it is not the data asked for." in text
+    assert reported("-o", f"data.root={folder}")[0] == ["71.0", "NA", "NA"]
+    assert reported("-o", "data.root=/gone")[0] == ["72.0", "NA", "NA"]
+    assert reported("-o", "data.synthetic.seed=9")[0] == ["74.0", "NA", "NA"]
 
 
 def test_no_store_is_made_by_reading(tmp_path, monkeypatch):

@@ -18,6 +18,8 @@ from experiments.rundir import ENVIRONMENT, RESULT, TRACKING, read_json, write_j
 from experiments.runner import UNWATCHED, execute
 from experiments.spec import load_suite
 from experiments.tracking import Delivery
+from rasa.data.load import ensure_builtin
+from rasa.data.synthetic import BenchmarkParams
 from rasa.errors import ResourceError, RunFailed
 
 
@@ -25,6 +27,7 @@ def with_weights(config, directory, **rest):
     (directory / "selected" / "epoch-0002").mkdir(parents=True, exist_ok=True)
     (directory / "selected" / "epoch-0002" / "tensors.safetensors").write_bytes(b"weights")
     (directory / "predictions.safetensors").write_bytes(b"predictions")
+    (directory / "vocab.txt").write_text("[PAD]\n")
     return trainer(config, directory, **rest)
 
 
@@ -37,7 +40,14 @@ def planned(workspace, *rows, seeds=(0,)):
     if not people.exists():
         write_people(people, train=4, val=2, test=2, images=1)
     suite = load_suite("table4")
-    return plan(suite, [suite.row(name) for name in rows], "smoke", [f"data.root={people}"], seeds, workspace)
+    return plan(
+        suite,
+        [suite.row(name) for name in rows],
+        "smoke",
+        [f"data.root={people}", "optimisation.epochs=2"],
+        seeds,
+        workspace,
+    )
 
 
 def children(client, **tags):
@@ -92,12 +102,17 @@ def test_what_a_finished_run_has(tracked, client):
     assert run.data.metrics["test/r1"] == 51.0
     assert run.data.metrics["test/map"] == 40.0
     assert run.data.metrics["cost/seconds"] == 4.0
-    assert run.data.params["optimisation.learning_rate"] == "0.001"
+    assert run.data.params["optimisation.epochs"] == "2"
     assert run.data.params["objectives.generator"] == "momentum"
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.digest == record.about.data_digest
+    assert len(data.dataset.digest) <= 36
+    assert json.loads(data.dataset.profile)["test"] == {"images": 2, "captions": 4, "identities": 2}
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
+    assert (tags["rasa.data"], tags["rasa.data_root"]) == ("cuhk-pedes", record.about.data_root)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"spec.yaml", "environment.json", "result.json", "predictions.safetensors", "selected"}
+    documents = {"spec.yaml", "environment.json", "result.json", "vocab.txt"}
+    assert files == documents | {"predictions.safetensors", "selected"}
     assert client.list_artifacts(run.info.run_id, "selected/epoch-0002")[0].path.endswith("tensors.safetensors")
     assert (tracked / "mlartifacts" / run.info.run_id / "artifacts" / "result.json").exists()
 
@@ -106,6 +121,12 @@ def test_what_a_finished_run_has(tracked, client):
 def test_a_run_that_did_not_finish_says_so(tracked, client, row, state, status):
     (run,) = children(client, row=row)
     assert (run.data.tags["rasa.state"], run.info.status) == (state, status)
+
+
+def test_the_built_in_benchmark_is_filed_with_its_parameters(tmp_path):
+    root = ensure_builtin(BenchmarkParams(train_identities=1, val_identities=1, test_identities=1), tmp_path)
+    assert json.loads(tracking._benchmark(str(root)))["train_identities"] == 1
+    assert tracking._benchmark(str(tmp_path / "gone")) == ""
 
 
 def test_delivering_again_changes_nothing(tracked, client):
@@ -132,6 +153,28 @@ def test_a_resumed_run_has_each_step_once(tracked, client, lost):
     assert [point.step for point in client.get_metric_history(cursor["mlflow_run"], "val/r1")] == [5, 10]
     (child,) = children(client, row=row)
     assert (child.data.tags["rasa.state"], child.info.status) == ("finished", "FINISHED")
+
+
+def test_a_row_stands_as_its_seeds_do_and_is_described_as_the_suite_s_file_is_now(tracked, client):
+    watch = UNWATCHED._replace(deliver=Tracker(store.tracking_uri(tracked), tracked, print).deliver)
+
+    def row_after(train, seed, title):
+        (run,) = planned(tracked, "p-itm-prd", seeds=[seed])
+        run = run._replace(about=run.about.model_copy(update={"title": title}))
+        execute([run], tracked, watch=watch, train=train)
+        return client.get_run(read_json(run.directory / TRACKING)["parent_run"])
+
+    def sees(config, directory, **rest):
+        parent = read_json(directory.parent / first / TRACKING)["parent_run"]
+        rest["log"]("train", 0, {"loss": 1.0})  # delivers
+        assert client.get_run(parent).info.status == "RUNNING"
+        return trainer(config, directory, **rest)
+
+    assert row_after(fails, 0, "as it was").info.status == "FAILED"
+    first = planned(tracked, "p-itm-prd")[0].directory.name
+    row = row_after(sees, 1, "as it is")
+    assert (row.info.status, row.data.tags["rasa.title"]) == ("FAILED", "as it is")
+    assert row_after(trainer, 0, "as it is").info.status == "FINISHED"
 
 
 def test_a_run_deleted_in_the_tracker_stays_deleted(tracked, client):
