@@ -1,8 +1,14 @@
 """Training batches: what is in them, and that nothing but (seed, kind, epoch) decides a draw."""
 
+import gc
+import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,10 +16,10 @@ import torch
 from PIL import Image
 
 from rasa.config import Data
-from rasa.data.loader import TrainingLoader, encode_captions, image_batches
+from rasa.data.loader import TrainingLoader, ahead, encode_captions, image_batches
 from rasa.data.table import Split
 from rasa.data.tokens import train_tokenizer
-from rasa.data.transforms import ImageFault, decode
+from rasa.data.transforms import MEAN, STD, ImageFault, _statistics, decode, normalise, two_views
 
 WORDS = ("red", "blue", "green", "grey")
 
@@ -189,7 +195,7 @@ def test_images_are_decoded_once_when_they_fit_in_memory(folder, monkeypatch):
     for epoch in range(5):
         list(loading.epoch(epoch))
     assert sorted(decoded) == sorted(SPLIT.image_files)
-    monkeypatch.setattr("rasa.data.loader.CACHE_BYTES", 0)
+    monkeypatch.setattr("rasa.data.loader.KEPT_BYTES", 0)
     decoded.clear()
     list(loader(folder).epoch(0))
     assert len(decoded) == 18  # once per use
@@ -223,3 +229,198 @@ def test_workers_outlive_a_signal_to_the_whole_group(folder, number):
     for worker in multiprocessing.active_children():
         os.kill(worker.pid, number)
     assert len(list(epoch)) == 8
+
+
+@pytest.mark.parametrize(("workers", "start"), [(0, 0), (0, 2), (2, 0), (2, 2)])
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_cache_and_prefetch_change_nothing(folder, tmp_path, workers, start, prefetch):
+    plain = list(loader(folder).epoch(2))[start:]
+    assert_equal_epochs(loader(folder, workers=workers, prefetch=prefetch).epoch(2, start), plain)
+    loading = loader(folder, workers=workers, prefetch=prefetch, cache=tmp_path)
+    epoch = loading.epoch(2, start)
+    first = next(epoch)
+    assert multiprocessing.active_children() == []  # whatever data.workers is, nothing is decoded any more
+    assert_equal_epochs([first, *epoch], plain)
+    assert_equal_epochs(loading.epoch(3), loader(folder).epoch(3))
+
+
+def test_batches_from_the_cache_are_copies(folder, tmp_path):
+    loading = loader(folder, cache=tmp_path)
+    next(loading.epoch(0)).images.zero_()
+    assert_equal_epochs(loading.epoch(0), loader(folder).epoch(0))
+
+
+def test_cache_limit_of_the_config_holds(folder, tmp_path):
+    said = []
+    data = Data(root=folder, image_size=(16, 8), image_cache_gib=1e-6)
+    arguments = ("annotated", 0.1, "identity", "caption", True, 6, None, 0)
+    loading = TrainingLoader(SPLIT, folder, TOKENIZER, data, *arguments, cache=tmp_path, say=said.append)
+    assert len(said) == 1 and "data.image_cache_gib above 1e-06" in said[0]
+    assert all(torch.equal(a.images, b.images) for a, b in zip(loading.epoch(0), loader(folder).epoch(0), strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("with_cache", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_images_for_evaluation_can_be_read_again(folder, tmp_path, workers, with_cache, prefetch):
+    cache = tmp_path if with_cache else None
+    gallery = image_batches(SPLIT.image_files, folder, (16, 8), 4, workers, cache, prefetch=prefetch)
+    for _ in range(2):
+        batches = list(gallery)
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        assert (torch.cat(batches)[:, 0, 0, 0] // 20).tolist() == list(range(10))
+    assert list(image_batches((), folder, (16, 8), 4, workers, cache, prefetch=prefetch)) == []
+
+
+def test_damaged_image_stops_before_training_with_a_cache(folder, tmp_path):
+    for image in range(10):
+        (tmp_path / f"{image}.png").write_bytes((folder / f"{image}.png").read_bytes())
+    (tmp_path / "7.png").write_bytes(b"")
+    with pytest.raises(ImageFault, match=r"7\.png: the file is empty; replace the image or remove its record$"):
+        loader(tmp_path, cache=tmp_path)
+    with pytest.raises(ImageFault, match=r"7\.png: the file is empty"):
+        list(loader(tmp_path, prefetch=True).epoch(0))
+    assert threads_ahead() == []
+
+
+def threads_ahead():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_ahead_keeps_order_and_makes_no_more_than_its_depth():
+    made = []
+
+    def batches():
+        for number in range(20):
+            made.append(number)
+            yield torch.tensor(number)
+
+    seen = []
+    for batch in ahead(batches(), depth=3):
+        seen.append(int(batch))
+        time.sleep(0.002)
+        assert len(made) <= len(seen) + 3
+    assert seen == list(range(20)) and threads_ahead() == []
+
+
+def test_ahead_works_in_another_thread_while_its_reader_is_busy():
+    made = threading.Event()
+
+    def batches():
+        yield threading.current_thread()
+        made.set()
+        yield None
+
+    reader = ahead(batches())
+    assert next(reader) is not threading.current_thread()
+    assert made.wait(30)  # with nobody asking
+    assert list(reader) == [None]  # an item like any other
+
+
+def test_ahead_raises_in_the_place_of_the_batch():
+    def batches():
+        yield 1
+        yield 2
+        raise ImageFault("3.jpg: is bad", "damaged")
+
+    reader = ahead(batches(), depth=8)
+    assert (next(reader), next(reader)) == (1, 2)
+    with pytest.raises(ImageFault, match="is bad"):
+        next(reader)
+    assert threads_ahead() == [] and list(reader) == []
+
+
+@pytest.mark.parametrize("end", ["close", "drop", "interrupt"])
+def test_ahead_ends_with_its_reader(end):
+    closed = threading.Event()
+
+    def batches():
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+
+    reader = ahead(batches())
+    next(reader)
+    if end == "close":
+        reader.close()
+    elif end == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            reader.throw(KeyboardInterrupt())
+    del reader
+    gc.collect()  # an exception's traceback holds its frames in a cycle
+    assert threads_ahead() == [] and closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [("", 0), ("raise SystemExit(3)", 3), ("1 / 0", 1), ("interrupt(); [x for x in reader]", -signal.SIGINT)],
+    ids=["end", "exit", "fault", "interrupt"],
+)
+def test_ahead_does_not_hold_up_the_interpreter(ending, code):
+    """A reader that is still alive at the end, its thread waiting or at work."""
+    script = f"""
+import itertools, os, signal, threading, time
+from rasa.data.loader import ahead
+def batches():
+    for number in itertools.count():
+        time.sleep(0.05)
+        yield number
+interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start
+reader = ahead(batches())
+next(reader)
+{ending}
+"""
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == code, ended.stderr
+    assert "Fatal" not in ended.stderr and "thread" not in ended.stderr.replace("threading", "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="pinned memory needs a GPU")
+def test_ahead_pins_every_tensor_of_a_batch(folder):
+    plain = list(loader(folder, positives=None).epoch(0))
+    pinned = list(ahead(loader(folder, positives=None).epoch(0), pin=True))
+    assert_equal_epochs(pinned, plain)
+    assert all(tensor.is_pinned() for batch in pinned for tensor in flat(batch)) and pinned[0].matched is None
+
+
+def present_formula(images, flip):
+    """As it was before the views shared it."""
+    flipped = torch.where(flip[:, None, None, None], images.flip(-1), images)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    return flipped.float().div_(255).sub_(mean).div_(std)
+
+
+FLIPS = {
+    "none": [[0] * 5, [0] * 5],
+    "all": [[1] * 5, [1] * 5],
+    "one view": [[0] * 5, [1] * 5],
+    "other view": [[1] * 5, [0] * 5],
+    "mixed": [[0, 1, 1, 0, 1], [1, 1, 0, 0, 0]],
+    "same": [[0, 1, 1, 0, 1], [0, 1, 1, 0, 1]],
+    "complement": [[0, 1, 1, 0, 1], [1, 0, 0, 1, 0]],
+}
+
+
+@pytest.mark.parametrize("flips", FLIPS.values(), ids=FLIPS)
+def test_two_views_are_bit_for_bit_the_two_normalised_batches(flips):
+    values = torch.arange(256, dtype=torch.uint8).repeat(5 * 3 * 2).view(5, 3, 16, 32)  # every value in every channel
+    values = values + torch.arange(5, dtype=torch.uint8)[:, None, None, None]
+    kept, flip = values.clone(), torch.tensor(flips, dtype=torch.bool)
+    views = two_views(values, flip)
+    for view, mirrored in zip(views, flip, strict=True):
+        assert torch.equal(view, present_formula(values, mirrored)) and view.is_contiguous()
+        assert torch.equal(normalise(values, mirrored), view)
+    assert torch.equal(values, kept)
+
+
+def test_statistics_kept_by_evaluation_serve_training():
+    """Tensors made in inference mode refuse autograd; the views do not carry that on."""
+    images, flip = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.bool)
+    _statistics.cache_clear()
+    with torch.inference_mode():
+        normalise(images, flip[0])
+    view, _ = two_views(images, flip)
+    weight = torch.ones(1, requires_grad=True)
+    (view * weight).sum().backward()
+    assert not view.is_inference() and weight.grad is not None

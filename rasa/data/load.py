@@ -1,15 +1,14 @@
 """From a typed `data` section to a data set on disk, the built-in benchmark included."""
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from rasa.config import Data
+from rasa.data.lock import locked
 from rasa.data.pedes import read_pedes
 from rasa.data.synthetic import VERSION, BenchmarkParams, write_benchmark
 from rasa.data.synthetic.write import ABOUT
@@ -44,7 +43,7 @@ def ensure_builtin(
     if root.is_dir():
         return root
     try:
-        with _locked(root.with_suffix(".lock")):
+        with locked(root.with_suffix(".lock")):
             if not root.is_dir():
                 for leftover in root.parent.glob(f".{root.name}-*"):  # where a build that was killed wrote
                     shutil.rmtree(leftover)
@@ -54,12 +53,3 @@ def ensure_builtin(
             f"{root}: the built-in benchmark cannot be written ({error.strerror or error}); choose a writable folder"
         ) from None
     return root
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Hold `file` alone; the lock of a dead process is free at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

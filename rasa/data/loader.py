@@ -4,12 +4,16 @@ Every draw of an epoch is made for the whole split at its start, each kind from 
 epoch): the number of workers, the step at which an epoch is entered and the other draws change nothing.
 """
 
+import math
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,14 +21,17 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from rasa.config import Data
-from rasa.data.pairs import draw_captions
+from rasa.data.image_cache import cached_images
+from rasa.data.pairs import draw_captions, has_weak_pairs
 from rasa.data.table import Split
 from rasa.data.tokens import Encoded, Tokenizer, Tokens
 from rasa.data.transforms import ImageFault, decode
 from rasa.draws import generator
 
-CACHE_BYTES = 512 * 2**20
+KEPT_BYTES = 512 * 2**20
 GRACE = 5
+
+Item = TypeVar("Item")
 
 
 class Batch(NamedTuple):
@@ -42,7 +49,10 @@ class TrainingLoader:
     """The training pairs of `split`, shuffled anew each epoch, in batches of `batch_size`.
 
     An incomplete last batch is dropped; a split smaller than one batch gives a single short batch of all pairs.
-    `positives` None: no caption is drawn for matching. `truncate`: cut captions at data.max_tokens tokens.
+    `positives` None: no caption is drawn for matching. `truncate`: cut captions at data.max_tokens tokens. `cache`: a
+    folder in which decoded images may be kept up to data.image_cache_gib; a line about it goes to `say`, and a damaged
+    image raises ImageFault here. `prefetch`: make batches in a background thread, in pinned memory if there is a GPU;
+    it pays where the trainer's CPU would wait otherwise. Neither changes a batch.
     """
 
     def __init__(
@@ -59,6 +69,9 @@ class TrainingLoader:
         batch_size: int,
         max_steps: int | None,
         seed: int,
+        cache: Path | None = None,
+        prefetch: bool = False,
+        say: Callable[[str], None] = lambda line: None,
     ):
         self.split, self.positives, self.seed = split, positives, seed
         self.p_weak, self.weak_pool, self.weak_label = p_weak, weak_pool, weak_label
@@ -69,7 +82,21 @@ class TrainingLoader:
         self._captions = encode_captions(tokenizer, split.captions, data.max_tokens if truncate else None)
         self._caption_images = torch.from_numpy(split.caption_images)
         self._identities = torch.from_numpy(split.caption_identities)
-        self._images = ImageSource(split.image_files, image_root, data.image_size, data.workers)
+        self._prefetch = prefetch
+        self._images = ImageSource(
+            split.image_files,
+            image_root,
+            data.image_size,
+            data.workers,
+            cache=cache,
+            cache_gib=data.image_cache_gib,
+            say=say,
+        )
+
+    @property
+    def has_weak_pairs(self) -> bool:
+        """Whether some caption drawn for matching can make a weak pair."""
+        return has_weak_pairs(self.split, self.weak_label)
 
     @property
     def longest_caption(self) -> int:
@@ -78,6 +105,10 @@ class TrainingLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `epoch` (from 0), from step `start` on. Raises ImageFault at a damaged image."""
+        batches = self._batches(epoch, start)
+        return ahead(batches, pin=torch.cuda.is_available()) if self._prefetch else batches
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         samples = self._order(epoch)[start:]
         flips, matched, weak = self._flips(epoch), *self._pairs(epoch)
         images = self._images.batches([self._caption_images[index] for index in samples])
@@ -115,31 +146,70 @@ def encode_captions(tokenizer: Tokenizer, captions: Sequence[str], max_length: i
 
 
 def image_batches(
-    files: Sequence[str], image_root: Path, size: tuple[int, int], batch_size: int, workers: int
-) -> Iterator[Tensor]:
-    """`files` in their order, `batch_size` at a time (the last may be short): uint8 [B, 3, H, W]."""
-    source = ImageSource(files, image_root, size, workers, keep=False)
-    starts = range(0, len(files), batch_size)
-    return source.batches([torch.arange(at, min(at + batch_size, len(files))) for at in starts])
+    files: Sequence[str],
+    image_root: Path,
+    size: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    cache: Path | None = None,
+    cache_gib: float = math.inf,
+    prefetch: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterable[Tensor]:
+    """`files` in their order, `batch_size` at a time (the last may be short): uint8 [B, 3, H, W], each time anew.
+
+    With `cache` they are decoded here, once, and a damaged one raises ImageFault here; else at each iteration.
+    """
+    source = ImageSource(files, image_root, size, workers, keep=False, cache=cache, cache_gib=cache_gib, say=say)
+    return _InOrder(source, list(torch.arange(len(files)).split(batch_size)) if files else [], prefetch)
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    source: "ImageSource"
+    indices: list[Tensor]
+    prefetch: bool
+
+    def __iter__(self) -> Iterator[Tensor]:
+        batches = self.source.batches(self.indices)
+        return ahead(batches, pin=torch.cuda.is_available()) if self.prefetch else batches
 
 
 class ImageSource:
-    """Decoded images of a split by index, from worker processes, or from memory if they fit and there are none."""
+    """Decoded images of a split by index: from the cache, or decoded in worker processes, or in this one.
 
-    def __init__(self, files: Sequence[str], image_root: Path, size: tuple[int, int], workers: int, keep: bool = True):
+    In this one they stay in memory if they fit and `keep` is set. `cache` is the folder that holds the cache, of at
+    most `cache_gib`; it is built here if need be, so a damaged image raises ImageFault here. A line about what is built
+    or why it cannot be goes to `say`.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        image_root: Path,
+        size: tuple[int, int],
+        workers: int,
+        keep: bool = True,
+        cache: Path | None = None,
+        cache_gib: float = math.inf,
+        say: Callable[[str], None] = lambda line: None,
+    ):
         self.files = _Files(files, image_root, size)
         self.workers = workers
-        fits = len(files) * 3 * size[0] * size[1] <= CACHE_BYTES
-        self._kept = torch.empty(len(files), 3, *size, dtype=torch.uint8) if keep and fits and workers == 0 else None
+        self._cached = None if cache is None else cached_images(files, image_root, size, cache, cache_gib, workers, say)
+        keep = keep and self._cached is None and len(files) * 3 * size[0] * size[1] <= KEPT_BYTES and workers == 0
+        self._kept = torch.empty(len(files), 3, *size, dtype=torch.uint8) if keep else None
         self._present = torch.zeros(len(files), dtype=torch.bool)
 
     def batches(self, indices: list[Tensor]) -> Iterator[Tensor]:
-        """The images `indices[k]` [B], for each k: uint8 [B, 3, H, W]. Raises ImageFault."""
-        if self.workers and indices:
+        """The images `indices[k]` [B], for each k: uint8 [B, 3, H, W], each a copy. Raises ImageFault."""
+        if self._cached is None and self.workers and indices:
             return self._from_workers(indices)
         return map(self._in_process, indices)
 
     def _in_process(self, index: Tensor) -> Tensor:
+        if self._cached is not None:
+            return torch.from_numpy(self._cached.take(index.numpy(), axis=0))
         if self._kept is None:
             return torch.stack([self.files[image] for image in index.tolist()])
         for missing in index[~self._present[index]].unique().tolist():
@@ -160,6 +230,35 @@ class ImageSource:
             if isinstance(batch, ImageFault):
                 raise batch
             yield batch
+
+
+def ahead(batches: Iterable[Item], depth: int = 2, pin: bool = False) -> Iterator[Item]:
+    """`batches` in their order, up to `depth` of them made ahead by a background thread.
+
+    `pin`: their tensors lie in pinned memory, from which a GPU copies while it computes. What the making of a batch
+    raises is raised in that batch's place. The thread ends with this iterator, and no later than the interpreter.
+    """
+    source, end = iter(batches), object()
+
+    def make() -> Any:
+        batch = next(source, end)
+        return _pinned(batch) if pin else batch
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        pending = deque(thread.submit(make) for _ in range(depth))
+        try:
+            while (batch := pending.popleft().result()) is not end:
+                pending.append(thread.submit(make))
+                yield batch
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+def _pinned(value: Any) -> Any:
+    """A tensor, or a NamedTuple of such and of others, in pinned memory."""
+    if isinstance(value, Tensor):
+        return value.pin_memory()
+    return type(value)(*map(_pinned, value)) if isinstance(value, tuple) else value
 
 
 class _Files(TorchDataset[Tensor]):

@@ -40,6 +40,13 @@ def draw_captions(
     return torch.from_numpy(drawn), torch.from_numpy(_weak(split, weak_label, drawn))
 
 
+def has_weak_pairs(split: Split, weak_label: str) -> bool:
+    """Whether some identity has two captions that read differently, or under `image` two that are of different images."""
+    what = split.caption_images if weak_label == "image" else split.caption_texts
+    kinds = np.unique(np.stack([split.caption_identities, what]), axis=1)
+    return kinds.shape[1] > len(np.unique(split.caption_identities))
+
+
 def _from_pool(split: Split, weak_pool: str, pick: NDArray[np.float64]) -> IntArray:
     if weak_pool == "identity":
         return _of_identity(split, pick)

@@ -1,7 +1,9 @@
 """Image files to tensors (released code: dataset/__init__.py 8-19). Shape suffixes: B images, H and W pixels."""
 
 import struct
+import threading
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOF
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
+DECODING = 1  # raise it whenever `decode` gives other pixels: caches of decoded images carry it
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000  # a header may declare far more than the file holds; memory is bounded before decoding
-MIN_SIDE = 8  # pixels; nobody can be told on a smaller image, so it is a damaged export
+MIN_SIDE = 2  # pixels; a line of pixels is no image but a damaged export
 TURNS = {  # EXIF orientation: what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,6 +33,7 @@ TURNS = {  # EXIF orientation: what makes the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+OPENING = threading.Lock()  # warning filters belong to the process: threads that change them must take turns
 SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -51,14 +55,49 @@ def decode(path: Path, size: tuple[int, int]) -> Tensor:
     """
     height, width = size
     image = open_rgb(path).resize((width, height), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    # By NumPy, since torch would start its own threads in each thread that decodes.
+    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
 
 
 def normalise(images: Tensor, flip: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] to float32 with CLIP's statistics, mirrored left to right where `flip` [B] is true."""
-    flipped = torch.where(flip.to(images.device)[:, None, None, None], images.flip(-1), images)
-    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
-    return flipped.float().div_(255).sub_(mean).div_(std)
+    """uint8 [B, 3, H, W] to float32 with CLIP's statistics, mirrored left to right where `flip` [B] is true.
+
+    A flip on the CPU costs nothing where no image is mirrored.
+    """
+    mean, std = _statistics(images.device)
+    return _mirrored(images, flip).float().div_(255).sub_(mean).div_(std)
+
+
+def two_views(images: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
+    """`normalise(images, flip[0])` and `normalise(images, flip[1])`, number for number, normalised once.
+
+    `images` uint8 [B, 3, H, W], `flip` bool [2, B], best on the CPU: a GPU need not be asked then. The views are one
+    tensor if they mirror the same images, so write into neither.
+    """
+    first = normalise(images, flip[0])
+    return first, _mirrored(first, flip[0] ^ flip[1])
+
+
+def _mirrored(images: Tensor, flip: Tensor) -> Tensor:
+    """`images` [B, 3, H, W], mirrored left to right where `flip` [B] is true; itself if that is nowhere."""
+    if flip.device.type == "cpu":
+        if not flip.any():
+            return images
+        if flip.all():
+            return images.flip(-1)
+    if images.device.type == "cpu":
+        out = torch.empty_like(images)
+        for row, image, mirrored in zip(out, images, flip.tolist(), strict=True):
+            row.copy_(image.flip(-1) if mirrored else image)
+        return out
+    return torch.where(flip.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images)
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """CLIP's mean and deviation [3, 1, 1]; kept, since each copy to a GPU makes the caller wait for it."""
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
+    return mean, std
 
 
 def open_rgb(path: Path) -> Image.Image:
@@ -75,7 +114,7 @@ def open_rgb(path: Path) -> Image.Image:
 def open_checked(path: Path) -> Image.Image:
     """The image at `path`, its header read and found acceptable, its pixels not decoded yet. Raises ImageFault."""
     try:
-        with warnings.catch_warnings():
+        with OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path, formats=FORMATS)
     except FileNotFoundError:
