@@ -1,17 +1,27 @@
-"""Retrieval of one split: every caption searches all images of the split (paper 4.1)."""
+"""Retrieval of one split: every caption searches all images of the split (paper 4.1).
 
-from collections.abc import Iterable
+Neither the similarities [T, N] nor, in a large gallery, the images' tokens are ever held as a whole. Shape suffixes: T
+texts, N gallery images, M image tokens, E embedding width, K candidates.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rasa.data.tokens import Encoded
 from rasa.data.transforms import normalise
 from rasa.model.rasa import RaSa
 from rasa.model.text import Text
-from rasa.retrieval.metrics import Retrieval, evaluate_order, final_order, stage1_order
+from rasa.numerics import autocast
+from rasa.retrieval.index import top_k
+from rasa.retrieval.metrics import Retrieval, final_order, query_figures, stage1_order, summary
 from rasa.retrieval.rerank import PackedTexts, rerank
+
+CELLS = 2**22  # texts x images ranked at once; about 70 bytes each
 
 
 class Ranking(NamedTuple):
@@ -37,7 +47,7 @@ class Ranking(NamedTuple):
 @torch.inference_mode()
 def evaluate(
     model: RaSa,
-    image_batches: Iterable[Tensor],
+    images: Callable[[], Iterable[Tensor]],
     texts: Encoded,
     gallery_identity: Tensor,
     text_identity: Tensor,
@@ -45,38 +55,102 @@ def evaluate(
     ranking_score: str,
     beyond: str,
     batch_size: int,
-    pairs_per_call: int,
+    tokens_per_call: int,
+    gallery_mib: int,
+    precision: str,
     device: torch.device,
 ) -> Ranking:
     """Rank the gallery for every text and measure it; the model is left in the mode it came in.
 
-    `image_batches` yields uint8 images [b, 3, height, width] in gallery order. A model without an ITM head (row CL)
-    ranks by stage 1 alone.
+    `images` yields the gallery's uint8 images [b, 3, height, width] in order, each time it is called. Their tokens
+    [N, M, width] are kept for stage 2 if they take at most `gallery_mib`; else `images` is called again and they are
+    encoded a second time, batch by batch, which changes no number. `precision` "bf16": the encoders' matrix products
+    are in bfloat16; features, similarities and scores stay float32. A model without an ITM head (row CL) ranks by
+    stage 1 alone. Raises ValueError if `images` does not yield one image per gallery identity.
     """
+    encoders, size, reranks = model.encoders, len(gallery_identity), "itm" in model.heads
+
+    def image_tokens() -> Iterator[Tensor]:
+        for batch in images():
+            batch = batch.to(device, non_blocking=True)
+            pixels = normalise(batch, torch.zeros(len(batch), dtype=torch.bool))
+            with autocast(precision, device):
+                tokens = encoders.encode_image(pixels)
+            yield tokens
+
+    with evaluation_mode(model), autocast("float32", device):
+        keep, kept, image_features = reranks, [], []
+        for tokens in image_tokens():
+            image_features.append(encoders.image_feature(tokens))
+            keep = keep and size * tokens[0].nbytes <= gallery_mib * 2**20
+            if keep:
+                kept.append(tokens)
+        image_features_NE = torch.cat(image_features)
+        if len(image_features_NE) != size:
+            raise ValueError(f"{len(image_features_NE)} images, but the gallery has {size} identities")
+
+        packed, text_features = [], []
+        for rows in torch.arange(len(texts.lengths())).split(batch_size):
+            text = Text.of(texts.take(rows), device)
+            with autocast(precision, device):
+                states = encoders.encode_text(text)
+                if encoders.fusion is not None and reranks:
+                    packed.append((encoders.fusion.attend(states, text.packing), text.packing))
+            text_features.append(encoders.text_feature(states, text.packing))
+        text_features_TE = torch.cat(text_features)
+
+        _, candidates_TK = top_k(text_features_TE, image_features_NE, topk)
+        scores_TK = None
+        if reranks:
+            gallery = kept if keep else image_tokens()
+            scores_TK = rerank(
+                model, gallery, PackedTexts(packed), candidates_TK, ranking_score, tokens_per_call, precision
+            )
+        identities = gallery_identity.to(device), text_identity.to(device)
+        measured = measure(text_features_TE, image_features_NE, candidates_TK, scores_TK, beyond, *identities)
+    return Ranking(*measured, scores_TK, candidates_TK)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Without dropout inside, in the mode it came in afterwards."""
     was_training = model.training
     model.eval()
-    encoders = model.encoders
-    tokens, image_features = [], []
-    for images in image_batches:
-        images = images.to(device)
-        encoded = encoders.encode_image(normalise(images, torch.zeros(len(images), dtype=torch.bool, device=device)))
-        tokens.append(encoded)
-        image_features.append(encoders.image_feature(encoded))
-    packed, text_features = [], []
-    for rows in torch.arange(len(texts.lengths())).split(batch_size):
-        text = Text.of(texts.take(rows), device)
-        states = encoders.encode_text(text)
-        text_features.append(encoders.text_feature(states, text.packing))
-        if encoders.fusion is not None:
-            packed.append((encoders.fusion.attend(states, text.packing), text.packing))
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
-    order = stage1_order(torch.cat(text_features) @ torch.cat(image_features).T)
-    identities = gallery_identity.to(device), text_identity.to(device)
-    stage1 = evaluate_order(order, *identities)
-    candidates, scores, final = order[:, : min(topk, order.shape[1])], None, stage1
-    if "itm" in model.heads:
-        scores = rerank(model, torch.cat(tokens), PackedTexts(packed), candidates, ranking_score, pairs_per_call)
-        order = final_order(order, scores, beyond)
-        final = evaluate_order(order, *identities)
-    model.train(was_training)
-    return Ranking(final, stage1, order[:, :10], scores, candidates)
+
+def measure(
+    text_features_TE: Tensor,
+    image_features_NE: Tensor,
+    candidates_TK: Tensor,
+    scores_TK: Tensor | None,
+    beyond: str,
+    gallery_identity_N: Tensor,
+    text_identity_T: Tensor,
+    cells: int = CELLS,
+) -> tuple[Retrieval, Retrieval, Tensor]:
+    """Final figures, stage 1's figures and the first min(10, N) images of each text.
+
+    As `evaluate_order` of the whole matrix's `stage1_order` and `final_order`, but for at most `cells` similarities at
+    a time (or two texts). `candidates_TK` are the first K of stage 1's order. Without `scores_TK` stage 1 is final.
+    """
+    size, k = candidates_TK.shape
+    # Never one text alone: torch sums a single row in another order.
+    parts = max(1, min(size // 2, math.ceil(size * len(image_features_NE) / cells)))
+    figures: list[tuple[Tensor, ...]] = []
+    for rows in torch.arange(size, device=candidates_TK.device).tensor_split(parts):
+        candidates, identity = candidates_TK[rows], text_identity_T[rows]
+        similarity = text_features_TE[rows] @ image_features_NE.T
+        # The candidates lead whatever the last bit of this product, which may differ from that of `top_k`'s.
+        rest = stage1_order(similarity.scatter_(1, candidates, math.inf))[:, k:]
+        order = torch.cat([candidates, rest], 1)
+        first = final = query_figures(order, gallery_identity_N, identity)
+        if scores_TK is not None:
+            order = final_order(order, scores_TK[rows], beyond)
+            final = query_figures(order, gallery_identity_N, identity)
+        figures.append((*final, *first, order[:, :10].clone()))
+    final_rank, final_ap, rank, ap, best_TJ = (torch.cat(part) for part in zip(*figures, strict=True))
+    return summary(final_rank, final_ap), summary(rank, ap), best_TJ

@@ -38,6 +38,11 @@ def evaluate_order(order_TN: Tensor, gallery_identity_N: Tensor, text_identity_T
 
     mAP is NaN if some text has no relevant image, as in the released code.
     """
+    return summary(*query_figures(order_TN, gallery_identity_N, text_identity_T))
+
+
+def query_figures(order_TN: Tensor, gallery_identity_N: Tensor, text_identity_T: Tensor) -> tuple[Tensor, Tensor]:
+    """Each text's first right rank and average precision, as in `Retrieval`; texts do not depend on one another."""
     relevant_TN = gallery_identity_N[order_TN] == text_identity_T[:, None]
     size = order_TN.shape[1]
     found = relevant_TN.any(1)
@@ -45,6 +50,11 @@ def evaluate_order(order_TN: Tensor, gallery_identity_N: Tensor, text_identity_T
     ranks = torch.arange(1, size + 1, device=order_TN.device, dtype=torch.float64)
     precision_TN = relevant_TN.cumsum(1, dtype=torch.float64) / ranks
     ap_T = (precision_TN * relevant_TN).sum(1) / relevant_TN.sum(1)
-    metrics = {f"r{k}": 100 * (first_T <= k).double().mean().item() for k in (1, 5, 10)}
-    metrics["map"] = 100 * ap_T.mean().item()
-    return Retrieval(metrics, first_T, ap_T)
+    return first_T, ap_T
+
+
+def summary(first_rank_T: Tensor, average_precision_T: Tensor) -> Retrieval:
+    """Metrics of all texts' figures."""
+    metrics = {f"r{k}": 100 * (first_rank_T <= k).double().mean().item() for k in (1, 5, 10)}
+    metrics["map"] = 100 * average_precision_T.mean().item()
+    return Retrieval(metrics, first_rank_T, average_precision_T)

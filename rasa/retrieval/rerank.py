@@ -2,17 +2,23 @@
 
 Image-major: the top-k lists are inverted to image -> texts. An image's keys and values are projected once and never
 gathered: all its texts, packed without padding, attend to it in one rectangle. The first self-attention of the fusion
-encoder does not see the image, so it runs once per text. Shape suffixes: T texts, K candidates, P pairs, N packed
-tokens.
+encoder does not see the image, so it runs once per text. Images may come batch by batch, so that a gallery needs no
+more memory than one of its batches. The plan of all calls is made on the CPU: a GPU is waited for once, for the
+candidates. Shape suffixes: T texts, K candidates, P pairs ordered by image, L text tokens, N packed tokens, M image
+tokens, D text width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rasa.model.rasa import RaSa
-from rasa.model.text import Packing
+from rasa.model.text import FusionEncoder, ImageKeyValues, Packing, Wanted
+from rasa.numerics import autocast
+
+IMAGES_PER_CALL = 16  # bounds their keys and values, at ALBEF's size 21 MB each, where an image has few texts
 
 
 class PackedTexts:
@@ -21,63 +27,110 @@ class PackedTexts:
     def __init__(self, parts: list[tuple[Tensor, Packing]]):
         """From consecutive batches of texts: packed states [N, D] and their packing."""
         self.states = torch.cat([states for states, _ in parts])
-        self.lengths = torch.cat([packing.mask.sum(1) for _, packing in parts])
+        self.lengths = torch.cat([packing.mask.sum(1) for _, packing in parts]).cpu()
         self.starts = self.lengths.cumsum(0) - self.lengths
 
     def take(self, texts_P: Tensor) -> tuple[Tensor, Packing]:
-        """Packed states [N, D] of the texts in the given order, which may name one twice."""
-        lengths, starts = self.lengths[texts_P], self.starts[texts_P]
-        cell = torch.arange(int(lengths.max()), device=lengths.device)
-        mask = cell < lengths[:, None]
-        index = mask.flatten().nonzero().squeeze(1)
-        return self.states[(starts[:, None] + cell).flatten()[index]], Packing(mask, index)
+        """Packed states [N, D] of the texts at indices on the CPU, in their order, which may name one twice."""
+        cell = torch.arange(int(self.lengths[texts_P].max()))
+        mask_PL = cell < self.lengths[texts_P, None]
+        place_N = (self.starts[texts_P, None] + cell)[mask_PL].to(self.states.device, non_blocking=True)
+        return self.states.index_select(0, place_N), Packing.of(mask_PL, self.states.device)
 
 
 @torch.inference_mode()
 def rerank(
     model: RaSa,
-    image_tokens: Tensor,
+    gallery: Iterable[Tensor],
     texts: PackedTexts,
     candidates_TK: Tensor,
     ranking_score: str = "logit",
-    pairs_per_call: int = 512,
+    tokens_per_call: int = 8192,
+    precision: str = "float32",
 ) -> Tensor:
-    """Scores [T, K] of each text with its candidate images.
+    """Scores [T, K] of each text with its candidate images, float32 or wider.
 
-    `image_tokens` [images, M, vision width] are the image encoder's outputs. `ranking_score` "logit": the raw match
-    logit (released code, RET 129); "probability": after the softmax.
+    `gallery` yields the image encoder's outputs [b, M, vision width] in gallery order and is read once. A call of the
+    cross-modal encoder has at most `tokens_per_call` text tokens, or one text. `ranking_score` "logit": the raw match
+    logit (released code, RET 129); "probability": after the softmax. Raises ValueError if the gallery ends before a
+    candidate.
     """
-    fusion = model.encoders.fusion
+    fusion, head, device = model.encoders.fusion, model.heads["itm"], texts.states.device
     assert fusion is not None
-    T, K = candidates_TK.shape
-    image_P, pair_P = candidates_TK.flatten().sort(stable=True)
-    counts = torch.bincount(image_P, minlength=len(image_tokens)).tolist()
-    scores_P = torch.empty(T * K, device=image_P.device, dtype=texts.states.dtype)
-    for images, first, sizes in blocks(counts, pairs_per_call):
-        kv = fusion.project_image(image_tokens[images].to(texts.states.device))
-        pairs = pair_P[first : first + sum(sizes)]
-        states, packing = texts.take(pairs // K)
-        logits = model.heads["itm"](fusion.match(states, packing, kv, sizes))
-        scores_P[pairs] = logits[:, 1] if ranking_score == "logit" else logits.softmax(1)[:, 1]
-    return scores_P.view(T, K)
+    image_P, pair_P = candidates_TK.flatten().cpu().sort(stable=True)
+    text_P = pair_P // candidates_TK.shape[1]
+    total = F.pad(texts.lengths[text_P].cumsum(0), (1, 0))  # [P + 1]: text tokens before each pair
+    pair_P = pair_P.to(device)
+    dtype = torch.promote_types(texts.states.dtype, torch.float32)
+    scores_P = torch.empty(len(pair_P), device=device, dtype=dtype)
+    first = done = 0
+    for tokens in gallery:
+        border = torch.searchsorted(image_P, torch.arange(first, first + len(tokens) + 1)).tolist()  # first pairs
+        for images in blocks(total[border].diff().tolist(), tokens_per_call):
+            chosen = torch.tensor(images).to(device, non_blocking=True)
+            with autocast(precision, device):
+                image = fusion.project_image(tokens.to(device).index_select(0, chosen))
+            inner = [border[i] for i in images[1:]]
+            for start, stop in pieces(total, border[images[0]], border[images[-1] + 1], tokens_per_call):
+                cuts = torch.tensor([start, *inner, stop])
+                attended, packing = texts.take(text_P[start:stop])
+                with autocast(precision, device):
+                    f_cls = match(fusion, attended, packing, image, cuts.diff().tolist(), total[cuts].diff().tolist())
+                logits = head(f_cls.to(dtype))
+                scores_P[pair_P[start:stop]] = logits[:, 1] if ranking_score == "logit" else logits.softmax(1)[:, 1]
+        first, done = first + len(tokens), border[-1]
+    if done < len(image_P):
+        raise ValueError(f"the gallery ended after {first} images, but image {int(image_P[-1])} is a candidate")
+    return scores_P.view(candidates_TK.shape)
 
 
-def blocks(counts: list[int], pairs_per_call: int) -> Iterator[tuple[list[int], int, list[int]]]:
-    """(images, their first pair, pairs of each) of at most `pairs_per_call` pairs; an image with more has its own.
+def match(
+    fusion: FusionEncoder,
+    attended_ND: Tensor,
+    packing: Packing,
+    image: ImageKeyValues,
+    texts: Sequence[int],
+    tokens: Sequence[int],
+) -> Tensor:
+    """f_cls [B, D] of many texts with few images: the next texts[g] texts, of tokens[g] tokens, belong to image g.
 
-    `counts` are the pairs of each image; pairs are numbered image by image.
+    The same function as `fusion` with the first tokens wanted, of texts whose first self-attention is done.
+    """
+    hidden, last, first = attended_ND, len(fusion.layers) - 1, Wanted.first(packing)
+    for i, (layer, keys, values) in enumerate(zip(fusion.layers, image.keys, image.values, strict=True)):
+        rows = texts if i == last else tokens
+        if i:
+            hidden = layer.attention.over_text(hidden, packing, first if i == last else None)
+        elif i == last:
+            hidden = hidden[first.rows]
+        hidden = layer.feed_forward(layer.cross_attention.over_images(hidden, keys, values, rows))
+    return hidden
+
+
+def blocks(tokens: list[int], tokens_per_call: int) -> Iterator[list[int]]:
+    """The images whose keys and values are projected together, those without texts left out.
+
+    `tokens` are the text tokens of each image's pairs. A block has at most `tokens_per_call` of them, which is one
+    call, or one image with more.
     """
     images: list[int] = []
-    sizes: list[int] = []
-    first = 0
-    for image, count in enumerate(counts):
+    inside = 0
+    for image, count in enumerate(tokens):
         if not count:
             continue
-        if sizes and sum(sizes) + count > pairs_per_call:
-            yield images, first, sizes
-            first += sum(sizes)
-            images, sizes = [], []
+        if images and (inside + count > tokens_per_call or len(images) == IMAGES_PER_CALL):
+            yield images
+            images, inside = [], 0
         images.append(image)
-        sizes.append(count)
-    if sizes:
-        yield images, first, sizes
+        inside += count
+    if images:
+        yield images
+
+
+def pieces(total: Tensor, start: int, stop: int, tokens_per_call: int) -> Iterator[tuple[int, int]]:
+    """Ranges that split the pairs from `start` to `stop` into calls; `total` [P + 1] are the tokens before each pair."""
+    while start < stop:
+        fitting = int(torch.searchsorted(total, total[start] + tokens_per_call, right=True)) - 1
+        end = min(max(fitting, start + 1), stop)
+        yield start, end
+        start = end
