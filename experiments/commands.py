@@ -221,10 +221,10 @@ def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_
     from experiments import store
     from experiments.courier import Courier, Tracker
     from experiments.progress import Display
-    from experiments.runner import Watch, check_generators, execute, raise_for
+    from experiments.runner import Watch, check_resources, execute, raise_for
 
     uri = store.tracking_uri(workspace, tracking_uri)
-    check_generators([run.config for run in planned if not _settled(run) or (rerun_stale and run.state == "stale")])
+    check_resources([run.config for run in planned if not _settled(run) or (rerun_stale and run.state == "stale")])
     with Display(len(planned)) as display:
         tracker = Tracker(uri, workspace, display.say)
         if not all(_settled(run) for run in planned) or rerun_stale:

@@ -60,7 +60,7 @@ def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[st
     Seed by seed, so that a suite that is stopped early has the whole table for its first seeds. Raises SpecError and
     ResourceError.
     """
-    name, workspace = load_profile(profile).profile, workspace.absolute()
+    name, workspace = load_profile(profile).profile, workspace.resolve()
     configs = [(row, resolve(suite, row, profile, overrides, seed)) for seed in seeds for row in rows]
     read = cache(_read_data)  # ten rows read one data set once
     return [_planned(suite, row, name, located(config, workspace), workspace, read) for row, config in configs]

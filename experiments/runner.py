@@ -77,20 +77,33 @@ def ensure_data(configs: Sequence[Config], workspace: Path, say: Say) -> None:
         remember_built(config, workspace, root)
 
 
-def check_generators(configs: Sequence[Config]) -> None:
-    """Refuse, before any run, a fixed generator that these configs cannot use. Raises SpecError and ResourceError."""
+def check_resources(configs: Sequence[Config]) -> None:
+    """Refuse, before any run exists, a tokenizer, a fixed generator or weights that these configs cannot use.
+
+    Raises SpecError and ResourceError.
+    """
+    weights = {config.model.weights for config in configs if config.model.weights is not None}
+    if weights:
+        from rasa.model.checkpoints import read_state
+
+        for file in sorted(weights):
+            read_state(file)
     seen = set()
     for config in configs:
         data, name = config.data, config.objectives.masked_lm
-        key = (data.model_dump_json(), name, config.seed)
-        if config.objectives.generator != "fixed" or name == "captions" or key in seen:
+        named = config.objectives.generator == "fixed" and name != "captions"
+        key = (data.tokenizer if data.tokenizer != "captions" and not named else data.model_dump_json(), named and name)
+        if key in seen or (data.tokenizer == "captions" and not named):
             continue
         from rasa.data.load import load_dataset
         from rasa.data.tokens import build_tokenizer
-        from rasa.model.masked_lm import check_masked_lm
 
         captions = load_dataset(data, config.seed).splits["train"].captions if data.tokenizer == "captions" else ()
-        check_masked_lm(name, build_tokenizer(data.tokenizer, captions, data.vocabulary_size))
+        tokenizer = build_tokenizer(data.tokenizer, captions, data.vocabulary_size)
+        if named:
+            from rasa.model.masked_lm import check_masked_lm
+
+            check_masked_lm(name, tokenizer)
         seen.add(key)
 
 

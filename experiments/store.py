@@ -41,7 +41,7 @@ def tracking_uri(workspace: Path, explicit: str | None = None) -> str:
 
 def default_uri(workspace: Path) -> str:
     """The sqlite file beside a workspace's runs."""
-    return f"{SQLITE}{workspace.absolute() / DATABASE}"
+    return f"{SQLITE}{workspace.resolve() / DATABASE}"
 
 
 def open_store(uri: str) -> "MlflowClient":
@@ -72,11 +72,11 @@ def artifact_location(uri: str, workspace: Path) -> str | None:
     """Beside a sqlite store, in the workspace for another database, a server's own choice otherwise."""
     if urlsplit(uri).scheme in ("http", "https", "databricks", ""):
         return None
-    return ((_sqlite_file(uri) or workspace.absolute() / DATABASE).parent / ARTIFACTS).as_uri()
+    return ((_sqlite_file(uri) or workspace.resolve() / DATABASE).parent / ARTIFACTS).as_uri()
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix(SQLITE)).absolute() if uri.startswith(SQLITE) else None
+    return Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
 
 
 @contextmanager

@@ -50,6 +50,8 @@ CODE_DIGEST, GIT_COMMIT, GIT_DIRTY = "rasa.code_digest", "rasa.git_commit", "ras
 # The data set's name (`synthetic` or its format), its folder, and the built-in benchmark's parameters as JSON.
 DATA, DATA_ROOT, BENCHMARK = "rasa.data", "rasa.data_root", "rasa.benchmark"
 SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
+# How the run was computed: float32, tf32 or bf16; whether layers were compiled; the batch, e.g. `4 x 13` if in shares.
+NUMERICS = {"precision": "rasa.precision", "compiled": "rasa.compiled", "batch": "rasa.batch"}
 
 KIND_ROW, KIND_SEED = "row", "seed"
 SYNTHETIC = "synthetic"
@@ -273,8 +275,10 @@ class Delivery:
             self._client.log_artifacts(cursor.mlflow_run, str(self._directory / SELECTED), SELECTED)
 
     def _send_state(self, cursor: Cursor, state: str) -> None:
-        selected = (read_json(self._directory / RESULT) or {}).get("selected", {})
+        result = read_json(self._directory / RESULT) or {}
+        selected, numerics = result.get("selected", {}), result.get("numerics", {})
         tags = {STATE: state, DIRECTORY: str(self._directory.absolute())}
+        tags |= {tag: str(numerics[key]) for key, tag in NUMERICS.items() if key in numerics}
         tags |= {name: str(selected[key]) for name, key in ((SELECTED_EPOCH, "epoch"), (SELECTED_STEP, "step"))
                  if key in selected}  # fmt: skip
         self._tag(cursor.mlflow_run, tags)

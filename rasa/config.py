@@ -62,6 +62,12 @@ class Data(Section):
     workers: int = Field(
         0, ge=0, description="Processes that decode images; 0: in the training process.", json_schema_extra=NOT_IDENTITY
     )
+    image_cache_gib: float = Field(
+        32,
+        ge=0,
+        description="Disk space that the cache of decoded and resized images may take; 0: decode every time.",
+        json_schema_extra=NOT_IDENTITY,
+    )
 
 
 class Model(Section):
@@ -175,6 +181,19 @@ class Optimisation(Section):
     checkpoint_steps: int | None = Field(
         None, ge=1, description="Also checkpoint every so many steps inside an epoch.", json_schema_extra=NOT_IDENTITY
     )
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="Parts in which a batch passes through the model, gradients added up, for small memories. With fidelity.ranks a multiple of it no number changes; else a part sees only its own negatives.",
+    )
+    precision: Literal["auto", "float32", "tf32", "bf16"] = Field(
+        "float32",
+        description="Of matrix products in training: tf32 rounds their inputs (GPU), bf16 is autocast; auto: bf16 on a GPU, else float32.",
+    )
+    compile: bool | Literal["auto"] = Field(
+        False,
+        description="Compile the layers with torch.compile; auto: on a GPU. Rounds differently, so it is part of what is computed.",
+    )
     device: str = Field(
         "auto", description="`auto`: a GPU if there is one; else `cpu`, `cuda:1`, ...", json_schema_extra=NOT_IDENTITY
     )
@@ -188,8 +207,18 @@ class Evaluation(Section):
 
     topk: int = Field(128, ge=1, description="Candidates per text that stage 2 re-ranks; at most the gallery.")
     batch_size: int = Field(64, ge=1, description="Images or texts per encoder call.", json_schema_extra=NOT_IDENTITY)
-    pairs_per_call: int = Field(
-        512, ge=1, description="Pairs per cross-modal call in stage 2.", json_schema_extra=NOT_IDENTITY
+    tokens_per_call: int = Field(
+        8192, ge=1, description="Text tokens per cross-modal call in stage 2.", json_schema_extra=NOT_IDENTITY
+    )
+    gallery_mib: int = Field(
+        8192,
+        ge=1,
+        description="Memory for the gallery's image tokens between the stages; a larger gallery is encoded again, part by part.",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32",
+        description="Of matrix products in retrieval; bf16 moves match scores by about a tenth of their spread.",
     )
 
 
@@ -214,6 +243,15 @@ class Config(Section):
         if self.data.max_tokens > self.model.max_positions:
             raise ValueError(
                 f"data.max_tokens {self.data.max_tokens} exceeds model.max_positions {self.model.max_positions}"
+            )
+        batch, ranks, parts = self.optimisation.batch_size, self.fidelity.ranks, self.optimisation.accumulation
+        for name, count in (("fidelity.ranks", ranks), ("optimisation.accumulation", parts)):
+            if batch % count:
+                raise ValueError(f"optimisation.batch_size {batch} is not a multiple of {name} {count}")
+        if ranks % parts and parts % ranks:
+            raise ValueError(
+                f"optimisation.accumulation {parts} would cut the shares of fidelity.ranks {ranks}; "
+                "make one a multiple of the other"
             )
         if self.data.root is None and self.data.synthetic is None:
             raise ValueError("data.root is not set; give the data set's folder, e.g. -o data.root=DIR")

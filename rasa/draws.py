@@ -26,10 +26,22 @@ def generator(seed: int, *names: object) -> torch.Generator:
 
 
 class Draws:
-    """The random outcomes of one training step."""
+    """The random outcomes of one training step.
 
-    def __init__(self, seed: int, step: int, device: torch.device | str = "cpu"):
+    `part` names the rows of a batch of `size` to which all draws belong: those of the whole batch are made, so that a
+    batch that passes through the model in parts sees the same ones.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        step: int,
+        device: torch.device | str = "cpu",
+        part: slice = slice(None),
+        size: int | None = None,
+    ):
         self.seed, self.step, self.device = seed, step, torch.device(device)
+        self.part, self.size = part, size
 
     def bernoulli(self, kind: str, shape: torch.Size, p: float) -> Tensor:
         """Booleans, each true with probability p."""
@@ -37,25 +49,35 @@ class Draws:
 
     def integers(self, kind: str, shape: torch.Size, high: int) -> Tensor:
         """Uniform integers in [0, high)."""
-        drawn = torch.randint(high, shape, generator=generator(self.seed, kind, self.step))
-        return drawn.to(self.device, non_blocking=True)
+        drawn = torch.randint(high, self._whole(shape), generator=generator(self.seed, kind, self.step))
+        return drawn[self.part].to(self.device, non_blocking=True)
 
-    def categorical(self, kind: str, weights: Tensor) -> Tensor:
+    def categorical(self, kind: str, weights: Tensor, cells: tuple[torch.Size, Tensor] | None = None) -> Tensor:
         """One index per row, with probability proportional to `weights` [..., N] (non-negative, not all zero).
 
-        By inversion of the cumulative weights, so that no device has to answer before the next kernel starts.
+        By inversion of the cumulative weights, so that no device has to answer before the next kernel starts. With
+        `cells` (a shape and the flat positions in it to which the rows belong) a row's draw is that of its position,
+        whichever others are drawn.
         """
         cumulative = weights.double().cumsum(-1)
         total = cumulative[..., -1:]
-        point = self._uniform(kind, weights.shape[:-1]).double().unsqueeze(-1) * total
+        shape, positions = cells or (weights.shape[:-1], None)
+        uniform = self._uniform(kind, shape).double()
+        uniform = uniform if positions is None else uniform.flatten()[positions]
+        point = uniform.unsqueeze(-1) * total
         # A point that rounds up to the total would fall on the last entry even if its weight is zero.
         point = torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
         return torch.searchsorted(cumulative, point, right=True).squeeze(-1).clamp_(max=weights.shape[-1] - 1)
 
     def dropout(self, kind: str) -> AbstractContextManager[None]:
-        """Inside, dropout draws from this step's and kind's stream."""
-        return dropout_stream(derive(self.seed, "dropout", kind, self.step))
+        """Inside, dropout draws from this step's and kind's stream; each part of a batch has its own."""
+        part = () if self.size is None else (self.part.start,)
+        return dropout_stream(derive(self.seed, "dropout", kind, self.step, *part))
 
     def _uniform(self, kind: str, shape: torch.Size) -> Tensor:
-        drawn = torch.rand(shape, generator=generator(self.seed, kind, self.step))
-        return drawn.to(self.device, non_blocking=True)
+        drawn = torch.rand(self._whole(shape), generator=generator(self.seed, kind, self.step))
+        return drawn[self.part].to(self.device, non_blocking=True)
+
+    def _whole(self, shape: torch.Size) -> torch.Size:
+        """The same shape with the whole batch's number of rows."""
+        return shape if self.size is None else torch.Size([self.size, *shape[1:]])

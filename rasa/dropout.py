@@ -38,5 +38,5 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return F.dropout(x, p)
     threshold, count = round(p * DRAWS), x.numel()
     drawn = _bits.random_raw((count + 3) // 4).view(np.uint16)[:count]
-    keep = torch.from_numpy(drawn >= threshold).view(x.shape).to(x.dtype)
-    return x * keep.mul_(DRAWS / (DRAWS - threshold))
+    kept = np.multiply(drawn >= threshold, np.float32(DRAWS / (DRAWS - threshold)))
+    return x * torch.from_numpy(kept).view(x.shape).to(x.dtype)

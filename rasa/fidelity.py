@@ -36,6 +36,7 @@ PRESETS: dict[str, tuple[Any, Any]] = {
     "queue_from_weights": (True, False),
     "head_rate_from": ("iteration-101", "start"),
     "truncate_training_tokens": (False, True),
+    "ranks": (1, 1),
     "ranking_score": ("logit", "probability"),
     "beyond_topk": ("tied", "stage1"),
 }
@@ -116,6 +117,10 @@ class Fidelity(BaseModel):
     )
     truncate_training_tokens: bool = Field(
         description="Cut training captions at max_tokens tokens (A.2), or only at max_words words (RET 43-44)."
+    )
+    ranks: int = Field(
+        ge=1,
+        description="Processes of the released training that one batch stands for: contrast, negatives and means stay inside each share (4 x 13 in the paper profile; RET 43, MPS 115-132).",
     )
     ranking_score: Literal["logit", "probability"] = Field(
         description="Stage 2 ranks by the raw match logit (RET 129) or by the matching probability (3.2)."

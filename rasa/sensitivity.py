@@ -1,6 +1,6 @@
 """Sensitivity-aware learning on one batch (Eq. 4-6): masked captions, MLM, and the three kinds of RTD.
 
-Shape suffixes: B captions, L tokens, N chosen positions, V vocabulary, D text width.
+Shape suffixes: B captions, L tokens, N chosen positions, V vocabulary, D text width, W tokens wanted of a pass.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,10 @@ from rasa.data.tokens import Tokens
 from rasa.draws import Draws
 from rasa.fidelity import Fidelity
 from rasa.model.rasa import Encoders, RaSa
-from rasa.model.text import ImageKeyValues, Packing, Text
+from rasa.model.text import ImageKeyValues, Packing, Text, Wanted
 from rasa.objectives import language, replacement
 from rasa.objectives.language import MaskDraws, SpecialIds
+from rasa.objectives.shares import share_of, share_weights
 
 
 class MaskedText:
@@ -65,8 +66,12 @@ class MaskedText:
         self.maskings[kind] = masked
         return masked
 
+    def positions(self, objective: str) -> Tensor:
+        """Flat positions [N] of the chosen tokens in the [B, L] captions, ascending, on the CPU."""
+        return self.masking(objective)[1].flatten().ne(language.IGNORED).nonzero().squeeze(1)
+
     def online_states(self, objective: str) -> Tensor:
-        """Joint states [B, L, D] of the masked text under the online model."""
+        """Joint states of the masked text under the online model: see `whole`."""
         return self._states("online", objective, self.model.encoders, self.image_kv)
 
     def momentum_states(self, objective: str) -> Tensor:
@@ -75,46 +80,92 @@ class MaskedText:
         with torch.no_grad():
             return self._states("momentum", objective, self.momentum, self.momentum_kv)
 
+    def whole(self, objective: str) -> bool:
+        """Whether passes over this masked text give every token's state [N, D], or only the chosen ones' [W, D].
+
+        A matter of the fidelity alone, so that no pass depends on which other objective is on.
+        """
+        return self.fidelity.rtd_replace == "all" and self.kind(objective) != "mlm"
+
     def _states(self, who: str, objective: str, encoders: Encoders, image: ImageKeyValues) -> Tensor:
         kind = self.kind(objective)
         if (who, kind) not in self.passes:
             ids, _ = self.masking(objective)
-            padding = self.whole_sequence and who == "online" and objective == "mlm"
-            self.passes[who, kind] = self.fuse(f"{kind}, {who}", encoders, ids, image, padding)
+            if self.whole_sequence and who == "online" and objective == "mlm":
+                packing, wanted = Packing(self.packing.mask), None
+            else:
+                packing = self.packing
+                wanted = None if self.whole(objective) else Wanted.at(packing, self.positions(objective))
+            self.passes[who, kind] = self.fuse(f"{kind}, {who}", encoders, ids, image, packing, wanted)
         return self.passes[who, kind]
 
     def fuse(
-        self, dropout: str, encoders: Encoders, ids: Tensor, image: ImageKeyValues, padding: bool = False
+        self,
+        dropout: str,
+        encoders: Encoders,
+        ids: Tensor,
+        image: ImageKeyValues,
+        packing: Packing,
+        wanted: Wanted | None = None,
     ) -> Tensor:
-        """Joint states [B, L, D] of the captions with other ids in their place; zero where padded unless `padding`."""
-        packing = Packing(self.packing.mask, None) if padding else self.packing
+        """Joint states of the captions with other ids in their place, packed [N, D], or the wanted ones alone [W, D]."""
         with self.draws.dropout(dropout):
             states = encoders.encode_text(Text(ids.to(self.device, non_blocking=True), packing))
-            return packing.unpack(encoders.fuse(states, packing, image))
+            return encoders.fuse(states, packing, image, wanted)
+
+    def chosen(self, states: Tensor, objective: str, positions: Tensor) -> Tensor:
+        """Of the states that a pass gives, those of the flat positions [N], which are all the chosen ones if not `whole`."""
+        return states[self.packing.rows[positions]] if self.whole(objective) else states
+
+    def weights(self, counted: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """Weights [N] of terms at flat positions for the mean of the ranks' means; None if there is one rank."""
+        ranks = self.fidelity.ranks
+        if ranks == 1:
+            return None
+        share = share_of(self.packing.mask, ranks)[positions // self.packing.mask.shape[1]]
+        return share_weights(counted, share, ranks, dtype)
 
 
 def language_loss(text: MaskedText, fidelity: Fidelity, alpha: float, trace: dict[str, Tensor]) -> Tensor:
     """L_mlm (Eq. 4), with the momentum model's soft targets mixed in where the fidelity says so."""
     ids, labels_BL = text.masking("mlm")
-    positions = labels_BL.flatten().ne(language.IGNORED).nonzero().squeeze(1)
-    labels, positions = labels_BL.flatten()[positions].to(text.device), positions.to(text.device)
-    states_BLD = text.online_states("mlm")
-    encoders = text.model.encoders
+    positions = text.positions("mlm")
+    labels = labels_BL.flatten()[positions].to(text.device, non_blocking=True)
+    positions = positions.to(text.device, non_blocking=True)
+    states = text.online_states("mlm")
+    encoders, like = text.model.encoders, text.model.temperature
     if text.whole_sequence:
-        logits_BLV = encoders.words(states_BLD)
+        logits_BLV = encoders.words(states).to(like.dtype).unflatten(0, ids.shape)
         logits = logits_BLV.flatten(0, 1)[positions]
     else:
-        logits = encoders.words(states_BLD.flatten(0, 1)[positions])
-    loss = language.hard_loss(logits, labels)
+        logits = encoders.words(text.chosen(states, "mlm", positions)).to(like.dtype)
+    weights = text.weights(torch.ones_like(labels, dtype=torch.bool), positions, like.dtype)
+    loss = language.hard_loss(logits, labels, weights)
     trace.update(mlm_input_ids=ids, mlm_labels=labels_BL, mlm_logits_selected=logits)
     if fidelity.mlm_soft_targets:
         with torch.no_grad():
-            logits_m = text.momentum.words(text.momentum_states("mlm").flatten(0, 1)[positions])
-        # released code: the soft term's log-softmax runs over the sequence axis (XB 1427)
-        log_p = logits_BLV.log_softmax(1).flatten(0, 1)[positions] if text.whole_sequence else logits.log_softmax(1)
-        loss = (1 - alpha) * loss + alpha * language.soft_loss(log_p, logits_m.softmax(1))
+            chosen = text.chosen(text.momentum_states("mlm"), "mlm", positions)
+            logits_m = text.momentum.words(chosen).to(like.dtype)
+        if text.whole_sequence:
+            log_p = over_sequence(logits_BLV, text.tokens.mask, fidelity.ranks).flatten(0, 1)[positions]
+        else:
+            log_p = logits.log_softmax(1)
+        loss = (1 - alpha) * loss + alpha * language.soft_loss(log_p, logits_m.softmax(1), weights)
         trace["mlm_logits_m_selected"] = logits_m
     return loss
+
+
+def over_sequence(logits_BLV: Tensor, mask_BL: Tensor, ranks: int) -> Tensor:
+    """Log-softmax of word logits over the sequence axis, each share of the batch padded to its own longest caption.
+
+    `mask` lies on the CPU, and may be wider than its captions.
+    """
+    # released code: the soft term's log-softmax runs over the sequence axis (XB 1427)
+    longest = mask_BL.sum(1).unflatten(0, (ranks, -1)).amax(1).repeat_interleave(len(mask_BL) // ranks)
+    beyond = torch.arange(mask_BL.shape[1]) >= longest[:, None]
+    if beyond.any():
+        logits_BLV = logits_BLV.masked_fill(beyond[..., None].to(logits_BLV.device), -torch.inf)
+    return logits_BLV.log_softmax(1)
 
 
 class RtdWords(NamedTuple):
@@ -133,37 +184,40 @@ class RtdWords(NamedTuple):
             out = self.masked_lm(input_ids=ids.to(text.device), attention_mask=text.packing.mask.long())
             logits = out.logits.flatten(0, 1)[positions]
         elif self.generator == "online":
-            logits = text.model.encoders.words(text.online_states("rtd").detach().flatten(0, 1)[positions])
+            logits = text.model.encoders.words(text.chosen(text.online_states("rtd").detach(), "rtd", positions))
         else:
-            logits = text.momentum.words(text.momentum_states("rtd").flatten(0, 1)[positions])
+            logits = text.momentum.words(text.chosen(text.momentum_states("rtd"), "rtd", positions))
         trace["rtd_generator_logits"] = logits
         if self.choice == "argmax":
             return logits.argmax(1)
-        return text.draws.categorical("rtd sampled words", logits.softmax(1))
+        words = logits.to(text.model.temperature.dtype).softmax(1)
+        return text.draws.categorical("rtd sampled words", words, (text.tokens.ids.shape, positions))
 
 
 def replacement_loss(text: MaskedText, words: RtdWords, fidelity: Fidelity, trace: dict[str, Tensor]) -> Tensor:
     """L_rtd (Eq. 5): the caption with the generator's words in place is told from the original, token by token."""
     original = text.tokens.ids
-    _, labels_BL = text.masking("rtd")
     allowed = replacement.replaceable(original, text.tokens.mask, text.special, fidelity.mask_separator)
-    replaced = allowed if fidelity.rtd_replace == "all" else allowed & (labels_BL != language.IGNORED)
-    positions = replaced.flatten().nonzero().squeeze(1).to(text.device)
+    positions = allowed.flatten().nonzero().squeeze(1) if fidelity.rtd_replace == "all" else text.positions("rtd")
+    positions = positions.to(text.device, non_blocking=True)
 
     new_ids = original.to(text.device, copy=True)
     new_ids.view(-1)[positions] = words.propose(text, positions, trace)
-    scored = allowed.to(text.device)
+    scored = allowed.to(text.device, non_blocking=True)
     if fidelity.rtd_ignore == "sampled-special":
         scored = replacement.without_sampled_specials(scored, new_ids, text.special)
-    labels = replacement.replacement_labels(original.to(text.device), new_ids, scored)
+    labels_BL = replacement.replacement_labels(original.to(text.device, non_blocking=True), new_ids, scored)
 
-    states_BLD = text.fuse("rtd", text.model.encoders, new_ids, text.image_kv)
-    logits = text.model.heads["rtd"](states_BLD)
+    states_ND = text.fuse("rtd", text.model.encoders, new_ids, text.image_kv, text.packing)
+    logits_N2 = text.model.heads["rtd"](states_ND).to(text.model.temperature.dtype)
+    labels_N = text.packing.pack(labels_BL)
+    cells = torch.arange(labels_BL.numel(), device=text.device).view_as(labels_BL)
+    weights = text.weights(labels_N != language.IGNORED, text.packing.pack(cells), logits_N2.dtype)
     trace.update(
         rtd_input_ids=new_ids,
-        rtd_labels=labels,
+        rtd_labels=labels_BL,
         rtd_positions=positions,
-        fusion_rtd=states_BLD,
-        rtd_logits=logits.flatten(0, 1),
+        fusion_rtd=states_ND,
+        rtd_logits=logits_N2,
     )
-    return replacement.detection_loss(logits, labels)
+    return replacement.detection_loss(logits_N2, labels_N, weights)

@@ -15,9 +15,10 @@ from rasa.draws import Draws
 from rasa.fidelity import Fidelity
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa
-from rasa.model.text import Packing, Text, concatenate
+from rasa.model.text import Packing, Text, Wanted, concatenate, take_rows
 from rasa.objectives import contrastive, matching, relation
 from rasa.objectives.language import SpecialIds
+from rasa.objectives.shares import share_of, share_weights
 from rasa.sensitivity import MaskedText, RtdWords, language_loss, replacement_loss
 
 
@@ -30,6 +31,18 @@ class StepInputs(NamedTuple):
     matched: Tokens | None  # the caption drawn for matching; None if no objective asks for it
     weak: Tensor  # [B] bool: (image, matched) is a weak positive pair
     identity: Tensor  # [B]
+
+    def part(self, rows: slice) -> "StepInputs":
+        """Some of the pairs. Captions keep the batch's length, on which no number depends."""
+        take = lambda tokens: Tokens(tokens.ids[rows], tokens.mask[rows])
+        return StepInputs(
+            self.view1[rows],
+            self.view2[rows],
+            take(self.annotated),
+            None if self.matched is None else take(self.matched),
+            self.weak[rows],
+            self.identity[rows],
+        )
 
 
 class StepOutput(NamedTuple):
@@ -63,11 +76,12 @@ def step_losses(
     on, online, momentum = objectives.weights, model.encoders, teachers.momentum
     trace = {} if trace is None else trace
     losses: dict[str, Tensor] = {}
-    device = batch.view1.device
+    device, ranks = batch.view1.device, fidelity.ranks
 
-    # Who needs what of the momentum model.
+    # Who needs what.
     mining = "itm" in on and fidelity.itm_negatives == "hard"  # by the contrastive logits, whether or not CL is on
     contrasting = "cl" in on or mining
+    fusing_pairs = "itm" in on or "prd" in on
     distilling = ("mlm" in on and fidelity.mlm_soft_targets) or objectives.generator == "momentum"
 
     # Unimodal encoders, online and momentum.
@@ -79,14 +93,17 @@ def step_losses(
         with torch.no_grad():
             image_m = momentum.encode_image(batch.view2 if fidelity.momentum_view == "second" else batch.view1)
         trace["image_embeds_m"] = image_m
-    features = None
-    if contrasting:
+    if contrasting or fusing_pairs:
         caption = Text.of(contrasted, device)
         text = encode(online, caption, draws, "text")
+    features = None
+    if contrasting:
+        first = Wanted.first(caption.packing)
         with torch.no_grad():
-            text_m = encode(momentum, caption, draws, "text, momentum")
-            features_m = momentum.image_feature(image_m), momentum.text_feature(text_m, caption.packing)
-        features = Features(online.image_feature(image), online.text_feature(text, caption.packing), *features_m)
+            text_m = encode(momentum, caption, draws, "text, momentum", first)
+            features_m = momentum.image_feature(image_m), momentum.text_feature(text_m, first.packing)
+        online_features = online.image_feature(image), online.text_feature(text, caption.packing)
+        features = Features(*(in_full(x, model.temperature) for x in (*online_features, *features_m)))
         trace.update(image_embeds=image, text_embeds=text, text_embeds_m=text_m, **features._asdict())
 
     if "cl" in on:
@@ -98,30 +115,34 @@ def step_losses(
     # Every pass through the cross-modal encoder shares the image's keys and values.
     image_kv = online.project_image(image) if online.fusion is not None else None
 
-    if "itm" in on or "prd" in on:
+    if fusing_pairs:
         assert batch.matched is not None and image_kv is not None
-        if features is None or batch.matched is not contrasted:
-            caption = Text.of(batch.matched, device)
-            text = encode(online, caption, draws, "matched text")
+        packing = caption.packing
+        if batch.matched is not contrasted:
+            text, packing = matched_states(online, text, batch.annotated, batch.matched, draws, device)
         with draws.dropout("positives"):
-            positive_BD = online.fuse(text, caption.packing, image_kv, first_only=True)
+            positive_BD = online.fuse(text, packing, image_kv, Wanted.first(packing))
         trace["fusion_pos"] = positive_BD
 
         if "itm" in on:
-            w_i2t, w_t2i = negative_weights(features if mining else None, model.temperature, batch.identity)
+            w_i2t, w_t2i = negative_weights(features if mining else None, model.temperature, batch.identity, ranks)
             (w_t2i, has_image), (w_i2t, has_text) = matching.drawable(w_t2i), matching.drawable(w_i2t)
             image_negative = draws.categorical("negative images", w_t2i)
             text_negative = draws.categorical("negative texts", w_i2t)
-            texts, packing = joined(text, caption.packing, text_negative)
+            texts, both = joined(text, packing, text_negative)
             images = concatenate([image_kv.take(image_negative), image_kv])
             with draws.dropout("negatives"):
-                negative_2BD = online.fuse(texts, packing, images, first_only=True)
-            logits = model.heads["itm"](torch.cat([positive_BD, negative_2BD]))
-            losses["itm"] = matching.matching_loss(logits, matching.matching_labels(has_image, has_text))
+                negative_2BD = online.fuse(texts, both, images, Wanted.first(both))
+            logits = in_full(model.heads["itm"](torch.cat([positive_BD, negative_2BD])), model.temperature)
+            labels, weights = matching.matching_labels(has_image, has_text), None
+            if ranks > 1:
+                share = share_of(batch.identity, ranks).repeat(3)
+                weights = share_weights(labels != matching.IGNORED, share, ranks, logits.dtype)
+            losses["itm"] = matching.matching_loss(logits, labels, weights)
             trace.update(fusion_neg=negative_2BD, itm_logits=logits, weights_i2t=w_i2t, weights_t2i=w_t2i)
 
         if "prd" in on:
-            logits = model.heads["prd"](positive_BD)
+            logits = in_full(model.heads["prd"](positive_BD), model.temperature)
             losses["prd"] = relation.relation_loss(logits, batch.weak)
             trace["prd_logits"] = logits
 
@@ -156,10 +177,37 @@ class Features(NamedTuple):
     text_feat_m: Tensor
 
 
-def encode(encoders: Encoders, text: Text, draws: Draws, kind: str) -> Tensor:
-    """Packed text states [N, D], with this pass's own dropout draws."""
+def in_full(x: Tensor, like: Tensor) -> Tensor:
+    """`x` in the weights' own precision, which losses are computed in whatever the matrix products were."""
+    return x.to(like.dtype)
+
+
+def encode(encoders: Encoders, text: Text, draws: Draws, kind: str, wanted: Wanted | None = None) -> Tensor:
+    """Packed text states [N, D], or the wanted ones, with this pass's own dropout draws."""
     with draws.dropout(kind):
-        return encoders.encode_text(text)
+        return encoders.encode_text(text, wanted)
+
+
+def matched_states(
+    online: Encoders, text: Tensor, annotated: Tokens, matched: Tokens, draws: Draws, device: torch.device
+) -> tuple[Tensor, Packing]:
+    """Packed states [N, D] of the matched captions, and their packing.
+
+    Most are the annotated ones, whose states are given and shared with the contrast, as the released code shares one
+    encoding; only the others pass through the encoder.
+    """
+    length = min(annotated.ids.shape[1], matched.ids.shape[1])
+    lengths, lengths_matched = annotated.mask.sum(1), matched.mask.sum(1)
+    same = (annotated.ids[:, :length] == matched.ids[:, :length]).all(1) & (lengths == lengths_matched)
+    packing = Packing.of(matched.mask, device)
+    if same.all():
+        return text, packing
+    other = Text.of(Tokens(matched.ids[~same], matched.mask[~same]), device)
+    states = encode(online, other, draws, "exchanged text")
+    starts = lengths.cumsum(0) - lengths
+    starts[~same] = len(text) + lengths_matched[~same].cumsum(0) - lengths_matched[~same]
+    rows = (starts[:, None] + torch.arange(matched.ids.shape[1]))[matched.mask]
+    return take_rows(torch.cat([text, states]), rows.to(device, non_blocking=True)), packing
 
 
 def joined(text: Tensor, packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Packing]:
@@ -167,7 +215,7 @@ def joined(text: Tensor, packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Pa
     cells_BLD = packing.unpack(text)
     mask = torch.cat([packing.mask, packing.mask[chosen_B]])
     # On a GPU the number of tokens of captions chosen there would have to be waited for: their padding is computed.
-    both = Packing.of(mask, mask.device) if mask.device.type == "cpu" else Packing(mask, None)
+    both = Packing.of(mask, mask.device) if mask.device.type == "cpu" else Packing(mask)
     return both.pack(torch.cat([cells_BLD, cells_BLD[chosen_B]])), both
 
 
@@ -181,25 +229,27 @@ def contrastive_loss(
     trace: dict[str, Tensor],
 ) -> Tensor:
     """L_cl (Eq. 10): the mean of i2t, t2i, i2i and t2t against momentum keys of the batch and the queue."""
+    ranks = fidelity.ranks
     image_queue, text_queue, queue_identity = queue.images, queue.texts, queue.identities
     if fidelity.contrastive_keys == "queue":  # the batch has already pushed the oldest entries out
-        kept = queue.without_oldest(len(identity))
+        kept = queue.without_oldest(len(identity) // ranks)
         image_queue, text_queue, queue_identity = image_queue[kept], text_queue[kept], queue_identity[kept]
     keys = {"i": (features.image_feat_m, image_queue), "t": (features.text_feat_m, text_queue)}
     queries = {"i": features.image_feat, "t": features.text_feat}
     queries_m = {"i": features.image_feat_m, "t": features.text_feat_m}
+    whom = contrastive.key_identities(identity, queue_identity, ranks)
 
     terms = []
     for source, target in ("it", "ti", "ii", "tt"):
-        logits = contrastive.similarities(queries[source], *keys[target], temperature)
+        logits = contrastive.similarities(queries[source], *keys[target], temperature, ranks)
         with torch.no_grad():
             if fidelity.contrastive_positives == "identity":
-                targets = contrastive.positive_targets(identity, torch.cat([identity, queue_identity]), logits.dtype)
+                targets = contrastive.positive_targets(identity, whom, logits.dtype)
             else:
-                targets = contrastive.own_targets(logits)
+                targets = contrastive.own_targets(logits, ranks)
             trace["sim_targets"] = targets
             if fidelity.contrastive_soft_targets:
-                logits_m = contrastive.similarities(queries_m[source], *keys[target], temperature)
+                logits_m = contrastive.similarities(queries_m[source], *keys[target], temperature, ranks)
                 targets = contrastive.soften(targets, logits_m, alpha)
         terms.append(contrastive.info_nce(logits, targets))
         name = f"{source}2{target}"
@@ -208,14 +258,17 @@ def contrastive_loss(
 
 
 @torch.no_grad()
-def negative_weights(features: Features | None, temperature: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
+def negative_weights(
+    features: Features | None, temperature: Tensor, identity: Tensor, ranks: int
+) -> tuple[Tensor, Tensor]:
     """Probabilities [B, B] of each text as an image's negative (i2t) and of each image as a text's (t2i).
 
     By the batch's own columns of the contrastive logits; without features (random negatives) all alike.
     """
     if features is None:
-        weights = matching.random_negative_weights(identity)
+        weights = matching.random_negative_weights(identity, ranks)
         return weights, weights
     logits_i2t = features.image_feat @ features.text_feat_m.T / temperature
     logits_t2i = features.text_feat @ features.image_feat_m.T / temperature
-    return matching.negative_weights(logits_i2t, identity), matching.negative_weights(logits_t2i, identity)
+    i2t, t2i = (matching.negative_weights(logits, identity, ranks) for logits in (logits_i2t, logits_t2i))
+    return i2t, t2i

@@ -7,7 +7,7 @@ The trainer reports numbers through a plain callable and keeps what it needs to 
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,26 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from rasa.accumulation import batch_parts, forward_backward, next_divisor
 from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint
 from rasa.config import Config
 from rasa.cost import peak_mib, reset_peak
 from rasa.data.load import load_dataset
 from rasa.data.loader import Batch, TrainingLoader, encode_captions, image_batches
-from rasa.data.table import Dataset
+from rasa.data.table import Split
 from rasa.data.tokens import Tokenizer, build_tokenizer
-from rasa.data.transforms import normalise
-from rasa.draws import Draws
+from rasa.data.transforms import two_views
 from rasa.errors import ResourceError, RunFailed, SpecError
+from rasa.fidelity import Fidelity
 from rasa.model.checkpoints import load_released, read_state, to_released
 from rasa.model.masked_lm import build_masked_lm
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import RaSa, build_model, ema_update, momentum_copy
+from rasa.numerics import FiniteGuard, compile_layers, float32_products, resolve_compile, resolve_precision
 from rasa.objectives.language import SpecialIds
 from rasa.retrieval.evaluate import Ranking, evaluate
 from rasa.schedules import alpha_at, learning_rates
-from rasa.step import StepInputs, Teachers, step_losses
+from rasa.step import StepInputs, Teachers
 
 Log = Callable[[str, int, dict[str, float]], None]
 CHECKPOINTS_KEPT = 2
@@ -75,6 +77,8 @@ def train(
         torch.set_num_threads(config.optimisation.threads)
     reset_peak(device)
     on, fidelity, optimisation = config.objectives.weights, config.fidelity, config.optimisation
+    precision = resolve_precision(optimisation.precision, device)
+    compiled = resolve_compile(optimisation.compile, device)
 
     # Data.
     dataset = load_dataset(config.data, config.seed)
@@ -84,12 +88,14 @@ def train(
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
     tokenizer.save(directory / "vocab.txt")
     special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+    tick = time.monotonic()
+    on_gpu = device.type == "cuda"
     loader = TrainingLoader(
         dataset.splits["train"],
         dataset.image_root,
         tokenizer,
         config.data,
-        positives=config.objectives.positives if "itm" in on or "prd" in on else None,
+        positives=config.objectives.positives if draws_captions(on, fidelity) else None,
         p_weak=config.objectives.p_weak,
         weak_pool=fidelity.weak_pool,
         weak_label=fidelity.weak_label,
@@ -97,8 +103,33 @@ def train(
         batch_size=optimisation.batch_size,
         max_steps=optimisation.max_steps_per_epoch,
         seed=config.seed,
+        cache=cache,
+        prefetch=on_gpu,
+        say=say,
     )
+    galleries = {
+        name: image_batches(
+            dataset.splits[name].image_files,
+            dataset.image_root,
+            config.data.image_size,
+            config.evaluation.batch_size,
+            config.data.workers,
+            cache,
+            config.data.image_cache_gib,
+            prefetch=on_gpu,
+            say=say,
+        )
+        for name in ("val", "test")
+    }
+    started += time.monotonic() - tick  # images are decoded once for all runs, so not at this run's cost
     steps_per_epoch = loader.steps_per_epoch
+    if "prd" in on and not loader.has_weak_pairs:
+        raise SpecError(
+            "weights.prd needs weak pairs, but no identity of train has a caption that would make one; leave prd out"
+        )
+    parts = batch_parts(loader.batch_size, fidelity.ranks, optimisation.accumulation)
+    if parts.note:
+        say(parts.note)
     if loader.longest_caption > config.model.max_positions:
         raise SpecError(
             f"model.max_positions {config.model.max_positions} is less than the longest training caption, "
@@ -124,12 +155,19 @@ def train(
     teachers = Teachers(momentum, queue, masked_lm)
     model.train()
     momentum.train(fidelity.momentum_dropout)
+    if compiled:
+        compile_layers(model.encoders)
+        compile_layers(momentum)
 
     # Optimizer and resume.
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, optimisation.weight_decay, fidelity.decay_temperature_and_positions)
+        parameter_groups(model, optimisation.weight_decay, fidelity.decay_temperature_and_positions), fused=True
     )
-    progress = Progress(identity=computation(config), digests={"data": dataset.digest, "tokenizer": tokenizer.digest})
+    guard = FiniteGuard(device)
+    progress = Progress(
+        identity=computation(config, precision, compiled),
+        digests={"data": dataset.digest, "tokenizer": tokenizer.digest},
+    )
     if found := newest_checkpoint(directory / "checkpoints"):
         tensors, saved, problems = found
         for problem in problems:
@@ -145,6 +183,7 @@ def train(
     log_every = max(1, steps_per_epoch // 100)
 
     def checkpoint() -> None:
+        guard.check()
         progress.seconds = seconds_before + time.monotonic() - started
         progress.peak_mib = max(progress.peak_mib, peak_mib(device))
         position = progress.epoch * steps_per_epoch + progress.step_in_epoch
@@ -163,23 +202,24 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rates[1] if group["heads"] else rates[0]
             alpha = alpha_at(config.objectives.alpha, config.objectives.alpha_warmup_epochs, epoch, i, steps_per_epoch)
-            draws = Draws(config.seed, step, device)
-
             if fidelity.ema_timing == "before":
                 ema_update(momentum, model.encoders, config.model.momentum)
             inputs = step_inputs(batch, device)
+            optimizer.zero_grad(set_to_none=True)
             try:
-                out = step_losses(model, teachers, inputs, config.objectives, fidelity, alpha, draws, special)
-                total = torch.stack([weight * out.losses[name] for name, weight in on.items()]).sum()
-                optimizer.zero_grad(set_to_none=True)
-                total.backward()
+                with float32_products(precision):
+                    out = forward_backward(model, teachers, inputs, config, parts, alpha, step, special, precision)
             except torch.OutOfMemoryError as fault:
                 raise RunFailed(
-                    f"out of memory with batch {optimisation.batch_size} at {config.data.image_size[0]} x "
-                    f"{config.data.image_size[1]} pixels; try -o optimisation.batch_size={max(1, optimisation.batch_size // 2)}"
+                    f"out of memory with batch {optimisation.batch_size} in {parts.number} parts at "
+                    f"{config.data.image_size[0]} x {config.data.image_size[1]} pixels; try -o "
+                    f"optimisation.accumulation={next_divisor(optimisation.batch_size, parts.number)}"
                 ) from fault
             norm = gradient_norm(model, optimisation.clip_norm)
-            refuse_nonfinite({**out.losses, "gradient norm": norm}, epoch, i)
+            # As a gradient scaler would: the fused kernel applies nothing where this is 1.
+            optimizer.found_inf = guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
+            if device.type == "cpu":
+                guard.check()
             optimizer.step()
             if config.model.temperature_range:
                 with torch.no_grad():
@@ -190,8 +230,10 @@ def train(
                 ema_update(momentum, model.encoders, config.model.momentum)
 
             if i % log_every == 0:
+                guard.check()
                 figures = {f"loss_{name}": value.item() for name, value in out.losses.items()}
-                figures |= {"loss": total.item(), "gradient_norm": norm.item(), "temperature": model.temperature.item()}
+                total = sum(weight * figures[f"loss_{name}"] for name, weight in on.items())
+                figures |= {"loss": total, "gradient_norm": norm.item(), "temperature": model.temperature.item()}
                 log(
                     "train", step, figures | {"learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha}
                 )
@@ -209,7 +251,8 @@ def train(
                 tick = time.monotonic()
 
         # Validate, select, move to the next epoch.
-        ranking = evaluate_split(model, dataset, "val", tokenizer, config, device)
+        guard.check()
+        ranking = evaluate_split(model, dataset.splits["val"], galleries["val"], tokenizer, config, device)
         figures = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
         log("val", step, figures | {"epoch": epoch + 1})
         progress.history.append({"epoch": epoch + 1, **figures})
@@ -228,7 +271,7 @@ def train(
     assert progress.best_epoch is not None
     weights, _ = load_checkpoint(directory / "selected" / f"epoch-{progress.best_epoch:04d}")
     load_released(weights, model, source=str(directory / "selected"))
-    ranking = evaluate_split(model, dataset, "test", tokenizer, config, device)
+    ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
     test = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
     log("test", step, test)
     save_predictions(directory, ranking)
@@ -246,6 +289,7 @@ def train(
         "test": test,
         "last": {"epoch": optimisation.epochs, "val": progress.history[-1]},
         "cost": cost,
+        "numerics": {"precision": precision, "compiled": compiled, "batch": str(parts)},
         "digests": {"data": dataset.digest, "tokenizer": tokenizer.digest},
         "sizes": {
             name: {
@@ -258,11 +302,17 @@ def train(
     }
 
 
-def computation(config: Config) -> dict[str, Any]:
-    """The config as far as a checkpoint depends on it: without the places of files, whose contents count instead."""
+def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any]:
+    """The config as far as a checkpoint depends on it: places of files left out, since their contents count, `auto` settled."""
     identity = config.identity()
     del identity["data"]["tokenizer"], identity["objectives"]["masked_lm"]
+    identity["optimisation"] |= {"precision": precision, "compile": compiled}
     return identity
+
+
+def draws_captions(weights: Collection[str], fidelity: Fidelity) -> bool:
+    """Whether a loss looks at the caption drawn for matching: ITM and PRD, and in the released reading CL too."""
+    return "itm" in weights or "prd" in weights or ("cl" in weights and fidelity.contrastive_text == "matching")
 
 
 def pick_device(name: str) -> torch.device:
@@ -279,16 +329,8 @@ def pick_device(name: str) -> torch.device:
 
 def step_inputs(batch: Batch, device: torch.device) -> StepInputs:
     """The batch on the device, with the two augmented views that share one decoding."""
-    images = batch.images.to(device, non_blocking=True)
-    flip = batch.flip.to(device, non_blocking=True)
-    return StepInputs(
-        normalise(images, flip[0]),
-        normalise(images, flip[1]),
-        batch.annotated,
-        batch.matched,
-        batch.weak.to(device),
-        batch.identity.to(device),
-    )
+    view1, view2 = two_views(batch.images.to(device, non_blocking=True), batch.flip)
+    return StepInputs(view1, view2, batch.annotated, batch.matched, batch.weak.to(device), batch.identity.to(device))
 
 
 def parameter_groups(model: RaSa, weight_decay: float, decay_all_matrices: bool) -> list[dict[str, Any]]:
@@ -316,18 +358,6 @@ def gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
     if clip is not None:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
     return norm
-
-
-def refuse_nonfinite(values: dict[str, Tensor], epoch: int, step_in_epoch: int) -> None:
-    """Raise RunFailed before the step is applied if a loss or the gradient is not a number."""
-    names = list(values)
-    finite = torch.stack([values[name].detach() for name in names]).isfinite().tolist()
-    if not all(finite):
-        name = names[finite.index(False)]
-        raise RunFailed(
-            f"{name} is {values[name].item()} at epoch {epoch + 1}, step {step_in_epoch + 1}; the step was not "
-            "applied; try a lower optimisation.learning_rate or optimisation.clip_norm=1"
-        )
 
 
 def training_tensors(model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -364,27 +394,27 @@ def restore(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers, optimiz
             if f"optimizer.{kind}.{name}" in tensors
         }
         if saved:
-            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in saved.items()}
+            optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in saved.items()}
 
 
 def evaluate_split(
-    model: RaSa, dataset: Dataset, split: str, tokenizer: Tokenizer, config: Config, device: torch.device
+    model: RaSa, split: Split, gallery: Iterable[Tensor], tokenizer: Tokenizer, config: Config, device: torch.device
 ) -> Ranking:
-    """Every caption of the split searches the split's images."""
-    chosen = dataset.splits[split]
-    data, batch_size = config.data, config.evaluation.batch_size
-    images = image_batches(chosen.image_files, dataset.image_root, data.image_size, batch_size, data.workers)
+    """Every caption of the split searches the split's images, which `gallery` yields in batches each time it is iterated."""
+    evaluation = config.evaluation
     return evaluate(
         model,
-        images,
-        encode_captions(tokenizer, chosen.captions, config.data.max_tokens),
-        torch.as_tensor(chosen.image_identities),
-        torch.as_tensor(chosen.caption_identities),
-        config.evaluation.topk,
+        lambda: gallery,
+        encode_captions(tokenizer, split.captions, config.data.max_tokens),
+        torch.as_tensor(split.image_identities),
+        torch.as_tensor(split.caption_identities),
+        evaluation.topk,
         config.fidelity.ranking_score,
         config.fidelity.beyond_topk,
-        batch_size,
-        config.evaluation.pairs_per_call,
+        evaluation.batch_size,
+        evaluation.tokens_per_call,
+        evaluation.gallery_mib,
+        evaluation.precision,
         device,
     )
 

@@ -28,6 +28,13 @@ SPECIAL = SpecialIds(IDS["pad"], IDS["cls"], IDS["sep"], IDS["mask"])
 LOSSES = {"cl": "loss_cl", "itm": "loss_pitm", "mlm": "loss_mlm", "prd": "loss_prd", "rtd": "loss_mrtd"}
 
 
+# What the model and torch's AdamW fix: a set recorded with anything else would have to be refused.
+assert SIZES.get("mlp_ratio", 4) == 4, "timm's feed-forward layers are four times as wide"
+assert (
+    tuple(SIZES["optimizer"].get("betas", (0.9, 0.999))) == (0.9, 0.999) and SIZES["optimizer"].get("eps", 1e-8) == 1e-8
+)
+
+
 def tensors(name: str) -> dict[str, torch.Tensor]:
     return load_file(FOLDER / f"{name}.safetensors")
 
@@ -110,7 +117,7 @@ class RecordedDraws:
     def integers(self, kind, shape, high):
         return self._shaped(f"{kind.split()[0]}_random_words", shape)
 
-    def categorical(self, kind, weights):
+    def categorical(self, kind, weights, cells=None):
         assert torch.isfinite(weights).all() and (weights.sum(-1) > 0).all()
         if kind == "rtd sampled words":
             chosen = self.real & self.drawn["rtd_bern_select"]

@@ -53,7 +53,7 @@ def test_every_damaged_image_is_listed_by_its_kind(tmp_path):
     (images / "cut.png").write_bytes((images / "cut.png").read_bytes()[:2000])
     (images / "empty.png").write_bytes(b"")
     (images / "foreign.png").write_bytes(b"GIF89a" + bytes(50))
-    Image.new("1", (4, 4)).save(images / "tiny.png")
+    Image.new("1", (4, 1)).save(images / "tiny.png")
     Image.new("1", (8001, 8001)).save(images / "huge.png")
     seen = []
     problems = found(check(described, workers=1, on_progress=lambda *step: seen.append(step)), refused=True)

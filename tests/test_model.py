@@ -14,7 +14,8 @@ from rasa.model.checkpoints import load_released, names, read_state, to_released
 from rasa.model.inspect import inspect
 from rasa.model.queue import NOBODY, FeatureQueue
 from rasa.model.rasa import build_model, ema_update, momentum_copy
-from rasa.model.text import Packing, Text
+from rasa.model.text import Packing, Text, Wanted
+from rasa.retrieval.rerank import match
 
 FACTS = Path(__file__).parent / "golden" / "facts"
 TINY = {
@@ -80,7 +81,8 @@ def test_the_first_token_alone_is_the_first_of_all():
     results = []
     for first_only in (False, True):
         encoders.zero_grad()
-        out = encoders.fuse(encoders.encode_text(text), text.packing, encoders.project_image(pixels), first_only)
+        out = encoders.fuse(encoders.encode_text(text), text.packing, encoders.project_image(pixels),
+                            Wanted.first(text.packing) if first_only else None)  # fmt: skip
         out = out if first_only else out[text.packing.first()]
         out.pow(3).sum().backward()
         results.append([out] + [p.grad.clone() for p in encoders.fusion.parameters()])
@@ -96,8 +98,8 @@ def test_many_texts_with_few_images_match_as_pairs_do(layers):
     text = Text.of(Tokens(ids, ids > 0), "cpu")
     states = model.encoders.encode_text(text)
     image = fusion.project_image(torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(2)).double())
-    pairwise = fusion(states, text.packing, image.take(torch.tensor([0, 0, 0, 1])), first_only=True)
-    matched = fusion.match(fusion.attend(states, text.packing), text.packing, image, [3, 1])
+    pairwise = fusion(states, text.packing, image.take(torch.tensor([0, 0, 0, 1])), Wanted.first(text.packing))
+    matched = match(fusion, fusion.attend(states, text.packing), text.packing, image, [3, 1], [11, 3])
     assert torch.allclose(pairwise, matched, atol=1e-12)
 
 

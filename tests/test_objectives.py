@@ -139,6 +139,6 @@ def test_detection_labels_and_loss():
     kept = replacement.without_sampled_specials(scored, new, SPECIAL)
     assert replacement.replacement_labels(IDS, new, kept).tolist() == [[-100, 1, 0, -100, 0, -100, -100]]
     # four scored positions at (0, 0) cost ln 2 each
-    assert replacement.detection_loss(torch.zeros(1, 7, 2), labels).item() == pytest.approx(LOG2)
+    assert replacement.detection_loss(torch.zeros(7, 2), labels[0]).item() == pytest.approx(LOG2)
     nothing = torch.full_like(labels, -100)
-    assert replacement.detection_loss(torch.zeros(1, 7, 2), nothing).item() == 0
+    assert replacement.detection_loss(torch.zeros(7, 2), nothing[0]).item() == 0

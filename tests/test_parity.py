@@ -115,11 +115,11 @@ def test_token_states_of_step_1(first_step):
     """Where there is a token; the recorded states of padding enter no loss but MLM's, which is compared."""
     trace, expected = first_step[3], golden.tensors("expected_step1")
     batch = golden.step_inputs(1)
-    for name in ("text_embeds", "text_embeds_m"):
-        close_to(trace[name], expected[name][batch.matched.mask])
+    close_to(trace["text_embeds"], expected["text_embeds"][batch.matched.mask])
+    close_to(trace["text_embeds_m"], expected["text_embeds_m"][:, 0])  # of the momentum model [CLS] alone is computed
     real = batch.annotated.mask
-    close_to(trace["fusion_rtd"][real], expected["fusion_rtd"][real])
-    close_to(trace["rtd_logits"][real.flatten()], expected["rtd_logits"][real.flatten()])
+    close_to(trace["fusion_rtd"], expected["fusion_rtd"][real])
+    close_to(trace["rtd_logits"], expected["rtd_logits"][real.flatten()])
     for name in ("fusion_pos", "fusion_neg"):  # [CLS] alone is computed
         close_to(trace[name], expected[name][:, 0])
 
@@ -305,7 +305,7 @@ def test_stage_1_features_and_candidates(gallery):
 def test_stage_2_score_matrix(gallery):
     model, given, facts, tokens, states, packing = gallery
     texts = PackedTexts([(model.encoders.fusion.attend(states, packing), packing)])
-    scores = rerank(model, tokens, texts, given["topk_idx"], "logit", pairs_per_call=20)
+    scores = rerank(model, [tokens], texts, given["topk_idx"], "logit", tokens_per_call=200)
     matrix = torch.full(given["score"].shape, facts["unselected_score"]).double()
     matrix.scatter_(1, given["topk_idx"], scores)
     assert torch.allclose(matrix.float(), given["score"], atol=1e-5)

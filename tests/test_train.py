@@ -216,3 +216,81 @@ def test_a_few_hundred_steps_beat_chance(tmp_path):
                  optimisation={"epochs": 30, "batch_size": 16, "learning_rate": 1e-2, "warmup_steps": 20})  # fmt: skip
     result, _ = go(config, tmp_path / "run")
     assert result["test"]["stage1_r1"] > 75 and result["test"]["r1"] > 50
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize(
+    ("kept", "dropped"),
+    [(["cl"], "itm"), (["cl", "itm"], "prd"), (["cl", "prd"], "itm"), (["cl", "itm"], "mlm"), (["itm", "prd"], "cl")],
+)
+def test_dropping_a_loss_moves_nothing_else_of_the_first_step(people, cache, tmp_path, preset, kept, dropped):
+    """Through the loader, so that shuffling, flips and the captions drawn for pairs are covered too."""
+    config = row(people, "p-itm-prd", fidelity={"preset": preset}, optimisation={"max_steps_per_epoch": 1, "epochs": 1})
+    found = []
+    for losses in ([*kept, dropped], kept):
+        config["objectives"]["weights"] = {name: WEIGHTS[name] for name in losses}
+        _, log = go(config, tmp_path / "-".join(losses), cache)
+        found.append(log.of("train")[0][1])
+    assert f"loss_{dropped}" in found[0] and f"loss_{dropped}" not in found[1]
+    assert all(found[0][f"loss_{name}"] == found[1][f"loss_{name}"] for name in kept)
+
+
+def test_prd_without_a_weak_pair_is_refused(tmp_path):
+    folder = write_people(tmp_path / "lonely", images=1)
+    with pytest.raises(SpecError, match="prd needs weak pairs, but no identity of train has"):
+        go(row(folder, "p-itm-prd"), tmp_path / "run")
+
+
+def test_accumulated_parts_train_as_the_whole_batch_does(people, cache, tmp_path):
+    """Two shares in one pass or in two: the same losses over two epochs, and the run says how its batch was cut."""
+    results = {}
+    for parts in (1, 2):
+        config = row(people, "m-rtd", fidelity={"preset": "released", "ranks": 2}, model={"dropout": 0.0},
+                     optimisation={"accumulation": parts, "max_steps_per_epoch": 3})  # fmt: skip
+        results[parts] = go(config, tmp_path / f"run-{parts}", cache)
+    for (_, one), (_, two) in zip(*(results[p][1].of("train") for p in (1, 2)), strict=True):
+        assert one == pytest.approx(two, rel=2e-4, abs=2e-5)  # float32 sums in another order, over six steps
+    assert results[1][0]["numerics"]["batch"] == results[2][0]["numerics"]["batch"] == "2 x 4"
+
+
+def test_parts_smaller_than_the_shares_are_told(people, cache, tmp_path):
+    told = []
+    config = row(people, "itm", optimisation={"accumulation": 4, "max_steps_per_epoch": 1, "epochs": 1})
+    result, _ = go(config, tmp_path / "run", cache, say=told.append)
+    assert result["numerics"]["batch"] == "4 x 2"
+    assert any("batch 4 x 2" in line and "in that part alone" in line for line in told)
+
+
+def test_bf16_trains_and_stays_near_float32(people, cache, tmp_path):
+    """Losses of the first step to bf16's three digits; weights, moments and figures are kept in float32."""
+    logs = {}
+    for precision in ("float32", "bf16"):
+        config = row(people, "m-rtd", model={"dropout": 0.0}, optimisation={"precision": precision})
+        result, logs[precision] = go(config, tmp_path / precision, cache)
+        assert result["numerics"] == {"precision": precision, "compiled": False, "batch": "8"}
+    first = [logs[p].of("train")[0][1] for p in logs]
+    assert first[0] == pytest.approx(first[1], rel=0.05) and first[0] != first[1]
+    tensors, _ = final_tensors(tmp_path / "bf16")
+    assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float32}
+
+
+def test_a_checkpoint_of_another_precision_is_not_resumed(people, cache, tmp_path):
+    stops = iter([False, True])
+    with pytest.raises(KeyboardInterrupt):
+        go(row(people, "itm"), tmp_path / "run", cache, should_stop=lambda: next(stops))
+    with pytest.raises(ResourceError, match="another config"):
+        go(row(people, "itm", optimisation={"precision": "bf16"}), tmp_path / "run", cache)
+
+
+def test_two_runs_share_one_cache_of_images_and_no_number_depends_on_it(people, tmp_path):
+    cached, decoded = tmp_path / "cached", tmp_path / "decoded"
+    (with_cache, one), (without, two) = (
+        go(row(people, "cl"), cached, tmp_path / "cache"),
+        go(row(people, "cl"), decoded),
+    )
+    assert one.of("train") == two.of("train") and with_cache["test"] == without["test"]
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "image-cache").iterdir()}
+    assert len([file for file in files if file.suffix != ".lock"]) >= 3  # train, val, test
+    go(row(people, "itm"), tmp_path / "third", tmp_path / "cache")
+    maps = [file for file in files if file.stat().st_size > 4096]
+    assert maps and all(file.stat().st_mtime_ns == files[file] for file in maps)

@@ -5,6 +5,7 @@ lower-cased and split as BERT's uncased models do.
 """
 
 import hashlib
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -164,6 +165,7 @@ def tokenizer_from_transformers(name_or_folder: str) -> Tokenizer:
         raise ResourceError(f"tokenizer {name_or_folder!r} cannot be loaded (no such file or folder); {REMEDY}")
     from transformers import AutoTokenizer  # seconds to import, and not needed for files
 
+    quiet_hub()
     try:
         vocabulary = AutoTokenizer.from_pretrained(name_or_folder).get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
@@ -171,6 +173,15 @@ def tokenizer_from_transformers(name_or_folder: str) -> Tokenizer:
         cause = f"{type(error).__name__}: {_first_line(error)}"
         raise ResourceError(f"tokenizer {name_or_folder!r} cannot be loaded ({cause}); {REMEDY}") from None
     return Tokenizer(vocabulary, name_or_folder)
+
+
+def quiet_hub() -> None:
+    """Keep the hub's retries and progress bars off stderr; what goes wrong comes as an exception, too."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    for name in ("huggingface_hub", "transformers"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def vocabulary_file(folder: Path) -> Path | None:

@@ -4,7 +4,6 @@ Its words must be the model's words: a pre-trained one is loaded from a transfor
 vocabulary is the project's own, one is trained on the training captions and cached.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rasa.data.tokens import REMEDY, Tokenizer, is_missing_path, tokenizer_from_vocabulary, vocabulary_file
+from rasa.data.lock import locked
+from rasa.data.tokens import REMEDY, Tokenizer, is_missing_path, quiet_hub, tokenizer_from_vocabulary, vocabulary_file
 from rasa.draws import Draws, derive
 from rasa.errors import ResourceError, SpecError
 from rasa.objectives.language import IGNORED, MaskDraws, SpecialIds, mask_tokens
@@ -41,9 +41,7 @@ def build_masked_lm(spec: str, tokenizer: Tokenizer, captions: Sequence[str], ca
 
     Raises SpecError if a loaded model has another vocabulary, ResourceError if it cannot be loaded.
     """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # stderr is the runner's
+    quiet_hub()  # stderr is the runner's
     model = _trained(tokenizer, captions, cache) if spec == "captions" else _loaded(spec, tokenizer)
     return model.eval().requires_grad_(False)
 
@@ -80,6 +78,7 @@ def _stated_words(spec: str) -> int | None:
         return config.get("vocab_size") if isinstance(config, dict) else None
     from transformers import AutoConfig
 
+    quiet_hub()
     return getattr(AutoConfig.from_pretrained(spec), "vocab_size", None)
 
 
@@ -102,13 +101,14 @@ def _trained(tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.M
     """Trained on first use; later uses and other processes read it from the cache."""
     digest = derive(0, json.dumps(RECIPE), tokenizer.digest, tuple(captions))
     folder = cache / f"masked-lm-{digest:016x}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process dies
+    with locked(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
             temporary = cache / f".{folder.name}.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # so that the words that it proposes do not depend on the machine's cores
             train_masked_lm(tokenizer, captions).save_pretrained(temporary)
+            torch.set_num_threads(threads)
             tokenizer.save(temporary / "vocab.txt")  # so that the folder can be given as masked_lm, and is compared
             os.replace(temporary, folder)
     from transformers import DistilBertForMaskedLM

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rasa.config import FUSION_LOSSES, Config
 from rasa.config import Model as ModelConfig
 from rasa.draws import generator
-from rasa.model.text import FusionEncoder, ImageKeyValues, LanguageHead, Packing, Text, TextEncoder
+from rasa.model.text import FusionEncoder, ImageKeyValues, LanguageHead, Packing, Text, TextEncoder, Wanted, take_rows
 
 HEADS = ("itm", "prd", "rtd")
 
@@ -52,9 +52,9 @@ class Encoders(nn.Module):
         """Normalised pixels [B, 3, height, width] to image tokens [B, M, vision width]; the first is v_cls."""
         return self.vision.forward_features(pixels)
 
-    def encode_text(self, text: Text) -> Tensor:
-        """Captions to packed text states [N, text width]; a caption's first is t_cls."""
-        return self.text(text.ids, text.packing)
+    def encode_text(self, text: Text, wanted: Wanted | None = None) -> Tensor:
+        """Captions to packed text states [N, text width], or those of the wanted tokens; a caption's first is t_cls."""
+        return self.text(text.ids, text.packing, wanted)
 
     def image_feature(self, tokens: Tensor) -> Tensor:
         """Unit projection [B, embed_dim] of v_cls."""
@@ -62,20 +62,20 @@ class Encoders(nn.Module):
 
     def text_feature(self, states: Tensor, packing: Packing) -> Tensor:
         """Unit projection [B, embed_dim] of t_cls."""
-        return F.normalize(self.text_proj(states[packing.first()]), dim=-1)
+        return F.normalize(self.text_proj(take_rows(states, packing.first())), dim=-1)
 
     def project_image(self, tokens: Tensor) -> ImageKeyValues:
         """The image's cross-attention keys and values, projected once."""
         assert self.fusion is not None
         return self.fusion.project_image(tokens)
 
-    def fuse(self, states: Tensor, packing: Packing, image: ImageKeyValues, first_only: bool = False) -> Tensor:
+    def fuse(self, states: Tensor, packing: Packing, image: ImageKeyValues, wanted: Wanted | None = None) -> Tensor:
         """Joint states f [N, text width] of packed text states and image keys/values; a caption's first is f_cls.
 
-        `first_only`: f_cls alone, [B, text width].
+        `wanted`: those of some tokens alone, [W, text width].
         """
         assert self.fusion is not None
-        return self.fusion(states, packing, image, first_only)
+        return self.fusion(states, packing, image, wanted)
 
     def words(self, states: Tensor) -> Tensor:
         """Word logits [..., vocabulary] of joint states."""

@@ -11,6 +11,7 @@ is computed nowhere but inside the attention kernel, which wants rectangles.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -46,26 +47,31 @@ def concatenate(parts: list[ImageKeyValues]) -> ImageKeyValues:
 class Packing:
     """Which cells of a [B, L] rectangle of tokens are computed, and which may be attended to.
 
-    `index` [N] lists the computed cells row by row; None: all of them, in which case packing copies nothing.
+    `index` [N] lists the computed cells, those of the mask, row by row; None: all cells are computed, in which case
+    packing copies nothing.
     """
 
     mask: Tensor  # [B, L] bool: a real token, so a key
-    index: Tensor | None
+    index: Tensor | None = None
 
     @classmethod
     def of(cls, mask: Tensor, device: torch.device | str, padding: bool = False) -> "Packing":
         """The packing of a mask that lies on the CPU. `padding`: compute the padded cells too."""
         if padding or bool(mask.all()):
-            return cls(mask.to(device, non_blocking=True), None)
+            return cls(mask.to(device, non_blocking=True))
         index = mask.flatten().nonzero().squeeze(1)
         return cls(mask.to(device, non_blocking=True), index.to(device, non_blocking=True))
 
-    def first(self) -> Tensor:
-        """Packed positions [B] of the texts' first tokens."""
-        size, length = self.mask.shape
+    @cached_property
+    def rows(self) -> Tensor:
+        """The packed row of each cell [B * L]; of a cell that is not computed some other's."""
         if self.index is None:
-            return torch.arange(0, size * length, length, device=self.mask.device)
-        return F.pad(self.mask.sum(1).cumsum(0)[:-1], (1, 0))
+            return torch.arange(self.mask.numel(), device=self.mask.device)
+        return (self.mask.flatten().cumsum(0) - 1).clamp_(min=0)
+
+    def first(self) -> Tensor:
+        """Packed rows [B] of the texts' first tokens."""
+        return self.rows[:: self.mask.shape[1]]
 
     def pack(self, cells: Tensor) -> Tensor:
         """[B, L, ...] -> [N, ...]."""
@@ -73,13 +79,35 @@ class Packing:
         return flat if self.index is None else _Pack.apply(flat, self.index)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """[N, ...] -> [B, L, ...], zero in cells that are not computed."""
+        """[N, ...] -> [B, L, ...]; cells that are not computed hold some other token's values."""
         if self.index is not None:
-            packed = _Unpack.apply(packed, self.index, self.mask.numel())
+            packed = _Unpack.apply(packed, self.index, self.rows)
         return packed.unflatten(0, self.mask.shape)
 
 
-# Each other's gradients. Autograd's own for an index is an accumulation, because it cannot know that no row repeats.
+@dataclass(frozen=True)
+class Wanted:
+    """The tokens whose states a last layer is asked for: it computes queries and all that follows for them alone."""
+
+    rows: Tensor  # [W] their packed rows, ascending
+    packing: Packing  # of their own [B, W of the text with most] rectangle
+
+    @classmethod
+    def first(cls, packing: Packing) -> "Wanted":
+        """Every text's first token."""
+        return cls(packing.first(), Packing(packing.mask[:, :1]))
+
+    @classmethod
+    def at(cls, packing: Packing, cells: Tensor) -> "Wanted":
+        """The tokens at the flat cells [W] (ascending, on the CPU) of the rectangle."""
+        size, length = packing.mask.shape
+        counts = torch.bincount(cells // length, minlength=size)
+        mask = torch.arange(max(1, int(counts.max())))[None] < counts[:, None]
+        device = packing.mask.device
+        return cls(packing.rows[cells.to(device, non_blocking=True)], Packing.of(mask, device))
+
+
+# Gathers whose gradient is known to be no accumulation, because no computed row repeats.
 class _Pack(torch.autograd.Function):
     @staticmethod
     def forward(ctx, flat, index):  # type: ignore[no-untyped-def]
@@ -95,14 +123,19 @@ class _Pack(torch.autograd.Function):
 
 class _Unpack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, packed, index, size):  # type: ignore[no-untyped-def]
+    def forward(ctx, packed, index, rows):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(index)
-        return packed.new_zeros(size, *packed.shape[1:]).index_copy_(0, index, packed)
+        return packed.index_select(0, rows)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (index,) = ctx.saved_tensors
         return gradient.index_select(0, index), None, None
+
+
+def take_rows(packed: Tensor, rows: Tensor) -> Tensor:
+    """packed[rows] of rows that name none twice."""
+    return _Pack.apply(packed, rows)
 
 
 @dataclass(frozen=True)
@@ -158,28 +191,20 @@ class Attention(nn.Module):
         mask = None if mask_BL is None else mask_BL[:, None, None, :]
         p = self.dropout if self.training else 0.0
         if p and queries.device.type == "cpu":  # no fused kernel there has dropout
-            scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
-            if mask is not None:
-                scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-            mixed = dropout(scores.softmax(-1), p) @ values
+            mixed = _mix_with_dropout(queries, keys, values, mask, p)
         else:
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=p)
         return mixed.transpose(1, 2).flatten(2)
 
-    def over_text(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
-        """Self-attention [N, D]."""
-        weight = torch.cat([self.query.weight, self.key.weight, self.value.weight])
-        bias = torch.cat([self.query.bias, self.key.bias, self.value.bias])
-        q, k, v = (self.split(x) for x in packing.unpack(F.linear(hidden_ND, weight, bias)).chunk(3, dim=-1))
-        return self.output(packing.pack(self.mix(q, k, v, packing.mask)), hidden_ND)
-
-    def first_over_text(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
-        """Self-attention of the first tokens alone, [B, D]."""
-        first_BD = hidden_ND[packing.first()]
-        weight, bias = torch.cat([self.key.weight, self.value.weight]), torch.cat([self.key.bias, self.value.bias])
-        k, v = (self.split(x) for x in packing.unpack(F.linear(hidden_ND, weight, bias)).chunk(2, dim=-1))
-        mixed = self.mix(self.split(self.query(first_BD)[:, None]), k, v, packing.mask)
-        return self.output(mixed[:, 0], first_BD)
+    def over_text(self, hidden_ND: Tensor, packing: Packing, wanted: Wanted | None = None) -> Tensor:
+        """Self-attention: [N, D], or of the wanted tokens alone [W, D]."""
+        if wanted is None:
+            q, k, v = (self.split(x) for x in _project(hidden_ND, packing, self.query, self.key, self.value))
+            return self.output(packing.pack(self.mix(q, k, v, packing.mask)), hidden_ND)
+        asking_WD = take_rows(hidden_ND, wanted.rows)
+        k, v = (self.split(x) for x in _project(hidden_ND, packing, self.key, self.value))
+        q = self.split(wanted.packing.unpack(self.query(asking_WD)))
+        return self.output(wanted.packing.pack(self.mix(q, k, v, packing.mask)), asking_WD)
 
     def over_image(self, hidden_ND: Tensor, keys: Tensor, values: Tensor, packing: Packing) -> Tensor:
         """Cross-attention [N, D] of text b to image b."""
@@ -194,10 +219,24 @@ class Attention(nn.Module):
         ]
         return self.output(torch.cat(parts), hidden_ND)
 
-    def first_over_image(self, hidden_BD: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Cross-attention of the first tokens alone, [B, D]."""
-        mixed = self.mix(self.split(self.query(hidden_BD)[:, None]), keys, values, None)
-        return self.output(mixed[:, 0], hidden_BD)
+
+def _project(hidden_ND: Tensor, packing: Packing, *maps: nn.Linear) -> tuple[Tensor, ...]:
+    """Several linear maps of the same states in one product, each [B, L, D]."""
+    weight, bias = (torch.cat([getattr(m, name) for m in maps]) for name in ("weight", "bias"))
+    return packing.unpack(F.linear(hidden_ND, weight, bias)).chunk(len(maps), dim=-1)
+
+
+def _mix_with_dropout(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, p: float) -> Tensor:
+    """The same as the fused kernel, [B, H, *, E]; scale and mask enter the first product."""
+    shape = queries.shape
+    queries, keys, values = ((x.flatten(0, 1)) for x in (queries * shape[-1] ** -0.5, keys, values))
+    if mask is None:
+        scores = torch.bmm(queries, keys.mT)
+    else:
+        bias = torch.zeros_like(mask, dtype=queries.dtype).masked_fill_(~mask, torch.finfo(queries.dtype).min)
+        bias = bias.expand(-1, shape[1], -1, -1).flatten(0, 1)
+        scores = torch.baddbmm(bias, queries, keys.mT)
+    return torch.bmm(dropout(scores.softmax(-1), p), values).unflatten(0, shape[:2])
 
 
 class TextLayer(nn.Module):
@@ -209,8 +248,8 @@ class TextLayer(nn.Module):
         self.intermediate = nn.Linear(width, mlp_width)
         self.output = AttentionOutput(width, mlp_width, dropout)
 
-    def forward(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
-        return self.feed_forward(self.attention.over_text(hidden_ND, packing))
+    def forward(self, hidden_ND: Tensor, packing: Packing, wanted: Wanted | None = None) -> Tensor:
+        return self.feed_forward(self.attention.over_text(hidden_ND, packing, wanted))
 
     def feed_forward(self, hidden_ND: Tensor) -> Tensor:
         return self.output(F.gelu(self.intermediate(hidden_ND)), hidden_ND)
@@ -223,15 +262,13 @@ class FusionLayer(TextLayer):
         super().__init__(width, heads, mlp_width, dropout)
         self.cross_attention = Attention(width, heads, dropout, key_width=image_width)
 
-    def fuse(self, hidden_ND: Tensor, packing: Packing, keys: Tensor, values: Tensor) -> Tensor:
-        """[N, D]."""
-        hidden_ND = self.attention.over_text(hidden_ND, packing)
-        return self.feed_forward(self.cross_attention.over_image(hidden_ND, keys, values, packing))
-
-    def fuse_first(self, hidden_ND: Tensor, packing: Packing, keys: Tensor, values: Tensor) -> Tensor:
-        """The first tokens' states alone, [B, D]."""
-        hidden_BD = self.attention.first_over_text(hidden_ND, packing)
-        return self.feed_forward(self.cross_attention.first_over_image(hidden_BD, keys, values))
+    def fuse(
+        self, hidden_ND: Tensor, packing: Packing, keys: Tensor, values: Tensor, wanted: Wanted | None = None
+    ) -> Tensor:
+        """[N, D], or the wanted tokens' states alone [W, D]."""
+        hidden_ND = self.attention.over_text(hidden_ND, packing, wanted)
+        asking = packing if wanted is None else wanted.packing
+        return self.feed_forward(self.cross_attention.over_image(hidden_ND, keys, values, asking))
 
 
 class TextEmbeddings(nn.Module):
@@ -270,10 +307,12 @@ class TextEncoder(nn.Module):
         self.embeddings = TextEmbeddings(vocabulary, positions, width, dropout, pad_id)
         self.layers = nn.ModuleList(TextLayer(width, heads, mlp_width, dropout) for _ in range(depth))
 
-    def forward(self, ids_BL: Tensor, packing: Packing) -> Tensor:
+    def forward(self, ids_BL: Tensor, packing: Packing, wanted: Wanted | None = None) -> Tensor:
+        """[N, D], or the wanted tokens' states alone [W, D]: the last layer computes no others."""
         hidden_ND = self.embeddings(ids_BL, packing)
-        for layer in self.layers:
-            hidden_ND = layer(hidden_ND, packing)
+        last = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            hidden_ND = layer(hidden_ND, packing, wanted if i == last else None)
         return hidden_ND
 
 
@@ -290,34 +329,20 @@ class FusionEncoder(nn.Module):
         pairs = [layer.cross_attention.project(tokens) for layer in self.layers]
         return ImageKeyValues(tuple(k for k, _ in pairs), tuple(v for _, v in pairs))
 
-    def forward(self, hidden_ND: Tensor, packing: Packing, image: ImageKeyValues, first_only: bool = False) -> Tensor:
-        """Joint states [N, D], or of the first tokens alone [B, D] (then the last layer computes no others)."""
+    def forward(
+        self, hidden_ND: Tensor, packing: Packing, image: ImageKeyValues, wanted: Wanted | None = None
+    ) -> Tensor:
+        """Joint states [N, D], or of the wanted tokens alone [W, D]: the last layer computes no others."""
+        if wanted is not None and not len(wanted.rows):
+            return hidden_ND[:0]
         last = len(self.layers) - 1
         for i, (layer, keys, values) in enumerate(zip(self.layers, image.keys, image.values, strict=True)):
-            step = layer.fuse_first if first_only and i == last else layer.fuse
-            hidden_ND = step(hidden_ND, packing, keys, values)
+            hidden_ND = layer.fuse(hidden_ND, packing, keys, values, wanted if i == last else None)
         return hidden_ND
 
     def attend(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
-        """The first layer's self-attention [N, D], which does not see the image: once per text, for `match`."""
+        """The first layer's self-attention [N, D], which does not see the image: once per text in re-ranking."""
         return self.layers[0].attention.over_text(hidden_ND, packing)
-
-    def match(self, attended_ND: Tensor, packing: Packing, image: ImageKeyValues, texts: Sequence[int]) -> Tensor:
-        """f_cls [B, D] of many texts with few images: the next texts[g] texts belong to image g.
-
-        The same function as `forward` with first_only, of texts whose first self-attention is done.
-        """
-        hidden = attended_ND
-        rows: Sequence[int] = [int(mask.sum()) for mask in packing.mask.split(list(texts))]
-        last = len(self.layers) - 1
-        for i, (layer, keys, values) in enumerate(zip(self.layers, image.keys, image.values, strict=True)):
-            if i == last:
-                hidden = layer.attention.first_over_text(hidden, packing) if i else hidden[packing.first()]
-                rows = texts
-            elif i:
-                hidden = layer.attention.over_text(hidden, packing)
-            hidden = layer.feed_forward(layer.cross_attention.over_images(hidden, keys, values, rows))
-        return hidden
 
 
 class LanguageHead(nn.Module):

@@ -9,18 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def positive_targets(identities_B: Tensor, key_identities_K: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def positive_targets(identities_B: Tensor, key_identities: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Targets [B, K] that share a row's mass equally over all keys of its identity (released code, MPS 67-70).
 
-    Every row has a positive as long as the batch itself is among the keys.
+    `key_identities` are [K], or [B, K] where rows see different keys. Every row has a positive as long as the sample's
+    own feature is among the keys.
     """
-    same_BK = (identities_B[:, None] == key_identities_K[None, :]).to(dtype)
+    same_BK = (identities_B[:, None] == key_identities).to(dtype)
     return same_BK / same_BK.sum(1, keepdim=True)
 
 
-def own_targets(logits_BK: Tensor) -> Tensor:
-    """Targets [B, K] with a sample's own key, column i of row i, as the single positive (Eq. 7 read literally)."""
-    return torch.eye(*logits_BK.shape, device=logits_BK.device, dtype=logits_BK.dtype)
+def own_targets(logits_BK: Tensor, ranks: int = 1) -> Tensor:
+    """Targets [B, K] with a sample's own key, column i of row i (of its share), as the single positive (Eq. 7 literally)."""
+    own = torch.eye(len(logits_BK) // ranks, device=logits_BK.device, dtype=logits_BK.dtype).repeat(ranks, 1)
+    return F.pad(own, (0, logits_BK.shape[1] - own.shape[1]))
 
 
 def soften(targets_BK: Tensor, momentum_logits_BK: Tensor, alpha: float) -> Tensor:
@@ -37,7 +39,17 @@ def info_nce(logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
 
 
 def similarities(
-    queries_BE: Tensor, batch_keys_BE: Tensor, queue_keys_RE: Tensor, temperature: Tensor | float
+    queries_BE: Tensor, batch_keys_BE: Tensor, queue_keys_RE: Tensor, temperature: Tensor | float, ranks: int = 1
 ) -> Tensor:
-    """Cosine similarities over the temperature, [B, B + R]: the batch's keys first, then the queue's."""
-    return torch.cat([queries_BE @ batch_keys_BE.T, queries_BE @ queue_keys_RE.T], dim=1) / temperature
+    """Cosine similarities over the temperature, [B, B / ranks + R]: the batch's keys first, then the queue's.
+
+    With several ranks a row sees the batch keys of its own share alone.
+    """
+    own = queries_BE.unflatten(0, (ranks, -1)) @ batch_keys_BE.unflatten(0, (ranks, -1)).mT
+    return torch.cat([own.flatten(0, 1), queries_BE @ queue_keys_RE.T], dim=1) / temperature
+
+
+def key_identities(identities_B: Tensor, queue_identities_R: Tensor, ranks: int = 1) -> Tensor:
+    """Whom the columns of `similarities` show, [B, B / ranks + R]."""
+    own = identities_B.unflatten(0, (ranks, 1, -1)).expand(-1, len(identities_B) // ranks, -1).flatten(0, 1)
+    return torch.cat([own, queue_identities_R.expand(len(identities_B), -1)], dim=1)

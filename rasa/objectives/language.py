@@ -47,11 +47,15 @@ def mask_tokens(
     return torch.where(random, draws.random_words, ids_BL.masked_fill(masked, special.mask)), labels
 
 
-def hard_loss(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
-    """Mean cross-entropy over the masked positions (Eq. 4); 0 if there is none."""
-    return F.cross_entropy(logits_NV, labels_N, reduction="sum") / max(len(labels_N), 1)
+def hard_loss(logits_NV: Tensor, labels_N: Tensor, weights_N: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over the masked positions (Eq. 4), or the sum by `weights_N`; 0 if there is none."""
+    if weights_N is None:
+        return F.cross_entropy(logits_NV, labels_N, reduction="sum") / max(len(labels_N), 1)
+    return weights_N @ F.cross_entropy(logits_NV, labels_N, reduction="none")
 
 
-def soft_loss(log_probabilities_NV: Tensor, targets_NV: Tensor) -> Tensor:
-    """Mean over the masked positions of the cross-entropy against the momentum model's word distribution."""
-    return -(targets_NV * log_probabilities_NV).sum() / max(len(targets_NV), 1)
+def soft_loss(log_probabilities_NV: Tensor, targets_NV: Tensor, weights_N: Tensor | None = None) -> Tensor:
+    """The same of the cross-entropy against the momentum model's word distribution."""
+    if weights_N is None:
+        return -(targets_NV * log_probabilities_NV).sum() / max(len(targets_NV), 1)
+    return -(weights_N @ (targets_NV * log_probabilities_NV).sum(1))

@@ -7,23 +7,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rasa.objectives.shares import share_of
+
 IGNORED = -100
 
 
-def negative_weights(logits_BB: Tensor, identities_B: Tensor) -> Tensor:
+def negative_weights(logits_BB: Tensor, identities_B: Tensor, ranks: int = 1) -> Tensor:
     """For each row, the probability [B, B] of drawing each column as its negative (released code, MPS 115-132).
 
-    The softmax of the row's contrastive logits over the columns of other identities; all zero in a row whose batch
-    holds no other identity.
+    The softmax of the row's contrastive logits over the columns of other identities and, with several ranks, of its
+    own share of the batch; all zero in a row that has none.
     """
-    same = identities_B[:, None] == identities_B[None, :]
-    return logits_BB.masked_fill(same, -torch.inf).softmax(1).nan_to_num(0.0)
+    others = negatives(identities_B, ranks)
+    return logits_BB.masked_fill(~others, -torch.inf).softmax(1).nan_to_num(0.0)
 
 
-def random_negative_weights(identities_B: Tensor) -> Tensor:
-    """The same with every other identity's column equally likely."""
-    other = (identities_B[:, None] != identities_B[None, :]).float()
-    return other / other.sum(1, keepdim=True).clamp(min=1)
+def random_negative_weights(identities_B: Tensor, ranks: int = 1) -> Tensor:
+    """The same with every one of those columns equally likely."""
+    others = negatives(identities_B, ranks).float()
+    return others / others.sum(1, keepdim=True).clamp(min=1)
+
+
+def negatives(identities_B: Tensor, ranks: int = 1) -> Tensor:
+    """Which columns [B, B] are a negative of each row: another identity, in the same share of the batch."""
+    share = share_of(identities_B, ranks)
+    return (identities_B[:, None] != identities_B) & (share[:, None] == share)
 
 
 def drawable(weights_BB: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,6 +49,8 @@ def matching_labels(has_negative_image_B: Tensor, has_negative_text_B: Tensor) -
     return torch.cat([torch.ones_like(has_negative_image_B, dtype=torch.int64), torch.where(negatives, 0, IGNORED)])
 
 
-def matching_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of [3B, 2] logits, class 1 = match (Eq. 1); positives weigh one third."""
-    return F.cross_entropy(logits, labels, ignore_index=IGNORED)
+def matching_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of [3B, 2] logits, class 1 = match (Eq. 1), or the sum by weights; positives weigh one third."""
+    if weights is None:
+        return F.cross_entropy(logits, labels, ignore_index=IGNORED)
+    return weights @ F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
