@@ -1,0 +1,271 @@
+"""One training step, plain against fast, side by side in one process: speed, time by part, FLOPs, memory, agreement.
+
+The plain side (benchmarks/plain.py) is the released structure, the fast side what `rasa.train` runs. Both start from
+equal weights and take the same batches with the same draws, in turn, so that a machine's mood hits both.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import plain
+from benchmarks.clock import Clock
+from benchmarks.flops import Sizes, fast_step
+from benchmarks.flops import plain_step as plain_flops
+from benchmarks.scene import SIZES, SPECIAL, Scene, batch_of, config_of, scene
+from rasa.accumulation import batch_parts, forward_backward
+from rasa.config import Config
+from rasa.cost import peak_mib, reset_peak
+from rasa.draws import Draws
+from rasa.model.rasa import ema_update
+from rasa.numerics import compile_layers, float32_products
+from rasa.step import StepInputs
+from rasa.train import parameter_groups
+
+PARTS = ("encode", "momentum", "text", "fusion", "heads", "optimizer")
+METHODS = {
+    "encode_image": "encode", "image_feature": "heads", "text_feature": "heads", "encode_text": "text",
+    "project_image": "fusion", "fuse": "fusion", "words": "heads",
+}  # fmt: skip
+PLAIN_FUNCTIONS = {"text_states": "text", "fuse": "fusion", "word_logits": "heads"}
+
+
+class Variant(NamedTuple):
+    """One way to compute a step."""
+
+    path: str  # plain or fast
+    precision: str
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.precision}{' compiled' if self.compiled else ''}"
+
+
+class Side:
+    """A variant with its own copy of the models, ready to step."""
+
+    def __init__(self, variant: Variant, config: Config, vocabulary: int, device: torch.device):
+        self.variant, self.config, self.device = variant, config, device
+        self.scene: Scene = scene(config, vocabulary, device)
+        groups = parameter_groups(self.scene.model, config.optimisation.weight_decay, True)
+        for group in groups:
+            group.pop("heads")
+        fast = variant.path == "fast"
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-5, foreach=False if not fast else None, fused=fast or None)
+        if variant.compiled:
+            compile_layers(self.scene.model.encoders)
+            compile_layers(self.scene.teachers.momentum)
+
+    def losses(self, batch: StepInputs, step: int) -> dict[str, torch.Tensor]:
+        """Forward and backward; gradients are left in the model."""
+        config, (model, teachers) = self.config, self.scene
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.variant.path == "fast":
+            parts = batch_parts(len(batch.identity), config.fidelity.ranks, 1)
+            out = forward_backward(model, teachers, batch, config, parts, 0.4, step, SPECIAL, self.variant.precision)
+            self.features = out.image_feature_m, out.text_feature_m
+            return out.losses
+        draws, on = Draws(config.seed, step, self.device), config.objectives.weights
+        losses = plain.plain_step(
+            model, teachers, batch, config.objectives, config.fidelity, 0.4, draws, SPECIAL, config.model.dropout
+        )
+        torch.stack([weight * losses[name] for name, weight in on.items()]).sum().backward()
+        self.features = tuple(losses[name] for name in plain.PUSHED)
+        return {name: losses[name].detach() for name in on}
+
+    def step(self, batch: StepInputs, step: int, clock: Clock | None = None) -> dict[str, torch.Tensor]:
+        """A whole training step."""
+        config, (model, teachers) = self.config, self.scene
+        fast, m = self.variant.path == "fast", config.model.momentum
+        with float32_products(self.variant.precision):
+            in_part(
+                clock,
+                "momentum",
+                lambda: (ema_update if fast else plain.plain_ema)(teachers.momentum, model.encoders, m),
+            )
+            losses = self.losses(batch, step)
+            in_part(clock, "optimizer", self.optimizer.step)
+            push = teachers.queue.push if fast else lambda *f: plain.plain_push(teachers.queue, *f)
+            in_part(clock, "optimizer", lambda: push(*self.features, batch.identity))
+        return losses
+
+    def timed_by_part(self, batch: StepInputs, step: int) -> dict[str, float]:
+        """Seconds by part of one step; marks wait for the device, so the whole takes longer than a step does."""
+        clock = Clock(self.device)
+        online, momentum = self.scene.model.encoders, self.scene.teachers.momentum
+        if self.variant.path == "fast":
+            kept = [(owner, name) for owner in (online, momentum) for name in METHODS]
+            for owner, name in kept:
+                part = METHODS[name] if owner is online else "momentum"
+                object.__setattr__(owner, name, clock.wrap(getattr(owner, name), part))
+            undo: Callable[[], None] = lambda: [object.__delattr__(owner, name) for owner, name in kept]  # type: ignore[func-returns-value]
+        else:
+            undo = self._wrap_plain(clock)
+        try:
+            clock.switch("heads")  # what is in no encoder: losses, negatives, queues
+            self.step(batch, step, clock)
+            clock.switch("heads")
+        finally:
+            undo()
+        return {part: clock.seconds[part] for part in PARTS}
+
+    def _wrap_plain(self, clock: Clock) -> Callable[[], None]:
+        momentum = self.scene.teachers.momentum
+        before = {name: getattr(plain, name) for name in PLAIN_FUNCTIONS}
+        for name, part in PLAIN_FUNCTIONS.items():
+            online, other = clock.wrap(before[name], part), clock.wrap(before[name], "momentum")
+            setattr(
+                plain,
+                name,
+                lambda encoders, *rest, a=online, b=other: (b if encoders is momentum else a)(encoders, *rest),
+            )
+        visions = [(self.scene.model.encoders.vision, "encode"), (momentum.vision, "momentum")]
+        for vision, part in visions:
+            object.__setattr__(vision, "forward_features", clock.wrap(vision.forward_features, part))
+
+        def undo() -> None:
+            for name, function in before.items():
+                setattr(plain, name, function)
+            for vision, _ in visions:
+                object.__delattr__(vision, "forward_features")
+
+        return undo
+
+
+def in_part(clock: Clock | None, part: str, function: Callable[[], Any]) -> None:
+    """Call `function`, its time counted as `part` if there is a clock."""
+    if clock is None:
+        function()
+        return
+    with clock.timing(part):
+        function()
+
+
+def variants(device: torch.device, precision: str | None) -> list[Variant]:
+    """Plain and fast in float32, and what the device has beyond; `precision`: the fast side's, compared with plain float32."""
+    if precision is not None:
+        return [Variant("plain", "float32"), Variant("fast", precision)]
+    if device.type == "cuda":
+        return [Variant("plain", "float32"), Variant("plain", "tf32"), Variant("fast", "tf32"), Variant("fast", "bf16"),
+                Variant("fast", "bf16", compiled=True)]  # fmt: skip
+    return [Variant("plain", "float32"), Variant("fast", "float32")]
+
+
+def seconds_of(function: Callable[[], Any], device: torch.device) -> float:
+    """Wall time, or on a GPU the time between two events of its own."""
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        function()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+    tick = time.perf_counter()
+    function()
+    return time.perf_counter() - tick
+
+
+def measured_peak(device: torch.device, precision: str) -> float:
+    """FLOP/s of a large square matrix product, the most that this device gives."""
+    size = 8192 if device.type == "cuda" else 2048
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    with float32_products(precision):
+        for _ in range(2):
+            a @ a
+        best = min(seconds_of(lambda: a @ a, device) for _ in range(5))
+    return 2 * size**3 / best
+
+
+def disagreement(config: Config, size: str, batch: int, device: torch.device) -> tuple[float, float]:
+    """Largest difference of a loss, and of a gradient relative to its tensor's largest, without dropout in float32."""
+    quiet = config.model_copy(update={"model": config.model.model_copy(update={"dropout": 0.0})})
+    sides = [Side(Variant(path, "float32"), quiet, SIZES[size][1], device) for path in ("plain", "fast")]
+    pairs = batch_of(size, quiet, 1, batch, device)
+    a, b = (side.losses(pairs, 0) for side in sides)
+    loss = max((a[name] - b[name]).abs().item() for name in a)
+    gradients = [{name: p.grad for name, p in side.scene.model.named_parameters()} for side in sides]
+    # An attention key's bias has no true gradient, only rounding.
+    names = [n for n in gradients[0] if not n.endswith(("key.bias", "qkv.bias"))]
+    scale = {n: gradients[0][n].abs().max().clamp(min=1e-8) for n in names}
+    return loss, max(((gradients[0][n] - gradients[1][n]).abs().max() / scale[n]).item() for n in names)
+
+
+def compare(
+    size: str,
+    row: str,
+    device: torch.device,
+    precision: str | None,
+    batch: int | None,
+    steps: int,
+    overrides: list[str],
+) -> dict[str, Any]:
+    """All figures as plain JSON types; `ratio` is the last variant against the first."""
+    config = config_of(size, row, overrides)
+    _, vocabulary, _, longest, full = SIZES[size]
+    batch = batch or full
+    if batch % config.fidelity.ranks:
+        config = config.model_copy(update={"fidelity": config.fidelity.model_copy(update={"ranks": 1})})
+    loss_difference, gradient_difference = disagreement(config, size, min(batch, 8), device)
+
+    found = []
+    sides = []
+    for variant in variants(device, precision):
+        reset_peak(device)
+        before = peak_mib(device)
+        side = Side(variant, config, vocabulary, device)
+        pairs = batch_of(size, config, 0, batch, device)
+        with FlopCounterMode(display=False) as counter:
+            side.step(pairs, 0)
+        side.step(pairs, 1)
+        found.append({"variant": str(variant), "peak_mib": peak_mib(device) - before,
+                      "gflop_per_pair": counter.get_total_flops() / batch / 1e9})  # fmt: skip
+        sides.append(side)
+    times: list[list[float]] = [[] for _ in sides]
+    for i in range(steps):
+        pairs = batch_of(size, config, i, batch, device)
+        for side, taken in zip(sides, times, strict=True):
+            taken.append(seconds_of(partial(side.step, pairs, 2 + i), device))
+    sizes = Sizes.of(config, vocabulary)
+    tokens = batch_of(size, config, 0, batch, device).annotated.mask.sum(1).double().mean().item()
+    plain_gflop = plain_flops(sizes, batch, longest).total() / 1e9
+    for side, figures, taken in zip(sides, found, times, strict=True):
+        parts = [side.timed_by_part(batch_of(size, config, i, batch, device), 99) for i in range(max(1, min(3, steps)))]
+        seconds = statistics.median(taken)
+        peak = measured_peak(device, side.variant.precision)
+        figures |= {
+            "pairs_per_s": batch / seconds,
+            "ms_per_step": 1e3 * seconds,
+            "ms_min": 1e3 * min(taken),
+            "parts_ms": {part: 1e3 * statistics.median(p[part] for p in parts) for part in PARTS},
+            "peak_matrix_gflops": peak / 1e9,
+            "utilisation": batch * figures["gflop_per_pair"] * 1e9 / seconds / peak,
+            "utilisation_on_plain_flops": batch * plain_gflop * 1e9 / seconds / peak,
+        }
+    first, last = found[0], found[-1]
+    masked = config.objectives.p_mask if config.fidelity.mlm_mask_rate is None else config.fidelity.mlm_mask_rate
+    paper = config.fidelity.shared_masking
+    return {
+        "benchmark": "train", "size": size, "row": row, "device": device_name(device), "batch": batch, "steps": steps,
+        "threads": torch.get_num_threads(), "tokens_mean": tokens, "tokens_padded": longest,
+        "fidelity": config.fidelity.preset, "ranks": config.fidelity.ranks,
+        "plain_pairs_per_s": first["pairs_per_s"], "fast_pairs_per_s": last["pairs_per_s"],
+        "ratio": last["pairs_per_s"] / first["pairs_per_s"],
+        "fusion_ratio": first["parts_ms"]["fusion"] / max(last["parts_ms"]["fusion"], 1e-9),
+        "max_abs_difference": loss_difference, "max_gradient_difference": gradient_difference,
+        "model_gflop_per_pair": {
+            "plain": plain_gflop,
+            "fast": fast_step(sizes, batch, tokens, longest, masked, paper).total() / 1e9,
+        } if row == "table4/m-rtd" else None,
+        "variants": found,
+    }  # fmt: skip
+
+
+def device_name(device: torch.device) -> str:
+    """What a reader of a figure needs to know of the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
