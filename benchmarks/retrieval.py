@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.flops import counter
 from benchmarks.plain import plain_rerank
 from benchmarks.scene import SIZES, captions, config_of, scene
 from benchmarks.train import device_name, measured_peak, seconds_of
@@ -52,9 +52,9 @@ def compare(size: str, device: torch.device, precision: str | None, queries: int
     run_fast = partial(fast, model, tokens, text.ids, text.mask, order, tokens_per_call=tokens_per_call)
 
     with float32_products("float32"), torch.inference_mode():
-        with FlopCounterMode(display=False) as plain_flops:
+        with counter() as plain_flops:
             expected = run_plain()
-        with FlopCounterMode(display=False) as fast_flops:
+        with counter() as fast_flops:
             scores = run_fast(precision="float32")
         difference = (scores[few] - expected).abs().max().item()
         same_order = bool((scores[few].argsort(1) == expected.argsort(1)).all())

@@ -11,11 +11,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
 from benchmarks.clock import Clock
-from benchmarks.flops import Sizes, fast_step
+from benchmarks.flops import Sizes, counter, fast_step
 from benchmarks.flops import plain_step as plain_flops
 from benchmarks.scene import SIZES, SPECIAL, Scene, batch_of, config_of, scene
 from rasa.accumulation import batch_parts, forward_backward
@@ -68,14 +67,15 @@ class Side:
         if self.variant.path == "fast":
             parts = batch_parts(len(batch.identity), config.fidelity.ranks, 1)
             out = forward_backward(model, teachers, batch, config, parts, 0.4, step, SPECIAL, self.variant.precision)
-            self.features = out.image_feature_m, out.text_feature_m
+            assert out.image_feature_m is not None and out.text_feature_m is not None
+            self.features = [out.image_feature_m, out.text_feature_m]
             return out.losses
-        draws, on = Draws(config.seed, step, self.device), config.objectives.weights
+        draws, on = Draws(config.seed, step), config.objectives.weights
         losses = plain.plain_step(
             model, teachers, batch, config.objectives, config.fidelity, 0.4, draws, SPECIAL, config.model.dropout
         )
         torch.stack([weight * losses[name] for name, weight in on.items()]).sum().backward()
-        self.features = tuple(losses[name] for name in plain.PUSHED)
+        self.features = [losses[name] for name in plain.PUSHED]
         return {name: losses[name].detach() for name in on}
 
     def step(self, batch: StepInputs, step: int, clock: Clock | None = None) -> dict[str, torch.Tensor]:
@@ -90,7 +90,7 @@ class Side:
             )
             losses = self.losses(batch, step)
             in_part(clock, "optimizer", self.optimizer.step)
-            push = teachers.queue.push if fast else lambda *f: plain.plain_push(teachers.queue, *f)
+            push: Callable[..., None] = teachers.queue.push if fast else partial(plain.plain_push, teachers.queue)
             in_part(clock, "optimizer", lambda: push(*self.features, batch.identity))
         return losses
 
@@ -103,7 +103,7 @@ class Side:
             for owner, name in kept:
                 part = METHODS[name] if owner is online else "momentum"
                 object.__setattr__(owner, name, clock.wrap(getattr(owner, name), part))
-            undo: Callable[[], None] = lambda: [object.__delattr__(owner, name) for owner, name in kept]  # type: ignore[func-returns-value]
+            undo: Callable[[], None] = partial(restore, kept)
         else:
             undo = self._wrap_plain(clock)
         try:
@@ -135,6 +135,12 @@ class Side:
                 object.__delattr__(vision, "forward_features")
 
         return undo
+
+
+def restore(wrapped: list[tuple[Any, str]]) -> None:
+    """Take the wrappers off again."""
+    for owner, name in wrapped:
+        object.__delattr__(owner, name)
 
 
 def in_part(clock: Clock | None, part: str, function: Callable[[], Any]) -> None:
@@ -189,7 +195,8 @@ def disagreement(config: Config, size: str, batch: int, device: torch.device) ->
     pairs = batch_of(size, quiet, 1, batch, device)
     a, b = (side.losses(pairs, 0) for side in sides)
     loss = max((a[name] - b[name]).abs().item() for name in a)
-    gradients = [{name: p.grad for name, p in side.scene.model.named_parameters()} for side in sides]
+    named = [side.scene.model.named_parameters() for side in sides]
+    gradients = [{name: p.grad for name, p in each if p.grad is not None} for each in named]
     # An attention key's bias has no true gradient, only rounding.
     names = [n for n in gradients[0] if not n.endswith(("key.bias", "qkv.bias"))]
     scale = {n: gradients[0][n].abs().max().clamp(min=1e-8) for n in names}
@@ -220,11 +227,11 @@ def compare(
         before = peak_mib(device)
         side = Side(variant, config, vocabulary, device)
         pairs = batch_of(size, config, 0, batch, device)
-        with FlopCounterMode(display=False) as counter:
+        with counter() as counted:
             side.step(pairs, 0)
         side.step(pairs, 1)
         found.append({"variant": str(variant), "peak_mib": peak_mib(device) - before,
-                      "gflop_per_pair": counter.get_total_flops() / batch / 1e9})  # fmt: skip
+                      "gflop_per_pair": counted.get_total_flops() / batch / 1e9})  # fmt: skip
         sides.append(side)
     times: list[list[float]] = [[] for _ in sides]
     for i in range(steps):

@@ -1,6 +1,5 @@
 """Opening an MLflow store: which one, without chatter, and safely when many processes do it at once."""
 
-import fcntl
 import logging
 import os
 import warnings
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from experiments.rundir import RUNS
 from rasa.errors import ResourceError
+from rasa.lock import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,7 +83,7 @@ def _sqlite_file(uri: str) -> Path | None:
 def parent_lock(uri: str, workspace: Path) -> Iterator[None]:
     """Two drivers must not both make the parent run of a row; held only for that."""
     file = _sqlite_file(uri)
-    with _locked(_lock_of(file) if file else workspace / RUNS / ".tracking.lock"):
+    with locked(_lock_of(file) if file else workspace / RUNS / ".tracking.lock"):
         yield
 
 
@@ -93,15 +93,7 @@ def _store_lock(uri: str) -> Iterator[None]:
     if (file := _sqlite_file(uri)) is None:
         yield
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(_lock_of(file)):
-        yield
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(_lock_of(file)):
         yield
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from experiments.environment import code_digest
+from experiments.environment import code_digest, environment
 from experiments.layers import flatten
 from experiments.plan import judge
 from experiments.rundir import (
@@ -55,6 +55,7 @@ NUMERICS = {"precision": "rasa.precision", "compiled": "rasa.compiled", "batch":
 
 KIND_ROW, KIND_SEED = "row", "seed"
 SYNTHETIC = "synthetic"
+BENCHMARKS = "benchmarks"  # the experiment of `rasa bench`
 VOCABULARY = "vocab.txt"  # without it the weights are of no use where the tokenizer was trained on the captions
 # What becomes of a run's state here. A stale run is finished: that the code changed since is not the tracker's to say.
 STATES = {"new": "running", "stale": "finished"}
@@ -189,9 +190,7 @@ class Delivery:
             SEED: str(about.seed),
             RUN_ID: about.run_id,
             STATE: "running",
-            CODE_DIGEST: code_digest(began.get("code", {})),
-            GIT_COMMIT: str(began.get("git_commit") or ""),
-            GIT_DIRTY: "" if began.get("git_dirty") is None else str(began["git_dirty"]).lower(),
+            **_code_tags(began),
             DIRECTORY: str(self._directory.absolute()),
             DATA: about.data_name,
             DATA_ROOT: about.data_root,
@@ -313,6 +312,47 @@ class Delivery:
 
     def _write(self, cursor: Cursor) -> None:
         write_json(self._directory / TRACKING, cursor.model_dump())
+
+
+def log_benchmark(figures: dict[str, Any], uri: str, workspace: Path) -> str:
+    """Log one benchmark's figures, numbers as metrics `bench/...`, the rest as parameters, and give the run's id.
+
+    Raises StoreFault if the store is away.
+    """
+    from mlflow.entities import Metric, Param
+
+    from experiments.store import faults, open_store
+
+    client = open_store(uri)
+    variants = {each["variant"].replace(" ", "-"): each for each in figures.get("variants", ())}
+    flat = flatten(figures | {"variants": variants})
+    numbers = {name: value for name, value in flat.items() if isinstance(value, int | float)}
+    with faults(uri), parent_lock(uri, workspace):
+        found = client.get_experiment_by_name(BENCHMARKS)
+        experiment = (
+            found.experiment_id
+            if found
+            else client.create_experiment(BENCHMARKS, artifact_location=artifact_location(uri, workspace))
+        )
+        name = " ".join(str(figures[key]) for key in ("benchmark", "size", "device"))
+        run = client.create_run(experiment, run_name=name, tags={KIND: "benchmark", **_code_tags(environment())}).info
+        now = run.start_time
+        client.log_batch(
+            run.run_id,
+            metrics=[Metric(f"bench/{name}", float(value), now, 0) for name, value in numbers.items()],
+            params=[Param(name, str(value)[:PARAM_LENGTH]) for name, value in flat.items() if name not in numbers],
+        )
+        client.log_dict(run.run_id, figures, "benchmark.json")
+        client.set_terminated(run.run_id)
+    return run.run_id
+
+
+def _code_tags(began: dict[str, Any]) -> dict[str, str]:
+    return {
+        CODE_DIGEST: code_digest(began.get("code", {})),
+        GIT_COMMIT: str(began.get("git_commit") or ""),
+        GIT_DIRTY: "" if began.get("git_dirty") is None else str(began["git_dirty"]).lower(),
+    }
 
 
 def _state(directory: Path) -> str:

@@ -69,9 +69,9 @@ def forward_backward(
     device, outputs = inputs.view1.device, []
     for start in range(0, parts.number * parts.size, parts.size):
         rows = slice(start, start + parts.size)
-        draws, batch = Draws(config.seed, step, device), inputs
+        draws, batch = Draws(config.seed, step), inputs
         if parts.number > 1:
-            draws, batch = Draws(config.seed, step, device, rows, len(inputs.identity)), inputs.part(rows)
+            draws, batch = Draws(config.seed, step, rows, len(inputs.identity)), inputs.part(rows)
         with autocast(precision, device):
             out = step_losses(model, teachers, batch, config.objectives, fidelity, alpha, draws, special)
         total = torch.stack([weight * out.losses[name] for name, weight in config.objectives.weights.items()]).sum()

@@ -32,25 +32,17 @@ class Draws:
     batch that passes through the model in parts sees the same ones.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        step: int,
-        device: torch.device | str = "cpu",
-        part: slice = slice(None),
-        size: int | None = None,
-    ):
-        self.seed, self.step, self.device = seed, step, torch.device(device)
+    def __init__(self, seed: int, step: int, part: slice = slice(None), size: int | None = None):
+        self.seed, self.step = seed, step
         self.part, self.size = part, size
 
     def bernoulli(self, kind: str, shape: torch.Size, p: float) -> Tensor:
-        """Booleans, each true with probability p."""
+        """Booleans on the CPU, where texts are masked, each true with probability p."""
         return self._uniform(kind, shape) < p
 
     def integers(self, kind: str, shape: torch.Size, high: int) -> Tensor:
-        """Uniform integers in [0, high)."""
-        drawn = torch.randint(high, self._whole(shape), generator=generator(self.seed, kind, self.step))
-        return drawn[self.part].to(self.device, non_blocking=True)
+        """Uniform integers in [0, high), on the CPU."""
+        return torch.randint(high, self._whole(shape), generator=generator(self.seed, kind, self.step))[self.part]
 
     def categorical(self, kind: str, weights: Tensor, cells: tuple[torch.Size, Tensor] | None = None) -> Tensor:
         """One index per row, with probability proportional to `weights` [..., N] (non-negative, not all zero).
@@ -62,7 +54,7 @@ class Draws:
         cumulative = weights.double().cumsum(-1)
         total = cumulative[..., -1:]
         shape, positions = cells or (weights.shape[:-1], None)
-        uniform = self._uniform(kind, shape).double()
+        uniform = self._uniform(kind, shape).to(weights.device, non_blocking=True).double()
         uniform = uniform if positions is None else uniform.flatten()[positions]
         point = uniform.unsqueeze(-1) * total
         # A point that rounds up to the total would fall on the last entry even if its weight is zero.
@@ -75,8 +67,7 @@ class Draws:
         return dropout_stream(derive(self.seed, "dropout", kind, self.step, *part))
 
     def _uniform(self, kind: str, shape: torch.Size) -> Tensor:
-        drawn = torch.rand(self._whole(shape), generator=generator(self.seed, kind, self.step))
-        return drawn[self.part].to(self.device, non_blocking=True)
+        return torch.rand(self._whole(shape), generator=generator(self.seed, kind, self.step))[self.part]
 
     def _whole(self, shape: torch.Size) -> torch.Size:
         """The same shape with the whole batch's number of rows."""

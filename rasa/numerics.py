@@ -1,7 +1,7 @@
 """How training computes: precision of matrix products, compiled layers, and the guard against what is no number."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -22,8 +22,10 @@ def resolve_compile(compiled: bool | str, device: torch.device) -> bool:
     return device.type == "cuda" if compiled == "auto" else bool(compiled)
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Inside, matrix products run in bf16 if `precision` says so, else in their inputs' precision, whatever is outside."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -52,7 +52,7 @@ class Fixed(torch.nn.Module):
     def forward(self, input_ids, attention_mask):
         from types import SimpleNamespace
 
-        logits = torch.zeros(*input_ids.shape, VOCABULARY)
+        logits = torch.zeros(*input_ids.shape, VOCABULARY, device=input_ids.device)
         logits[..., 17] = 3.0
         return SimpleNamespace(logits=logits)
 
@@ -123,6 +123,27 @@ def test_every_row_computes_its_losses_and_trains_all_it_builds(row, preset):
     # the class row of the patch grid always has a gradient; what has none was built in vain
     idle = [n for n, p in model.named_parameters() if p.grad is None]
     assert idle == []
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("preset", ["released", "paper"])
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_runs_where_texts_are_not(row, preset, ranks):
+    """Texts and masks stay on the CPU, all else is on a device, here the one that computes nothing: nothing may mix."""
+    losses, positives, generator = ROWS[row]
+    config = tiny({name: ALL[name] for name in losses}, generator)
+    objectives = Objectives(weights={n: ALL[n] for n in losses}, positives=positives, generator=generator)
+    model = build_model(config, VOCABULARY, device="meta")
+    queue = FeatureQueue(10, 12).to("meta")
+    teachers = Teachers(momentum_copy(model.encoders, True, True), queue, Fixed())
+    batch = inputs(matched="itm" in losses or "prd" in losses)
+    on_device = {name: getattr(batch, name).to("meta") for name in ("view1", "view2", "weak", "identity")}
+    fidelity = Fidelity.model_validate({"preset": preset, "ranks": ranks})
+    out = step_losses(model, teachers, batch._replace(**on_device), objectives, fidelity, 0.3, Draws(0, 0), SPECIAL)
+    torch.stack(list(out.losses.values())).sum().backward()
+    assert {loss.device.type for loss in out.losses.values()} == {"meta"}
+    assert all(p.grad is not None for p in model.parameters())
+    queue.push(out.image_feature_m, out.text_feature_m, on_device["identity"])
 
 
 def test_the_same_seed_is_the_same_step_and_another_is_not():

@@ -24,8 +24,8 @@ import PIL
 from numpy.typing import NDArray
 from PIL import features
 
-from rasa.data.lock import locked
 from rasa.data.transforms import DECODING, decode, open_rgb
+from rasa.lock import locked
 
 FOLDER, SUFFIX, UNFINISHED = "image-cache", ".u8", ".building-"
 GIB = 2**30

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from rasa.config import Data
-from rasa.data.lock import locked
 from rasa.data.pedes import read_pedes
 from rasa.data.synthetic import VERSION, BenchmarkParams, write_benchmark
 from rasa.data.synthetic.write import ABOUT
 from rasa.data.table import Dataset
 from rasa.errors import ResourceError
+from rasa.lock import locked
 
 READERS = {"cuhk-pedes": read_pedes, "icfg-pedes": read_pedes, "rstpreid": read_pedes}
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rasa.data.lock import locked
 from rasa.data.tokens import REMEDY, Tokenizer, is_missing_path, quiet_hub, tokenizer_from_vocabulary, vocabulary_file
 from rasa.draws import Draws, derive
 from rasa.errors import ResourceError, SpecError
+from rasa.lock import locked
 from rasa.objectives.language import IGNORED, MaskDraws, SpecialIds, mask_tokens
 
 if TYPE_CHECKING:
