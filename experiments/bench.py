@@ -146,6 +146,8 @@ def _train_tables(found: dict[str, Any]) -> list[Any]:
         "utilisation": ("utilisation", "{:.1%}"),
         "on the plain path's FLOPs": ("utilisation_on_plain_flops", "{:.1%}"),
     }
+    if found["size"] == "paper":
+        rows["hours a row of the paper"] = ("hours_a_row", "{:.2f}")
     for label, (key, form) in rows.items():
         table.add_row(label, *(form.format(v[key]) for v in found["variants"]))
     for part in found["variants"][0]["parts_ms"]:
