@@ -49,6 +49,8 @@ def _counts(ctx: click.Context, option: click.Parameter, value: str | None) -> t
 @click.option("--captions-per-image", type=int, help="Captions of each image.")
 @click.option("--size", metavar="HxW", callback=_counts, help="Height and width of the images in pixels.")
 @click.option("--twin-share", type=float, help="Share of people with a near-twin.")
+@click.option("--noise", type=float, help="How much the images of one person differ in what they show; 0 for nothing.")
+@click.option("--mistakes", type=float, help="Share of told attributes that an annotator takes for another.")
 @click.option("--seed", type=int, help="Decides every person, image and caption.")
 def synth(
     folder: Path, identities: tuple[int, int, int] | None, size: tuple[int, int] | None, **numbers: float | None
@@ -113,24 +115,44 @@ def check(
 @format_option
 @held_out_option
 @json_option
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also write some identities as a PNG.")
-def stats(folder: Path, layout: str | None, val_identities: int, as_json: bool, sheet: Path | None) -> None:
-    """Count identities, images, captions and words per split of the data set in DIR."""
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write some identities as a PNG; of the built-in benchmark near-twins, with the caption of one of them.",
+)
+@click.option(
+    "--figure", type=click.Path(path_type=Path, dir_okay=False), help="Also write the distributions as a PNG."
+)
+def stats(
+    folder: Path, layout: str | None, val_identities: int, as_json: bool, sheet: Path | None, figure: Path | None
+) -> None:
+    """Count identities, images, captions and words per split of the data set in DIR.
+
+    Of the built-in benchmark also the upper bound: the recall of a ranking by true attributes.
+    """
     from rasa.data.load import load_dataset
-    from rasa.data.stats import contact_sheet
+    from rasa.data.stats import benchmark_stats, contact_sheet, distributions
+    from rasa.data.stats import figure as draw_figure
     from rasa.data.stats import stats as measure
+    from rasa.data.synthetic.facts import FACTS
+    from rasa.data.synthetic.sheet import twin_sheet
 
     dataset = load_dataset(_section(folder, layout, val_identities))
-    measured = measure(dataset)
+    measured, built_in = measure(dataset), (folder / FACTS).is_file()
+    benchmark = benchmark_stats(folder) if built_in else None
     if as_json:
         document = {"name": dataset.name, "digest": dataset.digest, "notes": dataset.notes, "splits": measured}
-        click.echo(json.dumps(document, indent=1))
+        click.echo(json.dumps(document | ({"benchmark": benchmark} if benchmark else {}), indent=1))
     else:
         _print_stats(dataset.name, measured)
         for note in dataset.notes:
             click.echo(f"note: {note}")
-    if sheet is not None:
+        if benchmark:
+            _print_benchmark(benchmark)
+    if sheet is not None and not (built_in and twin_sheet(folder, sheet)):
         contact_sheet(dataset, sheet)
+    if figure is not None:
+        draw_figure(distributions(dataset, folder if built_in else None), figure)
 
 
 def _section(folder: Path, layout: str | None, val_identities: int) -> "Data":
@@ -149,6 +171,17 @@ def _print_stats(title: str, measured: dict[str, dict[str, Any]]) -> None:
     for row in next(iter(measured.values())):
         table.add_row(row.replace("_", " "), *(_cell(split[row]) for split in measured.values()))
     Console().print(table)
+
+
+def _print_benchmark(measured: dict[str, Any]) -> None:
+    bound, lost = measured["upper_bound"], measured["weak_captions_lose"]
+    found = ", ".join(f"R@{k} {bound[f'r{k}']}" for k in (1, 5, 10))
+    others = f" (R@1 {bound['r1_others']} without the query's own image)" if lost else ""
+    click.echo(f"upper bound by true attributes: {found}{others}, on {measured['split']}")
+    if lost:
+        shares = ", ".join(f"{lost[share]} % lose a {share}" for share in ("fifth", "third", "half"))
+        click.echo(f"weak captions: of what they tell, {shares} or more")
+    click.echo(f"mistakes: {measured['mistaken']} % of told facts")
 
 
 def _cell(value: Any) -> str:

@@ -26,6 +26,7 @@ SKIN_RGB: dict[str, Colour] = {
     "pale": (244, 208, 184), "tan": (222, 176, 138), "brown": (164, 112, 76), "dark": (104, 68, 46)
 }  # fmt: skip
 TOP_OF_COVER = {"feet": 84.0, "legs": 49.0}  # body units; the latter is where tops end and hands are
+END_OF_HEAD = 14.2  # where the frame cuts a head off, above scarves and collars
 
 
 class Canvas:
@@ -45,11 +46,14 @@ class Canvas:
         self.light = 1.0  # on whatever is drawn next
 
     def place_body(self, shot: Shot, rng: np.random.Generator) -> None:
-        """From here on units are body units; a body that the frame cuts is larger, cut at the lower edge."""
+        """From here on units are body units; a body that the frame cuts is larger, cut at the lower or upper edge."""
         width, height = self.image.size
         size = min(height * 0.88, width * 1.76) * float(0.93 + 0.07 * rng.random()) / 100
         shift, foot = float(rng.random()) - 0.5, height * float(0.935 + 0.03 * rng.random())
-        if shot.occluder == "frame":
+        if shot.cover == "head":
+            size = min(height * 0.95, width * 1.9) / (100 - END_OF_HEAD)
+            foot = (100 - END_OF_HEAD) * size
+        elif shot.occluder == "frame":
             size *= 1.1 if shot.cover == "feet" else 1.45
             foot = height + (100 - TOP_OF_COVER[shot.cover]) * size
         self.scale, self.middle, self.top = size, width / 2 + shift * width * 0.08, foot - 100 * size

@@ -10,6 +10,9 @@ from rasa.data.synthetic.looks import Item
 
 LEG_WIDTHS = {"jeans": (9.0, 7.2, 6.4), "trousers": (9.0, 7.0, 6.0), "sweatpants": (9.2, 7.6, 6.0),
               "leggings": (7.6, 5.6, 4.0)}  # fmt: skip
+FIT_OF_LEGS = {"regular": (1.0, 1.0, 1.0), "loose": (1.1, 1.36, 1.5), "tight": (0.9, 0.82, 0.72)}  # hip, knee, ankle
+FIT_OF_TRUNK = {"regular": 0.0, "loose": 1.5, "tight": -1.0}  # body units outside the usual outline
+FIT_OF_SLEEVES = {"regular": 1.0, "loose": 1.35, "tight": 0.82}
 
 
 def legs(canvas: Canvas, pose: Pose, lower: Item | None, shoes: Item | None, skin: Colour) -> None:
@@ -20,11 +23,13 @@ def legs(canvas: Canvas, pose: Pose, lower: Item | None, shoes: Item | None, ski
         canvas.limb(leg, (6.8 * wide, 5.2 * wide, 3.8), skin)
         _foot(canvas, ankle, shoes, skin, pose)
         if lower is not None and lower.kind in LEG_WIDTHS:
-            hips, knees, ankles = LEG_WIDTHS[lower.kind]
+            fit = zip(LEG_WIDTHS[lower.kind], FIT_OF_LEGS[lower.fit], strict=True)
+            hips, knees, ankles = (width * factor for width, factor in fit)
             canvas.limb(leg, (hips * wide, knees * wide, ankles), lower)
             _leg_details(canvas, pose, leg, lower)
         elif lower is not None and lower.kind == "shorts":
-            canvas.limb((hip, (knee[0], knee[1] - 4)), (9.6 * wide, 9 * wide), lower)
+            at_hip, at_knee, _ = FIT_OF_LEGS[lower.fit]
+            canvas.limb((hip, (knee[0], knee[1] - 4)), (9.6 * at_hip * wide, 9 * at_knee * wide), lower)
         if shoes is not None and shoes.kind == "boots":
             canvas.limb((ankle, (ankle[0] + (knee[0] - ankle[0]) * 0.45, ankle[1] - 10)), (6, 6.6), shoes)
         if pose.view != "side":
@@ -97,11 +102,12 @@ def arm_with_sleeve(canvas: Canvas, arm: Sleeves) -> None:
     shoulder, elbow, hand = arm.joints
     canvas.limb(arm.joints, (4.4, 3.8, 3.2), arm.skin)
     cloth = arm.outer if arm.outer is not None and arm.outer.kind != "vest" else arm.top
+    fit = FIT_OF_SLEEVES[cloth.fit] if cloth is not None and arm.outer is None else 1.0
     if cloth is not None and cloth.kind in ("t-shirt", "polo shirt", "dress"):
         end = (shoulder[0] + (elbow[0] - shoulder[0]) * 0.7, shoulder[1] + (elbow[1] - shoulder[1]) * 0.7)
-        canvas.limb((shoulder, end), (5.6, 5.8), cloth)
+        canvas.limb((shoulder, end), (5.6, 5.8 * fit), cloth)
     elif cloth is not None and cloth.kind != "tank top":
-        wide = {"puffer jacket": 7.0, "coat": 6.2, "blouse": 6.4, "hoodie": 6.2}.get(cloth.kind, 5.6)
+        wide = fit * {"puffer jacket": 7.0, "coat": 6.2, "blouse": 6.4, "hoodie": 6.2}.get(cloth.kind, 5.6)
         wrist = (elbow[0] + (hand[0] - elbow[0]) * 0.82, elbow[1] + (hand[1] - elbow[1]) * 0.82)
         canvas.limb((shoulder, elbow, wrist), (5.8, wide, wide * 0.84), cloth)
         if cloth.kind == "puffer jacket":
@@ -117,10 +123,12 @@ def _quilt(canvas: Canvas, joints: list[Point]) -> None:
             canvas.crease([(x - 3, y), (x + 3, y)], 140, 0.8)
 
 
-def top(canvas: Canvas, pose: Pose, top: Item, sex: str, marked: bool) -> None:
+def top(canvas: Canvas, pose: Pose, top: Item, sex: str, marked: bool, covered: bool) -> None:
+    """`marked` with its print; `covered` under an outer garment, which hides how it fits."""
     dress = top.kind == "dress"
     hem, flare = (71.0, 4.2) if dress else (50.5, 1.8 if top.kind == "blouse" else 0.0)
-    canvas.cloth(torso(pose, sex, hem, flare=flare), top)
+    loose = 0.0 if covered else FIT_OF_TRUNK[top.fit]
+    canvas.cloth(torso(pose, sex, hem + max(0.0, 2 * loose), loose, flare), top)
     darker = mixed(RGB[top.colour], (0, 0, 0), 0.35)
     half = (5.4 if pose.view == "side" else 7.9) * pose.width
     _folds(canvas, pose, hem)

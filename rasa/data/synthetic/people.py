@@ -1,9 +1,9 @@
 """Who is in the benchmark and how an image shows them, drawn by chance from the value tables."""
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from rasa.data.synthetic.values import (
     CARRIED,
     CHANGES,
     COLOURS,
+    COVERS,
     DENIM,
+    DEPARTURES,
+    FITS,
+    FITTED,
     GLASSES,
     HAIR,
     HAIR_COLOURS,
@@ -22,7 +26,9 @@ from rasa.data.synthetic.values import (
     LEATHER,
     LOWERS,
     NONE,
+    OCCLUDERS,
     OLD_HAIR,
+    OUTER_STATES,
     OUTERS,
     PATTERNS,
     PLACES,
@@ -46,6 +52,7 @@ __all__ = [
     "pick",
     "seen",
     "stream",
+    "usual_shot",
 ]
 
 Value = TypeVar("Value")
@@ -78,9 +85,17 @@ def pick(rng: np.random.Generator, table: Table, exclude: Collection[str] = ()) 
     return options[-1][0]
 
 
-def chance(rng: np.random.Generator, probability: float) -> bool:
+class Uniform(Protocol):
+    """What gives numbers in [0, 1): a numpy Generator, or a list of them drawn beforehand."""
+
+    def random(self) -> float:
+        """The next one."""
+        ...
+
+
+def chance(rng: Uniform, probability: float) -> bool:
     """True with `probability`."""
-    return float(rng.random()) < probability
+    return rng.random() < probability
 
 
 def is_twin(index: int, twin_share: float) -> bool:
@@ -107,19 +122,39 @@ def _fresh_person(rng: np.random.Generator) -> Person:
     top = _garment(rng, pick(rng, TOPS[sex]), PATTERNS)
     outer = _optional(rng, OUTERS, exclude=(top.colour,))  # or an open jacket and its shirt look like one
     lower = None if top.kind == "dress" else _lower(rng, sex, top.colour)
-    return Person(
+    person = Person(
         sex=sex, age="elderly" if old else "adult", build=pick(rng, BUILDS), skin=pick(rng, SKINS), hair=hair,
         top=top, outer=outer, lower=lower, shoes=_shoes(rng, sex), bag=_optional(rng, BAGS[sex]),
         hat=_optional(rng, HATS),
         scarf=Item("scarf", pick(rng, COLOURS, exclude=(top.colour,))) if chance(rng, 0.15) else None,
         glasses=pick(rng, GLASSES), carried=_carried(rng) if chance(rng, 0.6) else None,
+        outer_usual="off" if outer is None else "closed" if chance(rng, 0.5) else "open",
+        spare=(),
     )  # fmt: skip
+    return replace(person, spare=tuple(_spare(person, rng)))
+
+
+def _spare(person: Person, rng: np.random.Generator) -> Iterator[tuple[str, Item]]:
+    """What the person now and then wears instead of its usual clothes; near-twins have the same."""
+    kind, lower = "dress", None
+    if person.lower is not None:
+        kind, lower = pick(rng, TOPS[person.sex], exclude=("dress",)), _lower(rng, person.sex, person.top.colour)
+        yield "lower", lower
+    top = _garment(rng, kind, PATTERNS)
+    worn = {item.colour for item in (person.outer, person.lower, lower, person.scarf) if item is not None}
+    yield "top", replace(top, colour=pick(rng, COLOURS, exclude={*worn, top.accent}))
+    yield "shoes", _shoes(rng, person.sex)
 
 
 def _garment(rng: np.random.Generator, kind: str, patterns: Table) -> Item:
     colour, pattern = pick(rng, COLOURS), pick(rng, patterns)
-    accent = NONE if pattern == "plain" else pick(rng, COLOURS, exclude=(colour,))
-    return Item(kind, colour, pattern, accent)
+    accent, fit = pick(rng, COLOURS, exclude=(colour,)), _fit(rng, kind)
+    return Item(kind, colour, pattern, NONE if pattern == "plain" else accent, fit)
+
+
+def _fit(rng: np.random.Generator, kind: str) -> str:
+    fit = pick(rng, FITS)
+    return fit if kind in FITTED else "regular"
 
 
 def _optional(rng: np.random.Generator, kinds: Table, exclude: Collection[str] = ()) -> Item | None:
@@ -132,7 +167,7 @@ def _lower(rng: np.random.Generator, sex: str, top_colour: str) -> Item:
     kind = pick(rng, LOWERS[sex])
     if kind in ("skirt", "long skirt"):
         return _garment(rng, kind, SKIRT_PATTERNS)
-    return Item(kind, pick(rng, _palette("lower", kind), exclude=(top_colour,)))
+    return Item(kind, pick(rng, _palette("lower", kind), exclude=(top_colour,)), fit=_fit(rng, kind))
 
 
 def _shoes(rng: np.random.Generator, sex: str) -> Item:
@@ -151,10 +186,11 @@ def _palette(slot: str, kind: str) -> Table:
 
 
 def _altered(person: Person, rng: np.random.Generator) -> Person:
-    """`person` with one or two attributes changed, each in a thing that both of the twins have."""
-    possible = {name: weight for name, weight in CHANGES.items() if _can_change(person, *name.split("."))}
+    """`person` with one or two attributes changed, each in a thing that both of the twins usually show."""
+    shown = seen(person, usual_shot(person))
+    possible = {name: weight for name, weight in CHANGES.items() if _can_change(shown, *name.split("."))}
     done: list[str] = []
-    for _ in range(1 if chance(rng, 0.5) else 2):
+    for _ in range(1 if chance(rng, 0.3) else 2):
         done.append(pick(rng, possible, exclude=done))
         slot, field = done[-1].split(".")
         item: Item = getattr(person, slot)
@@ -164,11 +200,10 @@ def _altered(person: Person, rng: np.random.Generator) -> Person:
     return person
 
 
-def _can_change(person: Person, slot: str, field: str) -> bool:
-    item = getattr(person, slot)
-    if item is None or (field in ("pattern", "accent") and item.pattern == "plain"):
+def _can_change(shown: Mapping[str, str], slot: str, field: str) -> bool:
+    if slot not in shown or (field in ("pattern", "accent") and f"{slot}_accent" not in shown):
         return False
-    return not (field == "kind" and item.kind == "dress")  # another top would need a lower garment
+    return not (field == "kind" and shown[slot] == "dress")  # another top would need a lower garment
 
 
 def _alternatives(person: Person, slot: str, field: str) -> Table:
@@ -191,27 +226,51 @@ def _clashes(person: Person, item: Item, slot: str, field: str) -> set[str]:
     return {item.colour, item.accent} | {other.colour for other in neighbours if other is not None}
 
 
-def draw_shot(person: Person, seed: int, split: str, index: int, image: int) -> Shot:
-    """Image `image` of identity `index` of `split`. Cameras and views go round, the rest is drawn."""
+def usual_shot(person: Person) -> Shot:
+    """The person from the front as it usually looks, with nothing in the way."""
+    return Shot(
+        camera=1, view="front", mirrored=False, gait=0.0, outer=person.outer_usual, bag=person.bag is not None,
+        hat=person.hat is not None, scarf=person.scarf is not None, glasses=person.glasses != NONE,
+        carried=person.carried, changes=(), cover=NONE, occluder=NONE, clutter=0.0,
+    )  # fmt: skip
+
+
+def draw_shot(person: Person, seed: int, split: str, index: int, image: int, noise: float = 1.0) -> Shot:
+    """Image `image` of identity `index` of `split`. Cameras and views go round, the rest is drawn.
+
+    `noise` is how readily it departs from how the person usually looks (`DEPARTURES`): at 0 all images show
+    the same as far as their views allow. The draws are the same at any noise, so that more of it adds departures.
+    """
     rng = stream(seed, "shot", split, index, image)
     whole = stream(seed, "tour", split, index)
     cameras = _shuffled(whole, range(1, len(PLACES) + 1))
     views = _shuffled(whole, ("front", "back", "side", "front"))
-    outer = pick(rng, {"closed": 4, "open": 3.5, "held": 1, "off": 1.5}) if person.outer else "off"
-    cover = pick(rng, {NONE: 6.5, "feet": 1.5, "legs": 2})
-    occluder = pick(rng, {"car": 1, "hedge": 1, "wall": 1, "frame": 1.5})
+    departs = _departures(rng, noise)
+    outer = pick(rng, OUTER_STATES, exclude=(person.outer_usual,))
+    if person.outer is None or not departs["outer"]:
+        outer = person.outer_usual
+    cover, occluder = pick(rng, COVERS), pick(rng, OCCLUDERS)
+    other, empty, pole = _carried(rng), chance(rng, 0.5), chance(rng, 0.12)
     hand_taken = outer == "held" and person.bag is not None and person.bag.kind == "handbag"
-    bag = person.bag is not None and chance(rng, 0.6) and not hand_taken
-    own, other, carries = person.carried, _carried(rng), rng.random()
+    departed = None if empty else other
+    if not departs["cover"]:
+        cover, occluder = NONE, "pole" if pole else NONE
     return Shot(
         camera=cameras[image % len(cameras)], view=views[image % len(views)], mirrored=chance(rng, 0.5),
-        gait=float(rng.random()), outer=outer, bag=bag,
-        hat=person.hat is not None and chance(rng, 0.6),
-        scarf=person.scarf is not None and chance(rng, 0.7),
-        glasses=person.glasses != NONE and chance(rng, 0.8),
-        carried=own if carries < 0.35 else other if carries < 0.6 else None,
-        cover=cover, occluder=NONE if cover == NONE else occluder, clutter=float(rng.random()),
+        gait=float(rng.random()), clutter=float(rng.random()), outer=outer,
+        bag=person.bag is not None and not departs["bag"] and not hand_taken,
+        hat=person.hat is not None and not departs["hat"],
+        scarf=person.scarf is not None and not departs["scarf"],
+        glasses=person.glasses != NONE and not departs["glasses"],
+        carried=departed if departs["carried"] else person.carried,
+        changes=tuple(slot for slot, _ in person.spare if departs[f"new {slot}"]),
+        cover=cover, occluder="frame" if cover == "head" else occluder,
     )  # fmt: skip
+
+
+def _departures(rng: np.random.Generator, noise: float) -> dict[str, bool]:
+    """Where an image departs: each share of `DEPARTURES` grows from 0 over its value at noise 1 to its most."""
+    return {what: chance(rng, most * (1 - (1 - rate / most) ** noise)) for what, (rate, most) in DEPARTURES.items()}
 
 
 def _shuffled(rng: np.random.Generator, values: Sequence[Value]) -> list[Value]:

@@ -5,7 +5,7 @@ from PIL import Image
 
 from rasa.data.synthetic import body, garments, surroundings, things
 from rasa.data.synthetic.canvas import HAIR_RGB, RGB, SKIN_RGB, TOP_OF_COVER, Canvas
-from rasa.data.synthetic.looks import Person, Shot, seen
+from rasa.data.synthetic.looks import Person, Shot, dressed, seen
 from rasa.data.synthetic.surroundings import CAMERAS, SCENES
 from rasa.data.synthetic.things import PARTS
 from rasa.data.synthetic.values import NONE, PLACES
@@ -16,21 +16,25 @@ SUPERSAMPLING = 3
 
 
 def render(person: Person, shot: Shot, rng: np.random.Generator, height: int, width: int) -> Image.Image:
-    """The image of `person` in `shot`: RGB, `width` x `height` pixels. `rng` draws surroundings and noise."""
+    """The image of `person` in `shot`: RGB, `width` x `height` pixels. `rng` draws surroundings and noise.
+
+    What stands before the person is drawn from a generator of its own, so that it leaves light and noise as they are.
+    """
     place = PLACES[shot.camera - 1]
     canvas = Canvas(width * SUPERSAMPLING, height * SUPERSAMPLING)
     surroundings.background(canvas, SCENES[place], shot.clutter, rng)
     canvas.place_body(shot, rng)
+    before = np.random.Generator(np.random.PCG64(int(rng.random() * 2**53)))
     _body(canvas, person, shot)
     canvas.finish_shading()
-    if shot.cover != NONE:
-        surroundings.occluder(canvas, shot.occluder, TOP_OF_COVER[shot.cover], rng)
+    if shot.occluder not in (NONE, "frame"):
+        surroundings.occluder(canvas, shot.occluder, TOP_OF_COVER.get(shot.cover, 0.0), before)
     return surroundings.photograph(canvas.image.reduce(SUPERSAMPLING), CAMERAS[place], rng)
 
 
 def _body(canvas: Canvas, person: Person, shot: Shot) -> None:
     """Everything that belongs to the person and that `seen` lists, from back to front."""
-    facts = seen(person, shot)
+    facts, person = seen(person, shot), dressed(person, shot)
     pose, skin = body.pose(person, shot, facts), SKIN_RGB[person.skin]
     outer = person.outer if shot.wears_outer else None
     top = person.top if "top" in facts else None
@@ -47,7 +51,7 @@ def _body(canvas: Canvas, person: Person, shot: Shot) -> None:
         canvas.light = 1.0
     body.neck(canvas, skin, shot.view)
     if top is not None:
-        garments.top(canvas, pose, top, person.sex, top.pattern == "print" and "top_accent" in facts)
+        garments.top(canvas, pose, top, person.sex, top.pattern == "print" and "top_accent" in facts, outer is not None)
     if outer is not None:
         garments.outer(canvas, pose, outer, person.sex, shot.outer == "open" and shot.view != "back")
     if bag is not None and bag.kind == "backpack":

@@ -7,23 +7,26 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from rasa.data.synthetic.canvas import Canvas, Colour, mixed, part
+from rasa.data.synthetic.people import chance
 
 
 class Camera(NamedTuple):
-    """How a camera sees: RGB gain, blur radius in pixels at height 96, noise as a deviation of 0 to 255."""
+    """How a camera sees: RGB gain, blur radius in pixels at height 96, noise as a deviation of 0 to 255, and the share
+    of the image's height and width that it resolves."""
 
     gain: tuple[float, float, float]
     blur: float
     noise: float
+    resolution: float
 
 
 CAMERAS = {
-    "street": Camera((1.0, 1.0, 1.0), 0.35, 4.0),
-    "park": Camera((1.03, 1.04, 0.92), 0.45, 5.0),
-    "hall": Camera((1.06, 0.98, 0.86), 0.3, 6.0),
-    "plaza": Camera((0.97, 1.03, 1.1), 0.6, 4.0),
-    "shop": Camera((1.08, 1.05, 1.02), 0.5, 7.0),
-    "underpass": Camera((0.86, 0.88, 0.97), 0.4, 8.0),
+    "street": Camera((1.0, 1.0, 1.0), 0.35, 4.0, 1.0),
+    "park": Camera((1.03, 1.04, 0.92), 0.4, 5.0, 0.85),
+    "hall": Camera((1.06, 0.98, 0.86), 0.3, 6.0, 1.0),
+    "plaza": Camera((0.97, 1.03, 1.1), 0.4, 4.0, 0.65),
+    "shop": Camera((1.08, 1.05, 1.02), 0.4, 7.0, 0.75),
+    "underpass": Camera((0.86, 0.88, 0.97), 0.4, 8.0, 0.9),
 }
 
 
@@ -37,18 +40,23 @@ class Scene(NamedTuple):
 
 
 SCENES = {
-    "street": Scene((168, 160, 150), (112, 112, 116), 0.46, ("window", "pole", "bin", "passer-by")),
-    "park": Scene((176, 204, 222), (118, 148, 92), 0.4, ("tree", "bush", "bench", "tree")),
-    "hall": Scene((214, 202, 178), (158, 146, 130), 0.55, ("door", "poster", "plant", "passer-by")),
+    "street": Scene((168, 160, 150), (112, 112, 116), 0.46, ("window", "passer-by", "pole", "bin")),
+    "park": Scene((176, 204, 222), (118, 148, 92), 0.4, ("tree", "bush", "passer-by", "bench")),
+    "hall": Scene((214, 202, 178), (158, 146, 130), 0.55, ("door", "passer-by", "plant", "poster")),
     "plaza": Scene((190, 206, 224), (182, 176, 168), 0.38, ("window", "tree", "passer-by", "pole")),
-    "shop": Scene((128, 104, 96), (190, 184, 176), 0.58, ("window", "poster", "door", "bin")),
-    "underpass": Scene((118, 120, 116), (92, 92, 94), 0.52, ("poster", "pole", "passer-by", "bin")),
+    "shop": Scene((128, 104, 96), (190, 184, 176), 0.58, ("window", "passer-by", "door", "bin")),
+    "underpass": Scene((118, 120, 116), (92, 92, 94), 0.52, ("poster", "passer-by", "pole", "bin")),
 }
 
 
-# What stands about, in hundredths of the image's height from the foot of the wall at (0, 0).
+# What stands about, in hundredths of the image's height from the foot of the wall at (0, 0). Clothes are of a drawn
+# colour, and passers-by are near or far.
+CLOTHES: tuple[Colour, ...] = (
+    (66, 68, 80), (128, 116, 112), (150, 60, 60), (60, 90, 140), (80, 120, 84), (196, 176, 120), (210, 208, 204),
+    (96, 72, 110),
+)  # fmt: skip
 # fmt: off
-CLUTTER: dict[str, tuple[tuple[str, tuple[float, ...], Colour], ...]] = {
+CLUTTER: dict[str, tuple[tuple[str, tuple[float, ...], Colour | str], ...]] = {
     "window": (("box", (-7, -32, 7, -12), (226, 226, 220)), ("box", (-6, -31, 6, -13), (96, 120, 142)),
                ("box", (-0.4, -31, 0.4, -13), (226, 226, 220))),
     "door": (("box", (-6, -31, 6, 1), (120, 88, 62)), ("oval", (4, -14, 0.8, 0.8), (220, 200, 120))),
@@ -61,8 +69,9 @@ CLUTTER: dict[str, tuple[tuple[str, tuple[float, ...], Colour], ...]] = {
               ("box", (6.3, 4, 7.7, 10), (70, 70, 72))),
     "poster": (("box", (-5, -31, 5, -17), (206, 186, 120)), ("box", (-3.6, -29, 3.6, -23), (150, 84, 76))),
     "plant": (("box", (-2.6, -2, 2.6, 6), (150, 96, 70)), ("oval", (0, -6, 5, 6), (74, 124, 72))),
-    "passer-by": (("box", (-1.9, 6, -0.1, 18), (66, 68, 80)), ("box", (0.1, 6, 1.9, 18), (66, 68, 80)),
-                  ("box", (-2.8, -4, 2.8, 8), (128, 116, 112)), ("oval", (0, -6.4, 1.7, 2), (196, 160, 136))),
+    "passer-by": (("box", (-1.9, 6, -0.1, 18), "trousers"), ("box", (0.1, 6, 1.9, 18), "trousers"),
+                  ("box", (-2.8, -4, 2.8, 8), "jacket"), ("oval", (0, -6.4, 1.7, 2), (196, 160, 136)),
+                  ("dome", (0, -7, 1.8, 1.8), (70, 54, 46))),
 }
 # fmt: on
 
@@ -77,10 +86,15 @@ def background(canvas: Canvas, scene: Scene, clutter: float, rng: np.random.Gene
         canvas.line([(-half, y), (half, y)], 0.5, joint)
     canvas.line([(-half, horizon), (half, horizon)], 0.9, mixed(scene.floor, (0, 0, 0), 0.25))
     for kind in scene.clutter[: 1 + int(clutter * len(scene.clutter))]:
-        x, tint = (2 * float(rng.random()) - 1) * half, 0.25 * float(rng.random())
-        for form, numbers, colour in CLUTTER[kind]:
-            farther = mixed(mixed(colour, scene.wall, 0.3), (0, 0, 0), tint)  # paler than the person
-            part(canvas, form, numbers, farther, (x, horizon))
+        x, tint, *dice = (float(number) for number in rng.random(5))
+        clothes = {
+            name: CLOTHES[int(roll * len(CLOTHES))] for name, roll in zip(("jacket", "trousers"), dice, strict=False)
+        }
+        near = 1 + 1.2 * dice[2] if kind == "passer-by" else 1.0
+        for form, numbers, tone in CLUTTER[kind]:
+            colour = clothes[tone] if isinstance(tone, str) else tone
+            farther = mixed(mixed(colour, scene.wall, 0.3), (0, 0, 0), 0.25 * tint)  # paler than the person
+            part(canvas, form, tuple(near * number for number in numbers), farther, ((2 * x - 1) * half, horizon))
 
 
 def occluder(canvas: Canvas, kind: str, top: float, rng: np.random.Generator) -> None:
@@ -101,6 +115,10 @@ def occluder(canvas: Canvas, kind: str, top: float, rng: np.random.Generator) ->
             for column in range(-6, 7):
                 x = column * 9 + (row % 2) * 4.5
                 canvas.line([(x, y), (x, y + 5)], 0.7, (196, 178, 164))
+    elif kind == "pole":  # before an arm at most: it hides nothing whole
+        x = 8.5 if chance(rng, 0.5) else -8.5
+        canvas.box(x - 1.1, -60, x + 1.1, bottom, (74, 78, 84))
+        canvas.box(x - 0.9, -60, x - 0.3, bottom, (126, 130, 134))
     elif kind == "car":
         paint = CAR_PAINTS[int(float(rng.random()) * len(CAR_PAINTS))]
         end = -22 + 8 * float(rng.random())
@@ -117,8 +135,11 @@ CAR_PAINTS = ((176, 178, 184), (60, 66, 84), (150, 40, 40), (226, 226, 224))
 
 
 def photograph(image: Image.Image, camera: Camera, rng: np.random.Generator) -> Image.Image:
-    """The camera's blur, colour cast and noise, and the exposure and the light's side of the moment."""
+    """The camera's resolution, blur, colour cast and noise, and the exposure and the light's side of the moment."""
     width, height = image.size
+    if camera.resolution < 1:
+        coarse = max(1, round(width * camera.resolution)), max(1, round(height * camera.resolution))
+        image = image.resize(coarse, Image.Resampling.BOX).resize((width, height), Image.Resampling.BILINEAR)
     image = image.filter(ImageFilter.GaussianBlur(camera.blur * height / 96))
     exposure, slope = 0.9 + 0.2 * float(rng.random()), 0.24 * (float(rng.random()) - 0.5)
     light = exposure * (1 + slope * np.linspace(-1, 1, width, dtype=np.float32))

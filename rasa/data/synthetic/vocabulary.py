@@ -24,7 +24,7 @@ NOUNS: Mapping[str, Words] = {
         "sweater": ("sweater", "pullover", "jumper", "knitted sweater"),
         "polo shirt": ("polo shirt", "polo", "short sleeved polo"),
         "tank top": ("tank top", "sleeveless top", "sleeveless shirt"),
-        "blouse": ("blouse", "long sleeved blouse", "loose blouse"),
+        "blouse": ("blouse", "long sleeved blouse", "flowing blouse"),
         "dress": ("dress", "knee length dress", "short sleeved dress"),
         "top": ("top",),
     },
@@ -41,7 +41,7 @@ NOUNS: Mapping[str, Words] = {
         "trousers": ("trousers", "pants", "slacks"),
         "shorts": ("shorts", "short pants", "knee length shorts"),
         "sweatpants": ("sweatpants", "track pants", "jogging pants"),
-        "leggings": ("leggings", "tights", "tight pants"),
+        "leggings": ("leggings", "tights", "stretch pants"),
         "skirt": ("skirt", "knee length skirt", "short skirt"),
         "long skirt": ("long skirt", "maxi skirt", "ankle length skirt"),
     },
@@ -89,6 +89,9 @@ PATTERN_NOUNS: Words = {
     "stripes": ("stripes", "horizontal stripes", "bands"), "checks": ("checks", "squares", "lines"),
     "dots": ("dots", "polka dots", "spots"),
 }  # fmt: skip
+FIT_ADJECTIVES: Words = {
+    "loose": ("loose", "baggy", "oversized", "wide"), "tight": ("tight", "slim fit", "fitted", "close fitting"),
+}  # fmt: skip
 PRINT_NOUNS = ("print", "logo", "design", "graphic")
 HAIR_PHRASES: Words = {
     "long": ("long {} hair", "long straight {} hair", "{} hair past the shoulders"),
@@ -129,6 +132,7 @@ VIEWS: Words = {
 OCCLUDERS: Words = {
     "car": ("behind a parked car", "half hidden by a car", "partly covered by a car"),
     "hedge": ("behind a hedge", "partly hidden by bushes", "half covered by a green hedge"),
+    "pole": ("behind a pole", "half behind a lamp post", "partly covered by a post"),
     "wall": ("behind a brick wall", "partly hidden by a wall", "half covered by a low wall"),
 }
 PLACES: Words = {
@@ -138,6 +142,6 @@ PLACES: Words = {
 }  # fmt: skip
 # How often an annotator thinks of a thing that can be seen.
 MENTIONED = {
-    "top": 0.75, "lower": 0.93, "shoes": 0.75, "bag": 0.85, "hat": 0.85, "hair": 0.7, "scarf": 0.8,
-    "glasses": 0.6, "carried": 0.8, "occluder": 0.3, "view": 0.2, "place": 0.1,
+    "top": 0.85, "lower": 0.95, "shoes": 0.75, "bag": 0.85, "hat": 0.85, "hair": 0.75, "scarf": 0.8,
+    "glasses": 0.5, "carried": 0.75, "occluder": 0.25, "view": 0.15, "place": 0.1,
 }  # fmt: skip

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from rasa.data.synthetic.describe import describe, words
+from rasa.data.synthetic.facts import FACTS
 from rasa.data.synthetic.looks import Person, Shot, attributes, seen
+from rasa.data.synthetic.mistakes import mistaken
 from rasa.data.synthetic.people import draw_person, draw_shot, is_twin, stream
 from rasa.data.synthetic.render import render
 from rasa.data.synthetic.values import NONE
 
-VERSION = "1"  # another version makes other people of the same parameters
+VERSION = "2"  # another version makes other people of the same parameters
 ANNOTATIONS, IMAGES, TABLE, ABOUT = "reid_raw.json", "imgs", "attributes.csv", "synthetic.json"
 SLOTS = ("hair", "top", "outer", "lower", "shoes", "bag", "hat", "scarf", "glasses", "carried")
 
@@ -39,6 +41,15 @@ class BenchmarkParams(BaseModel):
     twin_share: float = Field(
         0.3, ge=0, le=1, description="Share of people with a near-twin, who differs in one or two attributes."
     )
+    noise: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="How much the images of one person differ in what they show: nothing but the view at 0.",
+    )
+    mistakes: float = Field(
+        0.03, ge=0, le=1, description="Share of told attributes for which an annotator takes a neighbouring value."
+    )
 
 
 class Identity(NamedTuple):
@@ -60,7 +71,7 @@ class Sample(NamedTuple):
 
 
 def write_benchmark(root: Path, params: BenchmarkParams, on_progress: Progress | None = None) -> None:
-    """Write `reid_raw.json`, `imgs/`, `attributes.csv` and `synthetic.json` to `root`, all or nothing.
+    """Write `reid_raw.json`, `imgs/`, `attributes.csv`, `facts.json` and `synthetic.json` to `root`, all or nothing.
 
     `on_progress(done, total)` counts images. An identity's look, images and captions depend only on the seed,
     its split and its index there, so that more people in a split leave those before them as they are.
@@ -92,17 +103,21 @@ def _build(folder: Path, params: BenchmarkParams, on_progress: Progress | None) 
     folder.mkdir()
     records: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []
     for who in people:
         person = draw_person(params.seed, who.split, who.place, params.twin_share)
         for image in range(params.images_per_identity):
-            shot = draw_shot(person, params.seed, who.split, who.place, image)
+            shot = draw_shot(person, params.seed, who.split, who.place, image, params.noise)
             sample = Sample(who, image, person, shot, f"cam{shot.camera}/{who.id:04d}_{image}.png")
             _save_image(folder / IMAGES / sample.path, sample, params)
-            records.append(_record(sample, params))
+            record, told = _record(sample, params)
+            records.append(record)
+            facts.append(told)
             rows.append(_row(sample, params))
             if on_progress is not None:
                 on_progress(len(records), total)
     (folder / ANNOTATIONS).write_text(json.dumps(records), encoding="utf-8")
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
     _write_table(folder / TABLE, rows)
     about = {"version": VERSION, "params": params.model_dump(mode="json"), "counts": _counts(params)}
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -139,18 +154,26 @@ def _save_image(file: Path, sample: Sample, params: BenchmarkParams) -> None:
     picture.save(file, "PNG", compress_level=3)  # noise hardly compresses
 
 
-def _record(sample: Sample, params: BenchmarkParams) -> dict[str, Any]:
+def _record(sample: Sample, params: BenchmarkParams) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The image's annotations, and what it shows and its captions tell."""
     who, facts = sample.who, seen(sample.person, sample.shot)
     place = (who.split, who.place, sample.image)
-    annotators = range(params.captions_per_image)
-    captions = [describe(facts, stream(params.seed, "caption", *place, each)).text for each in annotators]
-    return {
+    captions, told = [], []
+    for each in range(params.captions_per_image):
+        taken = mistaken(facts, stream(params.seed, "mistake", *place, each), params.mistakes)
+        caption = describe(taken, stream(params.seed, "caption", *place, each))
+        captions.append(caption.text)
+        wrong = [name for name in caption.facts if taken[name] != facts[name]]
+        told.append({"told": {name: taken[name] for name in caption.facts}, "mistaken": wrong})
+    common = {"split": who.split, "file_path": sample.path, "id": who.id}
+    record = {
         "split": who.split,
         "captions": captions,
         "file_path": sample.path,
         "processed_tokens": [words(caption) for caption in captions],
         "id": who.id,
     }
+    return record, {**common, "visible": facts, "captions": told}
 
 
 def _row(sample: Sample, params: BenchmarkParams) -> dict[str, Any]:
@@ -160,11 +183,18 @@ def _row(sample: Sample, params: BenchmarkParams) -> dict[str, Any]:
     return {
         "file_path": sample.path, "id": who.id, "split": who.split, "camera": shot.camera,
         "twin": _twin(who, params), **attributes(sample.person), "view": shot.view, "outer_state": shot.outer,
-        "cover": shot.cover, "occluder": shot.occluder, "in_hand": hand.kind if hand else NONE,
+        **_changed(sample.person, shot), "cover": shot.cover, "occluder": shot.occluder,
+        "in_hand": hand.kind if hand else NONE,
         "in_hand_colour": hand.colour if hand else NONE,
         **{f"{slot}_visible": int(slot in facts) for slot in SLOTS},
         "print_visible": int(facts.get("top_pattern") == "print"),
     }  # fmt: skip
+
+
+def _changed(person: Person, shot: Shot) -> dict[str, str]:
+    """What the person wears instead of the usual garment, by slot; `none` where it wears that."""
+    changes = {slot: f"{item.colour} {item.kind}" for slot, item in person.spare if slot in shot.changes}
+    return {f"{slot}_changed": changes.get(slot, NONE) for slot in ("top", "lower", "shoes")}
 
 
 def _twin(who: Identity, params: BenchmarkParams) -> int | str:
