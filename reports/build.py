@@ -14,6 +14,7 @@ from reports.cells import Report
 from reports.figures import bars, draw
 from reports.load import SuiteRuns, command_line, load_runs
 from reports.tables import FINISHED, Line, suite_lines
+from reports.verdict import SHARE, judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,7 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
         comparable=comparable,
         metrics=suite.metrics,
         lines=lines,
+        judged=judge(lines, loaded.queries),
         notes=(*said, *loaded.notes, *mixed_code(loaded.runs)),
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
     )
@@ -70,9 +72,9 @@ def notes(lines: Sequence[Line], profile: str, comparable: bool) -> Iterator[str
     single = [line.name for line in lines if line.n == 1]
     if single:
         whose = "All rows that ran have" if all(line.n < 2 for line in lines) else f"{', '.join(single)}:"
-        yield f"{whose} one seed (n = 1): differences between rows can not be told from noise."
+        yield f"{whose} one seed (n = 1): nothing is known of the spread over trainings."
     if any(line.n > 1 for line in lines):
-        yield "±: sample standard deviation over seeds."
+        yield f"±: sample standard deviation over seeds; in brackets: {SHARE} % t-interval of the mean."
     if any(line.versus for line in lines):
         yield "Gain: the row's R@1 minus that of the row named before it, paired by seed, mean over the seeds of both."
     if any(line.paper for line in lines) and not comparable:

@@ -4,9 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from reports.stats import Estimate
 from reports.tables import FINISHED, MISSING, Line, Spread
+from reports.verdict import SHARE, Judged, Step, sentences
 
 HEADINGS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
+TOLD_APART = "What can be told apart: R@1 (and mAP) of each row minus that of the row before it, in percent points"
+SELECTION = "Selection: R@1 of the checkpoint that validation chose, of the last, and of the best on test (an oracle)"
 NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
 
 
@@ -20,6 +24,7 @@ class Report:
     comparable: bool  # whether ours were measured on the paper's data
     metrics: Sequence[str]
     lines: Sequence[Line]
+    judged: Judged
     notes: Sequence[str]
     provenance: Mapping[str, str]
 
@@ -44,32 +49,40 @@ class Column(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A table of cells under its headings."""
+    """A table of cells under its headings, and what it comes to."""
 
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+    said: Sequence[str] = ()
 
 
 def grids(report: Report) -> list[Grid]:
-    """Two tables: what the rows reach and gain, and the published values beside what a run costs."""
+    """What the rows reach and gain, which steps can be told apart, the published values and costs, the selection."""
     labels = _label_columns(report.lines)
     published = [metric for metric in report.metrics if any(metric in line.paper for line in report.lines)]
     reached = [Column("Seeds", _seeds), *(_figure(HEADINGS[metric], metric) for metric in report.metrics)]
     reached += _gains(report.lines)
     beside = [*map(_published, published), _figure("Stage-1 R@1", "stage1_r1"), *_cost()]
     what = "Published values (in brackets: ours minus these), stage 1 alone, and cost per run"
+    stepped = [line for line in report.lines if line.versus is not None]
+    told_apart = (
+        [_grid(TOLD_APART, [labels[-1], *_steps(report)], stepped, sentences(report.judged))] if stepped else []
+    )
     return [
         _grid("Test split, in percent", [*labels, *reached], report.lines),
+        *told_apart,
         _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
+        _grid(SELECTION, [*labels, *_selection()], report.lines),
     ]
 
 
 def spread(figure: Spread, digits: int = 1) -> str:
-    """`71.3 ± 0.8`; `71.3` for a single value."""
+    """`71.3 ± 0.8 [70.2, 72.4]`; `71.3` for a single value."""
     if figure.mean is None:
         return MISSING
-    return f"{figure.mean:.{digits}f}" + _plus_minus(figure, digits)
+    interval = "" if figure.interval is None else _interval(*figure.interval, f".{digits}f")
+    return f"{figure.mean:.{digits}f}" + _plus_minus(figure, digits) + interval
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -77,10 +90,10 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def _grid(caption: str, columns: Sequence[Column], lines: Sequence[Line]) -> Grid:
+def _grid(caption: str, columns: Sequence[Column], lines: Sequence[Line], said: Sequence[str] = ()) -> Grid:
     best = [_best(column, lines) for column in columns]
     rows = [[_cell(column, line, top) for column, top in zip(columns, best, strict=True)] for line in lines]
-    return Grid(caption, columns, rows)
+    return Grid(caption, columns, rows, said)
 
 
 def _cell(column: Column, line: Line, best: float | None) -> Cell:
@@ -136,6 +149,79 @@ def _gains(lines: Sequence[Line]) -> list[Column]:
     if any(line.paper_gain is not None for line in lines):
         columns.append(Column("Paper's gain", paper))
     return columns if any(line.versus is not None for line in lines) else []
+
+
+def _steps(report: Report) -> list[Column]:
+    """A step's difference, how sure it is, and the verdict. The columns on seeds are there if some step has several."""
+    settings = {line.name: list(line.labels.values())[-1] or line.name for line in report.lines}
+    steps = report.judged.steps
+
+    def column(heading: str, text: Callable[[Step], str | None], numeric: bool = True) -> Column:
+        return Column(heading, lambda line: text(steps[line.name]) or _untold(line), numeric=numeric)
+
+    def over_seeds(step: Step) -> str | None:
+        if step.seeds is None:
+            return None
+        if step.seeds.low is None or step.seeds.high is None:
+            return f"{signed(step.seeds.mean)} (n = 1)"
+        return signed(step.seeds.mean) + _interval(step.seeds.low, step.seeds.high, "+.1f") + f" (n = {step.seeds.n})"
+
+    several = any(step.seeds and step.seeds.n > 1 for step in steps.values())
+    columns = [Column("Step from", lambda line: settings[line.versus or ""], numeric=False)]
+    if any(step.paper is not None for step in steps.values()):
+        columns.append(column("Paper", lambda step: NONE if step.paper is None else signed(step.paper, 2)))
+    columns += [
+        column(f"R@1 [{SHARE} % over queries]", lambda step: _estimate(step.r1)),
+        column("p (Holm)", lambda step: _p(step.corrected.get("r1"))),
+        column("mAP [same]", lambda step: _estimate(step.map)),
+    ]
+    if several:
+        columns += [
+            column(f"R@1 [{SHARE} % over seeds]", over_seeds),
+            column("p over both (Holm)", lambda step: _p(step.corrected.get("p"))),
+            column("Seeds can show", lambda step: NONE if step.detectable is None else f"{step.detectable:.1f}"),
+        ]
+    return [*columns, column("Verdict", lambda step: step.verdict, numeric=False)]
+
+
+def _untold(line: Line) -> str:
+    """Why a comparison is not there: what became of the row, or that something of it or the row before is missing."""
+    return MISSING if line.gain.n else _absent(line)
+
+
+def _estimate(figure: Estimate | None) -> str | None:
+    return None if figure is None else signed(figure.value) + _interval(figure.low, figure.high, "+.1f")
+
+
+def _p(p: float | None) -> str | None:
+    return None if p is None else f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    return f" [{_zeroed(low, form)}, {_zeroed(high, form)}]"
+
+
+def _zeroed(value: float, form: str) -> str:
+    return format(round(value, int(form[-2])) + 0.0, form)
+
+
+def _selection() -> list[Column]:
+    def column(heading: str, name: str) -> Column:
+        def text(line: Line) -> str:
+            mean = line.figures[name].mean
+            return _absent(line) if mean is None else f"{mean:.1f}"
+
+        return Column(heading, text, detail=lambda line: _values(line.figures[name], ".1f"))
+
+    def gap(line: Line) -> str:
+        lost = line.figures["oracle_r1"].minus(line.figures["r1"])
+        return _absent(line) if lost.mean is None else signed(lost.mean) + _plus_minus(lost, 1)
+
+    return [
+        column("Validation, chosen", "val_r1"), column("Validation, last", "last_val_r1"),
+        column("Test, chosen", "r1"), column("Test, last", "last_r1"), column("Test, oracle", "oracle_r1"),
+        Column("Gap (oracle - chosen)", gap),
+    ]  # fmt: skip
 
 
 def _published(metric: str) -> Column:

@@ -10,7 +10,9 @@ from itertools import pairwise
 
 from reports.cells import Cell, Grid, Report, grids
 from reports.tables import Line, Spread
+from reports.verdict import Step
 
+OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
 NA = "NA"  # pandas and R read it as a missing number
 MARKDOWN = str.maketrans({"|": r"\|", "*": r"\*", "_": r"\_", "<": "&lt;", "\n": " "})
 LATEX = str.maketrans(
@@ -20,10 +22,11 @@ LATEX = str.maketrans(
 
 
 def markdown(report: Report) -> str:
-    """Two tables, and what must be said under them; columns are aligned for a terminal too."""
+    """The tables, and what must be said under them; columns are aligned for a terminal too."""
     parts = [f"### {report.title.translate(MARKDOWN)}"]
     for grid in grids(report):
         parts += [f"{grid.caption}:", "\n".join(_markdown_table(grid))]
+        parts.append("\n".join(f"- {sentence.translate(MARKDOWN)}" for sentence in grid.said))
     parts.append("\n".join(f"- {note.translate(MARKDOWN)}" for note in report.notes))
     parts.append("; ".join(f"{name}: {value.translate(MARKDOWN)}" for name, value in report.provenance.items()))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -32,18 +35,19 @@ def markdown(report: Report) -> str:
 def csv_table(report: Report) -> str:
     """One record per row, numbers at full precision, NA where there is none; `state` says why."""
     stream = io.StringIO()
-    records = [_record(line, report.metrics) for line in report.lines]
-    writer = csv.DictWriter(stream, list(records[0]), lineterminator="\n")
+    records = [_record(line, report.metrics) | _step(report.judged.steps.get(line.name)) for line in report.lines]
+    columns = dict.fromkeys(name for record in records for name in record)  # a row without a step has none of its own
+    writer = csv.DictWriter(stream, list(columns), restval=NA, lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return stream.getvalue()
 
 
 def latex(report: Report) -> str:
-    """Two booktabs tabulars; title, notes and provenance are comments."""
+    """Booktabs tabulars; title, notes and provenance are comments."""
     lines = [r"% needs \usepackage{booktabs}", _comment(report.title)]
     for grid in grids(report):
-        lines += ["", _comment(grid.caption), *_tabular(grid)]
+        lines += ["", _comment(grid.caption), *_tabular(grid), *map(_comment, grid.said)]
     lines += ["", *map(_comment, report.notes)]
     lines += [_comment(f"{name}: {value}") for name, value in report.provenance.items()]
     return "\n".join(lines) + "\n"
@@ -116,13 +120,34 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
     record["seeds"] = ";".join(map(str, sorted(line.figures["r1"].by_seed))) or NA
     for metric in metrics:
         record |= _spread(f"test_{metric}", line.figures[metric])
+        low, high = line.figures[metric].interval or (None, None)
+        record |= {f"test_{metric}_low": _number(low), f"test_{metric}_high": _number(high)}
         record |= {f"paper_{metric}": _number(line.paper.get(metric))}
         record |= {f"test_{metric}_mean_minus_paper": _number(line.minus_paper(metric))}
     record |= {"versus": line.versus or NA, **_spread("gain_test_r1", line.gain), "gain_n": line.gain.n}
     record |= {"paper_gain_r1": _number(line.paper_gain)}
-    for name in ("stage1_r1", "val_r1", "minutes", "pairs_per_s", "peak_mib"):
+    for name in OTHERS:
         record |= _spread(name, line.figures[name])
     return record
+
+
+def _step(step: Step | None) -> dict[str, object]:
+    """The comparison with the row `versus`; nothing for a row without one."""
+    if step is None:
+        return {}
+    record: dict[str, object] = {"step_queries": step.queries or NA, "step_identities": step.identities or NA}
+    for name, figure in (("r1", step.r1), ("map", step.map)):
+        for part in ("value", "se", "low", "high", "p"):
+            record[f"step_{name}_queries_{part}"] = _number(getattr(figure, part, None))
+        record[f"step_{name}_queries_p_holm"] = _number(step.corrected.get(name))
+    record["step_r1_mcnemar_p_values"] = ";".join(repr(test.p) for test in step.mcnemar.values()) or NA
+    record |= {f"step_r1_seeds_{part}": _number(getattr(step.seeds, part, None)) for part in ("low", "high")}
+    record |= {"step_r1_seeds_p": _number(step.test.p), "step_r1_seeds_p_holm": _number(step.corrected.get("seeds"))}
+    record |= {"step_r1_seeds_effect": _number(step.test.effect), "step_seeds_can_show": _number(step.detectable)}
+    record |= {"step_seeds_for_ours": _number(step.seeds_for_ours)}
+    record |= {"step_seeds_for_paper": _number(step.seeds_for_paper)}
+    return record | {"step_p": _number(step.p), "step_p_holm": _number(step.corrected.get("p")),
+                     "step_verdict": step.verdict or NA}  # fmt: skip
 
 
 def _spread(name: str, figure: Spread) -> dict[str, object]:

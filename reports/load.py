@@ -1,23 +1,28 @@
 """The one reader of MLflow: the runs of a suite as one tidy table, one row per suite row and seed.
 
 Only runs of the config that a row resolves to now are in it, on one data set and from one set of initial weights, so
-that no table mixes what cannot be compared.
+that no table mixes what cannot be compared. With it comes what each finished run kept of every test query.
 """
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from experiments import tracking
 from experiments.layers import flatten
-from experiments.rundir import RESULT, read_json
+from experiments.rundir import PREDICTIONS, RESULT, read_json
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
-from experiments.store import SQLITE, faults, open_store
+from experiments.store import SQLITE, faults, mlflow_error, open_store
 from rasa.config import Config, Data
 from rasa.errors import RasaError, ResourceError, SpecError
 from reports.tables import FIGURES, FINISHED
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+    from rasa.data.table import Dataset
 
 PAGE = 1000  # runs per request
 SUPERSEDED = "superseded"
@@ -49,15 +56,29 @@ TAGS = {
 }
 COLUMNS = (*TAGS, "started", "mlflow_run", *METRICS)
 Record = dict[str, Any]
+SAME = 1e-6  # percent points; R@1 is a count of queries over their number
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """What one run found, per test query [T], and whom each query describes."""
+
+    first_rank_T: NDArray[np.int64]  # of the first right image, 1 = top
+    average_precision_T: NDArray[np.float64]
+    identity_T: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class SuiteRuns:
-    """The table of a suite's runs (COLUMNS), what was left out of it, and the sizes of the data's splits if known."""
+    """The table of a suite's runs (COLUMNS), what was left out of it, and the sizes of the data's splits if known.
+
+    `queries` has what each run, by row and seed, found; a run of which that is not known is not there.
+    """
 
     runs: "pd.DataFrame"
     notes: tuple[str, ...]
     sizes: Mapping[str, Mapping[str, int]]
+    queries: Mapping[tuple[str, int], Queries] = field(default_factory=dict)
 
 
 def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> SuiteRuns:
@@ -86,7 +107,13 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
             raise ResourceError(f"{uri}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
         chosen, notes = choose(records[True], configs)
         notes = (*_left_out(records[False], "it is not the data asked for"), *notes)
-        return SuiteRuns(pd.DataFrame(chosen, columns=list(COLUMNS)), notes, _sizes(chosen))
+        finished = [record for record in chosen if record["state"] == FINISHED]
+        with TemporaryDirectory() as scratch:
+            for record in finished:
+                record |= selection(read_json(_kept(client, record, RESULT, Path(scratch))) or {})
+            queries, said = _queries(client, finished, configs, Path(scratch))
+        table = pd.DataFrame(chosen, columns=list(COLUMNS))
+        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries)
 
 
 def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]) -> str:
@@ -201,15 +228,21 @@ def _on_data(run: "Run", data: Data) -> bool:
     return same and _data_name(run) in ("", tracking.SYNTHETIC)
 
 
-@cache
 def _digest_now(data: str) -> str:
     """Digest of the data set that a `data` section's JSON names; nothing if it cannot be read."""
+    dataset = _dataset(data)
+    return dataset.digest if dataset else ""
+
+
+@cache
+def _dataset(data: str) -> "Dataset | None":
+    """The data set that a `data` section's JSON names; None if it cannot be read."""
     from rasa.data.load import load_dataset
 
     try:
-        return load_dataset(Data.model_validate_json(data)).digest
+        return load_dataset(Data.model_validate_json(data))
     except RasaError:
-        return ""
+        return None
 
 
 def _logged(run: "Run") -> Any:
@@ -227,17 +260,92 @@ def _record(run: "Run") -> Record:
     tags, metrics = run.data.tags, run.data.metrics
     record: Record = {column: tags.get(tag, "") for column, tag in TAGS.items()}
     record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id, "data": _data_name(run)}
-    record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column
+    record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column, and so is the next
+    record["data_root"] = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")
     record["started"] = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
     return record | {name: metrics.get(name, float("nan")) for name in METRICS}
 
 
-def _sizes(records: Sequence[Record]) -> dict[str, dict[str, int]]:
+def selection(result: Mapping[str, Any]) -> dict[str, float]:
+    """R@1 of the checkpoints that might have been chosen, as far as a run's result states them; NaN where it does not.
+
+    The last checkpoint's test figures are known without being stated if it is the one that was chosen.
+    """
+    selected, last = result.get("selected", {}), result.get("last", {})
+    on_test = result.get("test", {}) if selected and selected.get("epoch") == last.get("epoch") else {}
+    figures = {
+        "selected/val_r1": selected.get("val", {}),
+        "last/test_r1": last.get("test", on_test),
+        "oracle/test_r1": result.get("test_oracle", {}).get("test", {}),
+    }
+    return {name: values.get("r1", float("nan")) for name, values in figures.items()}
+
+
+def _queries(
+    client: "MlflowClient", finished: Iterable[Record], configs: Mapping[str, Config], scratch: Path
+) -> tuple[dict[tuple[str, int], Queries], list[str]]:
+    """What the runs kept of each query, by row and seed, and a sentence for each reason why it is not known of some."""
+    known, missing = {}, dict[str, dict[str, list[int]]]()
+    for record in finished:
+        tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
+        rank, precision = tensors.get("first_rank"), tensors.get("average_precision")
+        if rank is None or precision is None:
+            why = f"{PREDICTIONS} is missing"
+        elif abs(100 * (rank == 1).mean() - record["test/r1"]) > SAME:
+            why = f"{PREDICTIONS} gives another R@1 than the run reported"
+        elif (identity := tensors.get("identity", _identities(record, configs[record["row"]].data))) is None:
+            why = f"whom the queries describe is not known here, since the data ({record['data_digest']}) is not"
+        else:
+            known[record["row"], record["seed"]] = Queries(rank, precision, identity)
+            continue
+        missing.setdefault(why, {}).setdefault(record["row"], []).append(record["seed"])
+    return known, [_not_compared(seeds, why) for why, seeds in missing.items()]
+
+
+def _not_compared(seeds: Mapping[str, Sequence[int]], why: str) -> str:
+    runs = ", ".join(f"{row} (seed {', '.join(map(str, sorted(of_row)))})" for row, of_row in seeds.items())
+    return f"Not compared over queries: {runs}: {why}."
+
+
+def _kept(client: "MlflowClient", record: Record, name: str, scratch: Path) -> Path:
+    """A file of a run: in its directory, if that is on this machine, else from the tracker; it may be absent."""
+    if record["directory"] and (path := Path(record["directory"]) / name).is_file():
+        return path
+    folder = scratch / record["mlflow_run"]
+    folder.mkdir(exist_ok=True)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    try:
+        return Path(client.download_artifacts(record["mlflow_run"], name, str(folder)))
+    except (OSError, mlflow_error()):
+        return folder / name
+
+
+def _tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in a file; none if there is no such file, or none that was written to its end."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return {}
+
+
+def _identities(record: Record, data: Data) -> NDArray[np.int64] | None:
+    """Whom the test captions describe [T], from the data that the run was on; None if that is not on this machine."""
+    root = Path(record["data_root"])
+    if not record["data_root"] or not root.is_dir():
+        return None
+    dataset = _dataset(data.model_copy(update={"root": root}).model_dump_json())
+    same = dataset is not None and dataset.digest == record["data_digest"]
+    return dataset.splits["test"].caption_identities if dataset and same else None
+
+
+def _sizes(finished: Sequence[Record]) -> dict[str, dict[str, int]]:
     """Images, captions and identities per split, as the newest finished run's result states them.
 
     If that run's directory is not on this machine: as they were logged with its data set.
     """
-    finished = [record for record in records if record["state"] == FINISHED]
     if not finished:
         return {}
     newest = max(finished, key=lambda record: record["started"])

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from experiments.spec import Row, Suite
+from reports.stats import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,10 @@ FIGURES = {
     "r10": ("test/r10", 1.0),
     "map": ("test/map", 1.0),
     "stage1_r1": ("test/stage1_r1", 1.0),
-    "val_r1": ("val/r1", 1.0),
+    "val_r1": ("selected/val_r1", 1.0),  # of the checkpoint that validation chose, as are the figures on test above
+    "last_val_r1": ("val/r1", 1.0),
+    "last_r1": ("last/test_r1", 1.0),
+    "oracle_r1": ("oracle/test_r1", 1.0),  # of the checkpoint that is best on test, which nobody may choose
     "minutes": ("cost/seconds", 1 / 60),
     "pairs_per_s": ("cost/pairs_per_s", 1.0),
     "peak_mib": ("cost/peak_mib", 1.0),
@@ -53,6 +57,12 @@ class Spread:
     def sd(self) -> float | None:
         """Standard deviation of the sample, n - 1 in the denominator."""
         return stdev(self.values) if self.n > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % t-interval of the mean; None with less than two values."""
+        summary = over_seeds(self.values) if self.n else None
+        return None if summary is None or summary.low is None or summary.high is None else (summary.low, summary.high)
 
     def minus(self, other: "Spread") -> "Spread":
         """The differences over the seeds that both have, paired by seed."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from people import write_people
@@ -22,8 +23,9 @@ from reports.cells import Report, grids, signed
 from reports.commands import report as command
 from reports.figures import bars, draw
 from reports.formats import csv_table, html, latex, markdown
-from reports.load import COLUMNS, SuiteRuns, choose, row_configs
+from reports.load import COLUMNS, Queries, SuiteRuns, _dataset, choose, row_configs, selection
 from reports.tables import Spread, suite_lines
+from reports.verdict import judge, sentences
 
 PNG = b"\x89PNG\r\n\x1a\n"
 # Five rows: a base, a step from it, one with one seed, one that failed, one that was never run.
@@ -73,6 +75,7 @@ def _lines():
 def _report(**changes):
     lines = list(_lines().values())
     given = {"title": SUITE.title, "profile": "smoke", "source": SUITE.source, "comparable": False, "lines": lines}
+    given |= {"judged": judge(given["lines"] if "lines" not in changes else changes["lines"], {}, 200)}
     given |= {"metrics": SUITE.metrics, "notes": list(notes(lines, "smoke", False)), "provenance": {"profile": "smoke"}}
     return Report(**(given | changes))
 
@@ -124,15 +127,17 @@ def test_rows_without_a_finished_run_say_why():
 
 
 def test_cells():
-    reached, beside = grids(_report())
+    reached, _, beside, _ = grids(_report())
     assert [cell.text for cell in reached.rows[0]] == [
-        *("A", "x_1", "n = 3", "42.0 ± 2.0", "52.0 ± 2.0", "62.0 ± 2.0", "32.0 ± 2.0", "-", "-", "-")
+        *("A", "x_1", "n = 3", "42.0 ± 2.0 [37.0, 47.0]", "52.0 ± 2.0 [47.0, 57.0]", "62.0 ± 2.0 [57.0, 67.0]"),
+        *("32.0 ± 2.0 [27.0, 37.0]", "-", "-", "-"),
     ]
-    assert [cell.text for cell in reached.rows[1]][2:4] == ["n = 2", "43.5 ± 0.7"]
+    # With one degree of freedom t is 12.706, so 43.5 ± 12.706 * 0.707 / sqrt 2.
+    assert [cell.text for cell in reached.rows[1]][2:4] == ["n = 2", "43.5 ± 0.7 [37.1, 49.9]"]
     assert [cell.text for cell in reached.rows[1]][-3:] == ["x_1", "+2.5 ± 0.7", "+2.50"]
     assert [cell.text for cell in reached.rows[2]][2:4] == ["n = 1", "44.0"]
     assert [cell.text for cell in beside.rows[0]][2:] == [
-        *("60.00 (-18.0)", "50.00 (-18.0)", "22.0 ± 2.0", "1.5", "250", "missing")
+        *("60.00 (-18.0)", "50.00 (-18.0)", "22.0 ± 2.0 [17.0, 27.0]", "1.5", "250", "missing")
     ]
     assert reached.rows[0][3].detail == "40.0  42.0  44.0"
 
@@ -140,7 +145,7 @@ def test_cells():
 def test_best_of_a_column_as_printed_and_gain_of_fewer_seeds():
     """44.0 is the best mean; 43.96 reads the same and is as good. Published: 62.50."""
     lines = suite_lines(_runs(*RUNS, ("broken", 1, "finished", 43.96)), SUITE)
-    reached, beside = grids(_report(lines=lines))
+    reached, _, beside, _ = grids(_report(lines=lines))
     assert [row[3].best for row in reached.rows] == [False, False, True, True, False]
     assert [row[2].best for row in beside.rows] == [False, True, False, False, False]
     lines = suite_lines(_runs(*RUNS, ("one", 5, "finished", 45.0)), SUITE)
@@ -156,7 +161,7 @@ def test_markdown():
     text = markdown(_report())
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table[:7]}) == 1
-    assert "42.0 ± 2.0" in table[2] and "x\\_1" in table[2]
+    assert "42.0 ± 2.0 [37.0, 47.0]" in table[2] and "x\\_1" in table[2]
     assert "**44.0**" in table[4]
     assert "\n- Profile smoke is a test of the program: its figures prove nothing about the method.\n" in text
 
@@ -167,6 +172,8 @@ def test_csv_holds_numbers_at_full_precision():
     assert float(by_row["step"]["gain_test_r1_sd"]) == math.sqrt(0.5)
     assert by_row["base"]["test_r1_values"] == "40.0;42.0;44.0"
     assert by_row["one"]["test_r1_sd"] == "NA"
+    assert float(by_row["base"]["test_r1_low"]) == pytest.approx(37.032, abs=1e-3)
+    assert by_row["one"]["test_r1_low"] == "NA"
     assert (by_row["broken"]["state"], by_row["broken"]["test_r1_mean"]) == ("failed", "NA")
     assert all(value != "" for record in records for value in record.values())
 
@@ -177,6 +184,7 @@ def test_latex_escapes_and_groups():
     assert r"x\_1" in tabular and r"42.0 $\pm$ 2.0" in tabular and "$-$1.00" in tabular
     assert r"\textbf{44.0}" in tabular
     assert tabular.count(r"\midrule") == 2  # under the head, and between A and B
+    assert "% With more than one seed" in text
 
 
 def test_html_stands_alone_and_escapes():
@@ -190,7 +198,7 @@ def test_html_stands_alone_and_escapes():
 def test_notes_on_noise_profile_and_data():
     lines = list(_lines().values())
     said = "\n".join(notes(lines, "smoke", comparable=False))
-    assert "one: one seed (n = 1): differences between rows can not be told from noise." in said
+    assert "one: one seed (n = 1): nothing is known of the spread over trainings." in said
     assert "prove nothing" in said and "not levels" in said
     assert "step: seed 2 failed." in said and "never run with this config on this data: absent." in said
     said = "\n".join(notes(lines[:2], "synth", comparable=True))
@@ -225,6 +233,181 @@ def test_rows_at_chance_are_called_that():
     assert list(at_chance(suite_lines(_runs(*low, ("one", 0, "finished", 12.5)), SUITE), sizes)) == []
     assert list(at_chance(suite_lines(_runs(*low), SUITE), {})) == []
     assert list(at_chance(suite_lines(_runs(), SUITE), sizes)) == []
+
+
+def _found(hits, average_precision=None):
+    """A run's queries, six of four people (the first two have two each): 1 where the first image is right."""
+    hits = np.array(hits)
+    average = hits * 0.5 + 0.25 if average_precision is None else np.array(average_precision)
+    return Queries(np.where(hits, 1, 3), average, np.array([7, 7, 9, 9, 11, 12]))
+
+
+def test_step_over_queries_by_hand():
+    """One seed: `step` answers queries 3-6 beside those of `base`, one query of each person or both: 4 of 6 more.
+
+    Every resample has more of 9, 11 or 12 or is all of person 7: that has the chance (1/4)^4 = 0.4 %, so p is about
+    twice that, and the interval is over 0. mAP rises by half as much. McNemar: 2 / 2^4.
+    """
+    lines = suite_lines(_runs(("base", 0, "finished", 100 / 3), ("step", 0, "finished", 100.0)), SUITE)
+    found = {("base", 0): _found([1, 1, 0, 0, 0, 0]), ("step", 0): _found([1] * 6)}
+    judged = judge(lines, found)
+    step = judged.steps["step"]
+    assert (step.r1.value, step.map.value) == (pytest.approx(400 / 6), pytest.approx(200 / 6))
+    assert 0.003 < step.r1.p < 0.02 and step.r1.low > 0
+    assert (step.queries, step.identities, step.mcnemar[0]) == (6, 4, (4, 0, 0.125))
+    assert step.corrected == {"p": step.r1.p, "r1": step.r1.p, "map": step.map.p}  # a family of one
+    assert (step.p, step.verdict, step.detectable, step.test.p) == (step.r1.p, "as in the paper", None, None)
+    assert [judged.steps[name].verdict for name in ("one", "broken", "absent")] == ["", "", ""]
+    assert sentences(judged) == [
+        (
+            "Steps: 1 as in the paper; 3 missing (p < 0.05). The published steps come without a spread and are taken "
+            "as they stand."
+        ),
+        "Over queries: resampling the 4 identities, each with all its queries (6 in all).",
+        (
+            "One seed allows comparisons over queries only: of these very models on other people, not of what another "
+            "training would give."
+        ),
+    ]
+    told = grids(_report(lines=lines, judged=judged))[1]
+    assert [column.heading for column in told.columns][3:] == [
+        "R@1 [95 % over queries]",
+        "p (Holm)",
+        "mAP [same]",
+        "Verdict",
+    ]
+    cells = [[cell.text for cell in row] for row in told.rows]
+    assert (
+        cells[0][:3] == ["y", "x_1", "+2.50"]
+        and cells[0][3].startswith("+66.7 [+")
+        and cells[0][-1] == "as in the paper"
+    )
+    assert cells[2] == ["u", "x_1", "-1.00", "missing", "missing", "missing", "missing"]
+
+
+def test_a_row_against_itself_is_nothing():
+    runs = [(row, seed, "finished", 50.0 + seed) for row in ("base", "step") for seed in (0, 1, 2)]
+    found = {(row, seed): _found([1, 0, seed % 2, 1, 0, 1]) for row, seed, _, _ in runs}
+    step = judge(suite_lines(_runs(*runs), SUITE), found, 500).steps["step"]
+    assert step.r1[:4] == (0.0, 0.0, 0.0, 0.0) and step.map[:4] == (0.0, 0.0, 0.0, 0.0)
+    assert (step.r1.p, step.map.p, step.test, step.p) == (1.0, 1.0, (1.0, 0.0), 1.0)
+    assert (step.detectable, step.verdict) == (None, "cannot be told apart")
+
+
+def test_step_over_seeds_by_hand():
+    """Gains 3 and 2 of two seeds: 2.5, t = 2.5 / 0.5 = 5, one degree of freedom, p = 2 (1/2 - atan(5) / pi) = 0.126.
+
+    Two seeds with sd 0.707 show 11.55 * 0.707 = 8.2, and the paper's step is 2.5.
+    """
+    judged = judge(list(_lines().values()), {}, 200)
+    step = judged.steps["step"]
+    assert step.r1 is None and step.map is None and step.mcnemar == {}
+    assert step.p == step.test.p == pytest.approx(1 - 2 * math.atan(5) / math.pi)
+    assert step.test.effect == pytest.approx(2.5 / math.sqrt(0.5))
+    assert step.detectable == pytest.approx(8.17, abs=0.01)
+    assert (step.seeds_for_ours, step.seeds_for_paper, step.too_few_seeds) == (3, 3, True)
+    assert step.verdict == "cannot be told apart"
+    assert judged.steps["one"].p is None  # one seed in both, and no queries: nothing tells
+    said = "\n".join(sentences(judged))
+    assert "A step of one seed allows comparisons over queries only" in said
+    assert "Wilcoxon test over seeds could not go below 0.5 with 2." in said
+    assert "in 80 % of all cases, even uncorrected: step (2.50, needs 3 seeds)." in said
+    assert "Kendall" not in said  # base and step alone have both values
+    told = grids(_report())[1]
+    row = dict(zip([column.heading for column in told.columns], [cell.text for cell in told.rows[0]], strict=True))
+    assert row["R@1 [95 % over seeds]"] == "+2.5 [-3.9, +8.9] (n = 2)"
+    assert (row["p over both (Holm)"], row["p (Holm)"], row["Seeds can show"]) == ("0.126", "missing", "8.2")
+
+
+def test_queries_and_seeds_together():
+    """Seeds alike, so what differs is told by queries; p is never under that over queries alone."""
+    runs = [
+        (row, seed, "finished", r1 + 0.1 * seed) for row, r1 in (("base", 20.0), ("step", 60.0)) for seed in (0, 1, 2)
+    ]
+    runs = [(row, seed, state, r1 + (row == "step") * 0.05 * (seed == 1)) for row, seed, state, r1 in runs]
+    draw = np.random.default_rng(0)
+    people = np.repeat(np.arange(100), 2)
+
+    def found(rate):
+        hits = draw.random(200) < rate
+        return Queries(np.where(hits, 1, 2), hits.astype(float), people)
+
+    queries = {(row, seed): found(0.2 if row == "base" else 0.6) for row, seed, _, _ in runs}
+    step = judge(suite_lines(_runs(*runs), SUITE), queries, 1000).steps["step"]
+    assert step.r1.p <= step.p < 0.05 and step.test.p <= step.p
+    assert step.verdict == "as in the paper"
+    assert step.mcnemar.keys() == {0, 1, 2} and max(test.p for test in step.mcnemar.values()) < 0.001
+    # Other queries, or a run of which none are known: those seeds are left out.
+    queries["step", 0] = queries["step", 0].__class__(np.ones(3), np.ones(3), np.arange(3))
+    del queries["base", 1]
+    assert judge(suite_lines(_runs(*runs), SUITE), queries, 100).steps["step"].mcnemar.keys() == {2}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_order_of_rows(known):
+    """Published 60, 62.5, 59: ours 20, 80, 10 stand so too. With queries known these vary, too."""
+    levels = {"base": 20.0, "step": 80.0, "broken": 10.0}
+    runs = [(row, seed, "finished", r1 + seed) for row, r1 in levels.items() for seed in (0, 1)]
+    draw = np.random.default_rng(0)
+    hits = {(row, seed): draw.random(300) < r1 / 100 for row, seed, _, r1 in runs}
+    found = {run: Queries(np.where(hit, 1, 2), hit.astype(float), np.arange(300) // 2) for run, hit in hits.items()}
+    ranks = judge(suite_lines(_runs(*runs), SUITE), found if known else {}, 300).ranks
+    assert (ranks.rows, ranks.tau, ranks.told.opposite) == (3, 1.0, 0)
+    assert ranks.over == ("identities and seeds" if known else "seeds")
+    assert ranks.told.as_paper >= 2 and ranks.told.high == 1.0
+    alone = judge(suite_lines(_runs(*(run for run in runs if run[1] == 0)), SUITE), {}, 300)
+    assert alone.ranks == (3, 1.0, None, "")  # one seed each and no queries: nothing that varies
+    assert sentences(alone)[-1] == "Order of 3 rows by R@1 against the published one: Kendall's tau 1.00."
+
+
+def test_average_precision_without_a_right_image_is_not_compared():
+    lines = suite_lines(_runs(("base", 0, "finished", 50.0), ("step", 0, "finished", 50.0)), SUITE)
+    found = {
+        ("base", 0): _found([1, 1, 0, 0, 0, 1], [1, 1, 0, 0, 0, math.nan]),
+        ("step", 0): _found([1] * 6, [1] * 5 + [math.nan]),
+    }
+    step = judge(lines, found, 100).steps["step"]
+    assert step.r1 is not None and step.map is None
+
+
+def test_steps_in_the_formats():
+    lines = suite_lines(_runs(("base", 0, "finished", 100 / 3), ("step", 0, "finished", 100.0)), SUITE)
+    found = {("base", 0): _found([1, 1, 0, 0, 0, 0]), ("step", 0): _found([1] * 6)}
+    report = _report(lines=lines, judged=judge(lines, found))
+    records = {record["row"]: record for record in csv.DictReader(io.StringIO(csv_table(report)))}
+    assert float(records["step"]["step_r1_queries_value"]) == pytest.approx(400 / 6)
+    assert (
+        records["step"]["step_verdict"] == "as in the paper" and records["step"]["step_r1_mcnemar_p_values"] == "0.125"
+    )
+    assert records["base"]["step_verdict"] == "NA" and records["broken"]["step_p"] == "NA"
+    assert all(value != "" for record in records.values() for value in record.values())
+    for text in (markdown(report), html(report, PNG), latex(report)):
+        assert "What can be told apart" in text and "One seed allows comparisons over queries only" in text
+
+
+def test_selection_gap():
+    """Chosen 40; the last checkpoint 38, the best on test 43: 3 were lost by choosing on validation."""
+    lines = suite_lines(_runs(("base", 0, "finished", 40.0)).assign(
+        **{"selected/val_r1": 50.0, "val/r1": 49.0, "last/test_r1": 38.0, "oracle/test_r1": 43.0}), SUITE)  # fmt: skip
+    grid = grids(_report(lines=lines))[-1]
+    assert [cell.text for cell in grid.rows[0]][2:] == ["50.0", "49.0", "40.0", "38.0", "43.0", "+3.0"]
+    assert [cell.text for cell in grid.rows[1]][2:] == ["missing"] * 6
+    assert [cell.text for cell in grids(_report())[-1].rows[0]][2:] == [
+        *("missing", "missing", "42.0", "missing", "missing", "missing")
+    ]
+
+
+def test_what_a_result_states_of_the_selection():
+    """The last checkpoint's test figures need no second evaluation if it is the chosen one."""
+    result = {"selected": {"epoch": 3, "val": {"r1": 50.0}}, "last": {"epoch": 4}, "test": {"r1": 40.0}}
+    assert selection(result) == {
+        "selected/val_r1": 50.0, "last/test_r1": pytest.approx(math.nan, nan_ok=True),
+        "oracle/test_r1": pytest.approx(math.nan, nan_ok=True),
+    }  # fmt: skip
+    assert selection(result | {"last": {"epoch": 3}})["last/test_r1"] == 40.0
+    stated = {"last": {"epoch": 4, "test": {"r1": 38.0}}, "test_oracle": {"epoch": 2, "test": {"r1": 43.0}}}
+    assert list(selection(result | stated).values()) == [50.0, 38.0, 43.0]
+    assert all(math.isnan(value) for value in selection({}).values())
 
 
 def test_figure_numbers_and_picture(tmp_path):
@@ -387,6 +570,81 @@ def test_runs_on_other_data_are_in_a_table_of_their_own(tmp_path, monkeypatch):
     assert reported("-o", f"data.root={folder}")[0] == ["71.0", "NA", "NA"]
     assert reported("-o", "data.root=/gone")[0] == ["72.0", "NA", "NA"]
     assert reported("-o", "data.synthetic.seed=9")[0] == ["74.0", "NA", "NA"]
+
+
+def test_predictions_from_directory_tracker_and_data(tmp_path, monkeypatch):
+    """`cl` has its file in its directory, `itm` as an artifact alone; `s` has none, and one that is another run's."""
+    from safetensors.numpy import save_file
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY)
+    suite = load_suite(str(file))
+    folder = write_people(tmp_path / "people", train=4, val=2, test=4, images=1)
+    data = resolve(suite, "cl", "smoke", [f"data.root={folder}"], 0).data
+    digest = load_dataset(data).digest
+    client = open_store(f"{SQLITE}{tmp_path / DATABASE}")
+    experiment = client.create_experiment(suite.suite, artifact_location=(tmp_path / "artifacts").as_uri())
+
+    def write(row: str, seed: int, hits: list[int], place: str, reported: float | None = None) -> None:
+        directory = tmp_path / "runs" / f"{row}-{seed}"
+        directory.mkdir(parents=True)
+        config = resolve(suite, row, "smoke", ["optimisation.epochs=2"], seed)
+        tags = {
+            tracking.KIND: tracking.KIND_SEED, tracking.ROW: row, tracking.PROFILE: "smoke", tracking.SEED: str(seed),
+            tracking.STATE: "finished", tracking.ROW_DIGEST: row_digest(config), tracking.DATA: "cuhk-pedes",
+            tracking.DATA_ROOT: str(folder), tracking.DATA_DIGEST: digest, tracking.DIRECTORY: str(directory),
+        }  # fmt: skip
+        run = client.create_run(experiment, tags=tags).info.run_id
+        client.log_metric(run, "test/r1", 100 * float(np.mean(hits)) if reported is None else reported)
+        if place:
+            arrays = {"first_rank": np.where(hits, 1, 2), "average_precision": np.where(hits, 1.0, 0.5)}
+            save_file(arrays, directory / "predictions.safetensors")
+        (directory / "result.json").write_text('{"selected": {"epoch": 1, "val": {"r1": 31.0}}, "last": {"epoch": 2}}')
+        if place == "tracker":
+            for name in ("predictions.safetensors", "result.json"):
+                client.log_artifact(run, str(directory / name))
+                (directory / name).unlink()
+
+    write("cl", 0, [1, 0, 0, 0, 0, 0, 0, 1], "directory")
+    write("itm", 0, [1, 1, 1, 1, 1, 1, 1, 1], "tracker")
+    write("s", 0, [1, 1, 0, 0, 0, 0, 0, 0], "")
+    write("s", 1, [1, 1, 0, 0, 0, 0, 0, 0], "directory", reported=26.0)
+
+    def reported() -> tuple[dict[str, dict[str, str]], str]:
+        arguments = [
+            str(file),
+            "--workspace",
+            str(tmp_path),
+            "-o",
+            f"data.root={folder}",
+            "--out",
+            str(tmp_path / "out"),
+        ]
+        text = CliRunner().invoke(command, arguments, catch_exceptions=False).stdout
+        records = csv.DictReader(io.StringIO((tmp_path / "out" / "table.csv").read_text()))
+        return {record["row"]: record for record in records}, text
+
+    records, text = reported()
+    assert float(records["itm"]["step_r1_queries_value"]) == 75.0
+    assert (records["itm"]["step_queries"], records["itm"]["step_identities"]) == ("8", "4")
+    assert records["itm"]["step_verdict"] == "as in the paper"
+    assert (records["itm"]["val_r1_mean"], records["itm"]["last_r1_mean"]) == ("31.0", "NA")
+    assert "Not compared over queries: s (seed 0): predictions.safetensors is missing." in text
+    assert (
+        "Not compared over queries: s (seed 1): predictions.safetensors gives another R@1 than the run reported."
+        in text
+    )
+    assert "+75.0 [+50.0, +100.0]" in text and "One seed allows comparisons over queries only" in text
+
+    (folder / "reid_raw.json").unlink()  # whom the queries describe is known from the data alone
+    _dataset.cache_clear()
+    records, text = reported()
+    assert records["itm"]["step_verdict"] == "NA"
+    assert (
+        f"cl (seed 0), itm (seed 0): whom the queries describe is not known here, since the data ({digest}) is not."
+        in text
+    )
 
 
 def test_no_store_is_made_by_reading(tmp_path, monkeypatch):
