@@ -18,7 +18,7 @@ test: env  ## the whole test suite
 check: env  ## what CI checks: format, lint, types, direction of imports, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy rasa experiments studies reports
+	$(BIN)/mypy rasa experiments studies reports benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 

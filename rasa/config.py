@@ -51,7 +51,7 @@ class Data(Section):
     max_tokens: int = Field(50, ge=3, description="Captions are cut at this many tokens, [CLS] and [SEP] included.")
     tokenizer: str = Field(
         "bert-base-uncased",
-        description="A WordPiece vocabulary file, a transformers name or folder, or `captions`: trained on the training captions.",
+        description="A WordPiece vocabulary file, a transformers name or folder, `captions`: made from the training captions, or `start`: of the start that ships with this.",
     )
     vocabulary_size: int = Field(
         2000, ge=32, description="Largest vocabulary when the tokenizer is trained on captions."
@@ -94,7 +94,7 @@ class Model(Section):
     )
     weights: Path | None = Field(
         None,
-        description="Initial weights (ALBEF.pth, a released RaSa file, or one of ours); null: random.",
+        description="Initial weights (ALBEF.pth, a released RaSa file, one of ours, or `start`, which ships with this); null: random.",
         json_schema_extra=NOT_IDENTITY,
     )
 
@@ -215,6 +215,10 @@ class Evaluation(Section):
         ge=1,
         description="Memory for the gallery's image tokens between the stages; a larger gallery is encoded again, part by part.",
         json_schema_extra=NOT_IDENTITY,
+    )
+    selection_gap: bool = Field(
+        False,
+        description="Also test every epoch's weights, so that reports show what choosing by test would have given; selection never sees it.",
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32",

@@ -36,9 +36,13 @@ class Draws:
         self.seed, self.step = seed, step
         self.part, self.size = part, size
 
+    def uniform(self, kind: str, shape: torch.Size) -> Tensor:
+        """Numbers in [0, 1), on the CPU."""
+        return torch.rand(self._whole(shape), generator=generator(self.seed, kind, self.step))[self.part]
+
     def bernoulli(self, kind: str, shape: torch.Size, p: float) -> Tensor:
         """Booleans on the CPU, where texts are masked, each true with probability p."""
-        return self._uniform(kind, shape) < p
+        return self.uniform(kind, shape) < p
 
     def integers(self, kind: str, shape: torch.Size, high: int) -> Tensor:
         """Uniform integers in [0, high), on the CPU."""
@@ -54,7 +58,7 @@ class Draws:
         cumulative = weights.double().cumsum(-1)
         total = cumulative[..., -1:]
         shape, positions = cells or (weights.shape[:-1], None)
-        uniform = self._uniform(kind, shape).to(weights.device, non_blocking=True).double()
+        uniform = self.uniform(kind, shape).to(weights.device, non_blocking=True).double()
         uniform = uniform if positions is None else uniform.flatten()[positions]
         point = uniform.unsqueeze(-1) * total
         # A point that rounds up to the total would fall on the last entry even if its weight is zero.
@@ -65,9 +69,6 @@ class Draws:
         """Inside, dropout draws from this step's and kind's stream; each part of a batch has its own."""
         part = () if self.size is None else (self.part.start,)
         return dropout_stream(derive(self.seed, "dropout", kind, self.step, *part))
-
-    def _uniform(self, kind: str, shape: torch.Size) -> Tensor:
-        return torch.rand(self._whole(shape), generator=generator(self.seed, kind, self.step))[self.part]
 
     def _whole(self, shape: torch.Size) -> torch.Size:
         """The same shape with the whole batch's number of rows."""

@@ -50,6 +50,7 @@ class Progress(BaseModel):
     best_epoch: int | None = None
     best: tuple[float, float] = (float("-inf"), float("-inf"))
     history: list[dict[str, float]] = []
+    tested: list[dict[str, float]] = []  # of every epoch, if the selection gap is asked for
     seconds: float = 0.0
     train_seconds: float = 0.0
     pairs: int = 0
@@ -256,6 +257,11 @@ def train(
         figures = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
         log("val", step, figures | {"epoch": epoch + 1})
         progress.history.append({"epoch": epoch + 1, **figures})
+        if config.evaluation.selection_gap:
+            tick = time.monotonic()
+            ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
+            progress.tested.append({"epoch": epoch + 1, **ranking.final.metrics})
+            started += time.monotonic() - tick  # a look that training without it does not take
         key = (figures["r1"], (figures["r1"] + figures["r5"] + figures["r10"]) / 3)
         progress.epoch, progress.step_in_epoch = epoch + 1, 0
         if key > progress.best:
@@ -274,7 +280,7 @@ def train(
     ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
     test = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
     log("test", step, test)
-    save_predictions(directory, ranking)
+    save_predictions(directory, ranking, torch.as_tensor(dataset.splits["test"].caption_identities))
     cost = {
         "seconds": seconds_before + time.monotonic() - started,
         "pairs_per_s": progress.pairs / progress.train_seconds,
@@ -284,10 +290,15 @@ def train(
     }
     log("cost", step, cost)
     selected = progress.history[progress.best_epoch - 1]
-    return {
+    last_test, oracle = {}, {}
+    if progress.tested:
+        best = max(progress.tested, key=lambda figures: figures["r1"])
+        last_test = {"test": _figures(progress.tested[-1])}
+        oracle = {"test_oracle": {"epoch": int(best["epoch"]), "test": _figures(best)}}
+    return oracle | {
         "selected": {"epoch": progress.best_epoch, "step": progress.best_epoch * steps_per_epoch, "val": selected},
         "test": test,
-        "last": {"epoch": optimisation.epochs, "val": progress.history[-1]},
+        "last": {"epoch": optimisation.epochs, "val": progress.history[-1]} | last_test,
         "cost": cost,
         "numerics": {"precision": precision, "compiled": compiled, "batch": str(parts)},
         "digests": {"data": dataset.digest, "tokenizer": tokenizer.digest},
@@ -419,10 +430,14 @@ def evaluate_split(
     )
 
 
-def save_predictions(directory: Path, ranking: Ranking) -> None:
-    """`predictions.safetensors`: per test query the ten best images, the first right one's rank, the AP."""
+def _figures(of_epoch: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in of_epoch.items() if name != "epoch"}
+
+
+def save_predictions(directory: Path, ranking: Ranking, identity: Tensor) -> None:
+    """`predictions.safetensors`: per test query whom it describes, the ten best images, the first right one's rank, the AP."""
     from safetensors.torch import save_file
 
     temporary = directory / ".predictions.tmp"
-    save_file(ranking.predictions(), temporary)
+    save_file(ranking.predictions() | {"identity": identity.clone()}, temporary)
     temporary.replace(directory / "predictions.safetensors")

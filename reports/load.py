@@ -293,7 +293,7 @@ def _queries(
             why = f"{PREDICTIONS} is missing"
         elif abs(100 * (rank == 1).mean() - record["test/r1"]) > SAME:
             why = f"{PREDICTIONS} gives another R@1 than the run reported"
-        elif (identity := tensors.get("identity", _identities(record, configs[record["row"]].data))) is None:
+        elif (identity := _identities(tensors, record, configs[record["row"]].data)) is None:
             why = f"whom the queries describe is not known here, since the data ({record['data_digest']}) is not"
         else:
             known[record["row"], record["seed"]] = Queries(rank, precision, identity)
@@ -331,8 +331,10 @@ def _tensors(path: Path) -> dict[str, NDArray[Any]]:
         return {}
 
 
-def _identities(record: Record, data: Data) -> NDArray[np.int64] | None:
-    """Whom the test captions describe [T], from the data that the run was on; None if that is not on this machine."""
+def _identities(tensors: Mapping[str, NDArray[Any]], record: Record, data: Data) -> NDArray[np.int64] | None:
+    """Whom the test captions describe [T]: as the run kept it, or from its data; None if that is not on this machine."""
+    if "identity" in tensors:
+        return tensors["identity"]
     root = Path(record["data_root"])
     if not record["data_root"] or not root.is_dir():
         return None

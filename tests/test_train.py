@@ -294,3 +294,16 @@ def test_two_runs_share_one_cache_of_images_and_no_number_depends_on_it(people, 
     go(row(people, "itm"), tmp_path / "third", tmp_path / "cache")
     maps = [file for file in files if file.stat().st_size > 4096]
     assert maps and all(file.stat().st_mtime_ns == files[file] for file in maps)
+
+
+def test_the_selection_gap_is_recorded_and_moves_nothing(people, cache, tmp_path):
+    """Testing every epoch costs the run no figure and no second, and says what choosing by test would have given."""
+    plain, one = go(row(people, "itm"), tmp_path / "plain", cache)
+    asked, two = go(row(people, "itm", evaluation={"selection_gap": True}), tmp_path / "asked", cache)
+    assert one.of("train") == two.of("train") and one.of("val") == two.of("val") and plain["test"] == asked["test"]
+    assert "test" not in plain["last"] and "test_oracle" not in plain
+    assert asked["test_oracle"]["test"]["r1"] >= max(asked["test"]["r1"], asked["last"]["test"]["r1"])
+    if asked["selected"]["epoch"] == asked["last"]["epoch"]:
+        assert asked["last"]["test"] == {name: asked["test"][name] for name in asked["last"]["test"]}
+    kept = load_file(tmp_path / "asked" / "predictions.safetensors")
+    assert kept["identity"].shape == kept["first_rank"].shape
