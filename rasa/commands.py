@@ -255,3 +255,45 @@ def inspect(ctx: click.Context, file: Path, as_json: bool) -> None:
             click.echo("every key has its place: nothing left over, nothing missing, all shapes equal")
     if found.unexpected or found.other_shape:
         ctx.exit(PROBLEMS_FOUND)
+
+
+@click.command(short_help="Make the common start of the built-in benchmark.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps; default: the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Default: the recipe's.")
+@click.option("--identities", type=click.IntRange(min=8), help="Rendered people to learn from; default: the recipe's.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
+@click.option("--workspace", type=click.Path(path_type=Path), default=Path(), show_default=".", help="Holds data/.")
+@json_option
+def pretrain(
+    folder: Path,
+    steps: int | None,
+    seed: int | None,
+    identities: int | None,
+    threads: int,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Pre-train a small ALBEF on rendered people of no benchmark, in DIR; the same command goes on where it was stopped."""
+    import torch
+
+    from rasa.pretrain import SHIPPED
+    from rasa.pretrain import pretrain as run
+
+    given = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
+    recipe = SHIPPED.model_copy(update=given)
+    if identities is not None:
+        recipe = recipe.model_copy(update={"people": recipe.people.model_copy(update={"train_identities": identities})})
+    torch.set_num_threads(threads)
+
+    def log(group: str, step: int, values: dict[str, float]) -> None:
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        click.echo(f"{group} {step}/{recipe.steps}  {text}", err=True)
+
+    result = run(recipe, folder, workspace, log, lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(result, indent=1))
+    else:
+        val = result["val"]
+        click.echo(f"{folder / 'start'}: R@1 {val['stage1_r1']:.1f} by stage 1, {val['r1']:.1f} re-ranked, "
+                   f"{result['val_identities']} validation identities, {result['seconds'] / 60:.0f} min")  # fmt: skip

@@ -1,0 +1,283 @@
+"""The common start: a small ALBEF pre-trained on rendered people who are in no benchmark, as ALBEF.pth is in the paper.
+
+From ITC, ITM and MLM alone, as ALBEF was: no PRD and no RTD, which are what the rows of an ablation test. Three things
+that ALBEF does not do help a small cross-modal encoder off its plateau: matching is asked over several candidates, of
+which one is right, instead of one pair at a time; negatives go from random to hard; and it is content words, not function
+words, that are masked. Shape suffixes: B pairs, C candidates, L tokens, D text width.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from rasa.checkpoint import newest_checkpoint, prune, save_checkpoint
+from rasa.config import Config, Data, Evaluation, Model, Objectives, Optimisation, Section
+from rasa.data.load import ensure_builtin, load_dataset
+from rasa.data.loader import Batch, TrainingLoader, image_batches
+from rasa.data.synthetic import BenchmarkParams
+from rasa.data.tokens import Tokens, train_tokenizer
+from rasa.data.transforms import two_views
+from rasa.draws import Draws
+from rasa.errors import ResourceError
+from rasa.fidelity import Fidelity
+from rasa.model.checkpoints import to_released
+from rasa.model.rasa import RaSa, build_model, ema_update
+from rasa.model.text import Text, Wanted
+from rasa.objectives import contrastive, language, matching
+from rasa.objectives.language import MaskDraws, SpecialIds
+from rasa.train import evaluate_split, parameter_groups
+
+Log = Callable[[str, int, dict[str, float]], None]
+
+
+class Recipe(Section):
+    """All that decides the start's weights."""
+
+    seed: int = Field(0, ge=0, description="Of initial weights, order, flips, negatives and masks.")
+    people: BenchmarkParams = Field(
+        BenchmarkParams(
+            seed=90_210, train_identities=6000, val_identities=200, test_identities=1, images_per_identity=4
+        ),
+        description="Rendered people to learn from; another seed than a benchmark's, so other people.",
+    )
+    model: Model = Field(description="The sizes that fine-tuning runs must have too.")
+    image_size: tuple[int, int] = Field((96, 48), description="Height and width in pixels.")
+    vocabulary_size: int = Field(2000, ge=32, description="Largest vocabulary, built from the captions.")
+    batch_size: int = Field(64, ge=2, description="Pairs per step.")
+    steps: int = Field(7000, ge=1, description="Optimizer steps.")
+    learning_rate: float = Field(1e-3, gt=0, description="At the end of the warm-up; then a cosine to 1 % of it.")
+    warmup_steps: int = Field(200, ge=0, description="Steps of linear warm-up.")
+    weight_decay: float = Field(0.02, ge=0, description="AdamW's, not on biases and norms.")
+    clip_norm: float = Field(1.0, gt=0, description="Bound on the gradient norm.")
+    candidates: int = Field(4, ge=2, description="Images among which matching finds the text's own.")
+    hard_share: float = Field(0.7, ge=0, le=1, description="Share of hard negatives at the end; linear from 0.")
+    hard_until: float = Field(0.5, gt=0, le=1, description="Share of the steps after which it is reached.")
+    mask_rate: float = Field(0.35, gt=0, lt=1, description="Share of content words masked.")
+    function_rate: float = Field(0.05, ge=0, lt=1, description="Share of function words masked.")
+    function_words: float = Field(0.3, gt=0, le=1, description="A word in more captions than this share is no content.")
+    averaging: float = Field(0.999, ge=0, lt=1, description="Decay of the average of weights that is kept.")
+    evaluate_every: int = Field(500, ge=1, description="Steps between validations and checkpoints.")
+
+    def config(self, root: Path, cache_gib: float = 32) -> Config:
+        """The same as a run's config: what building the model, reading the data and retrieval take."""
+        return Config(
+            seed=self.seed,
+            data=Data(root=root, image_size=self.image_size, tokenizer="captions", image_cache_gib=cache_gib,
+                      vocabulary_size=self.vocabulary_size, max_tokens=self.model.max_positions),
+            model=self.model,
+            objectives=Objectives(weights={"cl": 1.0, "itm": 1.0, "mlm": 1.0}),
+            optimisation=Optimisation(batch_size=self.batch_size, learning_rate=self.learning_rate),
+            evaluation=Evaluation(topk=32),
+            fidelity=Fidelity.model_validate("paper"),
+        )  # fmt: skip
+
+
+SHIPPED = Recipe(
+    model=Model(
+        patch_size=12, vision_width=96, vision_depth=3, vision_heads=4, text_width=96, text_layers=2, fusion_layers=3,
+        text_heads=4, text_mlp_width=192, max_positions=64, embed_dim=64, queue_size=2048,
+    )
+)  # fmt: skip
+"""The recipe of the weights that ship with the package; the `synth` profile has the same model."""
+
+
+class Masking(NamedTuple):
+    """How often each word is masked [vocabulary]."""
+
+    rates: Tensor
+
+    @classmethod
+    def of(cls, captions: Tokens, vocabulary: int, recipe: Recipe) -> "Masking":
+        """By the share of captions that hold the word."""
+        seen = torch.zeros(vocabulary)
+        for ids in captions.ids.split(4096):
+            seen += torch.zeros(len(ids), vocabulary, dtype=torch.bool).scatter_(1, ids, True).sum(0)
+        common = seen / len(captions.ids) > recipe.function_words
+        return cls(torch.where(common, recipe.function_rate, recipe.mask_rate))
+
+    def mask(self, text: Tokens, draws: Draws, special: SpecialIds) -> tuple[Tensor, Tensor]:
+        """Masked ids and labels [B, L]; chosen words become [MASK]."""
+        shape = text.ids.shape
+        select = draws.uniform("mask", shape) < self.rates[text.ids]
+        never = torch.zeros(shape, dtype=torch.bool)
+        raw = MaskDraws(select & text.mask, never, never, text.ids)
+        return language.mask_tokens(text.ids, raw, special, separator=False, corruption="mask")
+
+
+def losses(
+    model: RaSa, batch: Batch, device: torch.device, draws: Draws, masking: Masking, special: SpecialIds,
+    candidates: int, hard_share: float,
+) -> dict[str, Tensor]:  # fmt: skip
+    """ITC over the batch, ITM over candidates, MLM; scalars by name."""
+    encoders, identity = model.encoders, batch.identity.to(device)
+    view, _ = two_views(batch.images.to(device), batch.flip)
+    image = encoders.encode_image(view)
+    text = Text.of(batch.annotated, device)
+    with draws.dropout("text"):
+        states = encoders.encode_text(text)
+    image_BE, text_BE = encoders.image_feature(image), encoders.text_feature(states, text.packing)
+    similar_BB = text_BE @ image_BE.T / model.temperature
+    targets_BB = contrastive.positive_targets(identity, identity, similar_BB.dtype)
+    itc = (contrastive.info_nce(similar_BB, targets_BB) + contrastive.info_nce(similar_BB.T, targets_BB)) / 2
+
+    kv = encoders.project_image(image)
+    with torch.no_grad():
+        hard = matching.negative_weights(similar_BB, identity)
+        weights, _ = matching.drawable(
+            hard_share * hard + (1 - hard_share) * matching.random_negative_weights(identity)
+        )
+        own = torch.arange(len(identity), device=device)
+        chosen = [own] + [draws.categorical(f"candidate {k}", weights) for k in range(1, candidates)]
+    scores = []
+    for k, images in enumerate(chosen):
+        with draws.dropout(f"candidate {k}"):
+            cls_BD = encoders.fuse(states, text.packing, kv if k == 0 else kv.take(images), Wanted.first(text.packing))
+        scores.append(model.heads["itm"](cls_BD))
+    itm = matching_over_candidates(torch.stack(scores, 1))
+
+    ids, labels = masking.mask(batch.annotated, draws, special)
+    cells = labels.flatten().ne(language.IGNORED).nonzero().squeeze(1)
+    with draws.dropout("masked text"):
+        masked = encoders.encode_text(Text(ids.to(device), text.packing))
+        hidden = encoders.fuse(masked, text.packing, kv, Wanted.at(text.packing, cells))
+    mlm = language.hard_loss(encoders.words(hidden), labels.flatten()[cells].to(device))
+    return {"itc": itc, "itm": itm, "mlm": mlm}
+
+
+def matching_over_candidates(logits_BC2: Tensor) -> Tensor:
+    """Which of a text's candidates is its own (the first), and for each whether it is: both in balance.
+
+    The mean of a softmax over the candidates' match logits (class 1 less class 0) and of the pairwise cross-entropy
+    with the positive weighing as much as all negatives together.
+    """
+    among = F.cross_entropy(logits_BC2[..., 1] - logits_BC2[..., 0], logits_BC2.new_zeros(len(logits_BC2)).long())
+    positive = F.cross_entropy(logits_BC2[:, 0], torch.ones_like(logits_BC2[:, 0, 0]).long())
+    negatives = logits_BC2[:, 1:].flatten(0, 1)
+    negative = F.cross_entropy(negatives, torch.zeros_like(negatives[:, 0]).long())
+    return (among + (positive + negative) / 2) / 2
+
+
+def rate_at(recipe: Recipe, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then a cosine to 1 % of the peak."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def pretrain(
+    recipe: Recipe, directory: Path, workspace: Path, log: Log, say: Callable[[str], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False, device: torch.device | str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Train the start in `directory` (resumed if it was begun there); returns its figures as plain JSON types.
+
+    Leaves `start/`, a checkpoint folder of averaged weights under the released key names, and `vocab.txt`. People are
+    rendered below `workspace` and kept. Raises ResourceError, or KeyboardInterrupt after a checkpoint.
+    """
+    started, device = time.monotonic(), torch.device(device)
+    directory.mkdir(parents=True, exist_ok=True)
+    data_folder = workspace / "data"
+    root = ensure_builtin(
+        recipe.people, data_folder, lambda done, of: say(f"{done} of {of} images") if done == of else None
+    )
+    config = recipe.config(root)
+    dataset = load_dataset(config.data, recipe.seed)
+    train, val = dataset.splits["train"], dataset.splits["val"]
+    tokenizer = train_tokenizer(train.captions, recipe.vocabulary_size)
+    tokenizer.save(directory / "vocab.txt")
+    special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+    loader = TrainingLoader(
+        train, dataset.image_root, tokenizer, config.data, positives=None, p_weak=0.0, weak_pool="identity",
+        weak_label="image", truncate=True, batch_size=recipe.batch_size, max_steps=None, seed=recipe.seed,
+        cache=data_folder, say=say,
+    )  # fmt: skip
+    gallery = image_batches(val.image_files, dataset.image_root, recipe.image_size, 256, 0, data_folder, say=say)
+    masking = Masking.of(
+        tokenizer.encode(list(train.captions), config.data.max_tokens), tokenizer.vocabulary_size, recipe
+    )
+
+    model, average = (build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device) for _ in range(2))
+    average.requires_grad_(False)
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay, False), fused=True)
+    step, before, curve = 0, 0.0, []
+    if found := newest_checkpoint(directory / "checkpoints"):
+        tensors, saved, _ = found
+        if saved["recipe"] != recipe.model_dump(mode="json"):
+            raise ResourceError(f"{directory}: was begun with another recipe; give another folder")
+        step, before, curve = saved["step"], saved["seconds"], saved["curve"]
+        _restore(tensors, model, average, optimizer)
+        say(f"going on from step {step}")
+
+    def checkpoint() -> None:
+        state = {"recipe": recipe.model_dump(mode="json"), "step": step, "curve": curve,
+                 "seconds": before + time.monotonic() - started}  # fmt: skip
+        save_checkpoint(directory / "checkpoints" / f"step-{step:09d}", _tensors(model, average, optimizer), state)
+        prune(directory / "checkpoints", 2)
+
+    model.train()
+    while step < recipe.steps:
+        epoch, first = divmod(step, loader.steps_per_epoch)
+        for batch in loader.epoch(epoch, start=first):
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(recipe, step)
+            hard = recipe.hard_share * min(1.0, step / (recipe.hard_until * recipe.steps))
+            found_losses = losses(
+                model, batch, device, Draws(recipe.seed, step), masking, special, recipe.candidates, hard
+            )
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(found_losses.values())).sum().backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            optimizer.step()
+            with torch.no_grad():
+                model.temperature.clamp_(0.01, 0.5)
+            # A short memory at first, or the random start would weigh on the average for long.
+            ema_update(average, model, min(recipe.averaging, (1 + step) / (10 + step)))
+            step += 1
+            if step % 50 == 0:
+                log("train", step, {name: value.item() for name, value in found_losses.items()} | {"hard": hard})
+            if step % recipe.evaluate_every == 0 or step == recipe.steps:
+                ranking = evaluate_split(average, val, gallery, tokenizer, config, device)
+                figures = ranking.final.metrics | {f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}
+                curve.append({"step": step} | figures)
+                log("val", step, figures)
+                checkpoint()
+            if should_stop():
+                checkpoint()
+                raise KeyboardInterrupt
+            if step >= recipe.steps:
+                break
+    result = {
+        "recipe": recipe.model_dump(mode="json"),
+        "people_digest": dataset.digest,
+        "seconds": before + time.monotonic() - started,
+        "val": curve[-1],
+        "val_identities": recipe.people.val_identities,
+        "curve": curve,
+    }
+    save_checkpoint(directory / "start", to_released(average, redundant=False), result)
+    return result
+
+
+def _tensors(model: RaSa, average: RaSa, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {f"model.{name}": p for name, p in model.named_parameters()}
+    found |= {f"average.{name}": p for name, p in average.named_parameters()}
+    for name, parameter in model.named_parameters():
+        found |= {f"optimizer.{kind}.{name}": value for kind, value in optimizer.state[parameter].items()}
+    return found
+
+
+@torch.no_grad()
+def _restore(tensors: dict[str, Tensor], model: RaSa, average: RaSa, optimizer: torch.optim.Optimizer) -> None:
+    for prefix, target in (("model", model), ("average", average)):
+        for name, parameter in target.named_parameters():
+            parameter.copy_(tensors[f"{prefix}.{name}"])
+    for name, parameter in model.named_parameters():
+        state = {kind: tensors[f"optimizer.{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in state.items()}
