@@ -203,7 +203,7 @@ def _count(judged: Judged) -> Iterator[str]:
     missing = f"; {absent} missing" if absent else ""
     family = f" after Holm's correction over {len(decided)} steps" if len(decided) > 1 else ""
     yield (
-        f"Steps: {counts}{missing} (p < {stats.LEVEL}{family}). The published steps come without a spread and "
+        f"Steps: {counts}{missing} (p below {stats.LEVEL}{family}). The published steps come without a spread and "
         "are taken as they stand."
     )
 

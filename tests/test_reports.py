@@ -260,7 +260,7 @@ def test_step_over_queries_by_hand():
     assert [judged.steps[name].verdict for name in ("one", "broken", "absent")] == ["", "", ""]
     assert sentences(judged) == [
         (
-            "Steps: 1 as in the paper; 3 missing (p < 0.05). The published steps come without a spread and are taken "
+            "Steps: 1 as in the paper; 3 missing (p below 0.05). The published steps come without a spread and are taken "
             "as they stand."
         ),
         "Over queries: resampling the 4 identities, each with all its queries (6 in all).",
