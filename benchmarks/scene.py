@@ -28,7 +28,7 @@ class Scene(NamedTuple):
 def config_of(size: str, row: str, overrides: Sequence[str] = ()) -> Config:
     """The row of a suite (table4/m-rtd) at a size of `SIZES`."""
     suite, rows = parse_target(row)
-    return resolve(suite, rows[0], SIZES[size][0], ["data.root=.", *overrides], seed=0)
+    return resolve(suite, rows[0], SIZES[size][0], ["data.root=.", "fidelity.ranks=1", *overrides], seed=0)
 
 
 def scene(config: Config, vocabulary: int, device: torch.device) -> Scene:

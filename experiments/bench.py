@@ -134,7 +134,7 @@ def _train_tables(found: dict[str, Any]) -> list[Any]:
     threads = f" with {found['threads']} threads" if found["device"] == "cpu" else ""
     title = (
         f"{found['row']} at size {found['size']}, batch {found['batch']}, {found['device']}{threads}, captions of "
-        f"{found['tokens_mean']:.1f} tokens (padded {found['tokens_padded']}), {found['fidelity']} fidelity"
+        f"{found['tokens_mean']:.1f} tokens (padded {found['tokens_padded']}), {found['fidelity']} fidelity, {found['ranks']} rank(s)"
     )
     table = Table("", *(v["variant"] for v in found["variants"]), title=title)
     rows = {
@@ -183,7 +183,7 @@ def _retrieval_tables(found: dict[str, Any]) -> list[Any]:
     agree = f"float32 scores agree to {found['max_abs_difference']:.1e} at a spread of {found['score_spread']:.2g}"
     notes = [
         f"ratio {found['ratio']:.2f}; {agree}, {order}",
-        f"a test of CUHK-PEDES size at this speed: {found['cuhk_pedes_test_seconds']:.0f} s",
+        f"re-ranking a test of CUHK-PEDES size at this speed: {found['cuhk_pedes_rerank_seconds']:.0f} s",
     ]
     if found["precision"] != "float32":
         notes.append(f"{found['precision']} moves scores by up to {found['precision_moves_scores_by']:.2g}")

@@ -1,7 +1,7 @@
 """One batch through the model, whole or in parts whose gradients are added up, for cards on which it does not fit.
 
 A part computes what it would as one or more processes of a data-parallel training, so with `fidelity.ranks` a multiple of
-`optimisation.accumulation` the parts give the numbers of the whole batch (tests/test_accumulation.py). Otherwise contrast and
+`optimisation.accumulation` the parts give the numbers of the whole batch, but for dropout's draws. Otherwise contrast and
 negatives stay inside a part, which the run says of itself.
 """
 
@@ -48,9 +48,16 @@ def batch_parts(batch_size: int, ranks: int, accumulation: int) -> Parts:
     return Parts(accumulation, batch_size // accumulation, max(1, ranks // accumulation), accumulation > ranks)
 
 
-def next_divisor(number: int, after: int) -> int:
-    """The next larger divisor, at most the number itself."""
-    return next((d for d in range(after + 1, number + 1) if number % d == 0), number)
+def out_of_memory(batch_size: int, ranks: int, accumulation: int, image_size: tuple[int, int]) -> str:
+    """What to do about it, in one line: the next larger number of parts that cuts no share, or a smaller batch or image."""
+    larger = range(accumulation + 1, batch_size + 1)
+    fitting = (n for n in larger if batch_size % n == 0 and (ranks % n == 0 or n % ranks == 0))
+    parts = next(fitting, None)
+    remedy = "a smaller optimisation.batch_size or data.image_size"
+    if parts is not None:
+        remedy = f"-o optimisation.accumulation={parts}"
+    where = f"batch {batch_size} in {accumulation} parts at {image_size[0]} x {image_size[1]} pixels"
+    return f"out of memory with {where}; try {remedy}"
 
 
 def forward_backward(

@@ -1,6 +1,7 @@
 """The commands `rasa data ...`. Nothing but click is imported until one of them runs."""
 
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -290,7 +291,17 @@ def pretrain(
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         click.echo(f"{group} {step}/{recipe.steps}  {text}", err=True)
 
-    result = run(recipe, folder, workspace, log, lambda line: click.echo(line, err=True))
+    stopped: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+        click.echo("stopping after a checkpoint; interrupt again to end at once", err=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    result = run(recipe, folder, workspace, log, lambda line: click.echo(line, err=True), lambda: bool(stopped))
     if as_json:
         click.echo(json.dumps(result, indent=1))
     else:

@@ -184,7 +184,7 @@ class Optimisation(Section):
     accumulation: int = Field(
         1,
         ge=1,
-        description="Parts in which a batch passes through the model, gradients added up, for small memories. With fidelity.ranks a multiple of it no number changes; else a part sees only its own negatives.",
+        description="Parts in which a batch passes through the model, gradients added up, for small memories. With fidelity.ranks a multiple of it only dropout's draws change; else a part sees only its own negatives.",
     )
     precision: Literal["auto", "float32", "tf32", "bf16"] = Field(
         "float32",
@@ -192,7 +192,7 @@ class Optimisation(Section):
     )
     compile: bool | Literal["auto"] = Field(
         False,
-        description="Compile the layers with torch.compile; auto: on a GPU. Rounds differently, so it is part of what is computed.",
+        description="Compile the image encoder's layers with torch.compile; auto: on a GPU. Rounds differently, so it is part of what is computed.",
     )
     device: str = Field(
         "auto", description="`auto`: a GPU if there is one; else `cpu`, `cuda:1`, ...", json_schema_extra=NOT_IDENTITY

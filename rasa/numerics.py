@@ -11,7 +11,7 @@ from rasa.model.rasa import Encoders
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """float32, tf32 or bf16; `auto` is bf16 on a GPU, where it is the largest single gain, and float32 elsewhere."""
+    """float32, tf32 or bf16; `auto` is bf16 on a GPU and float32 elsewhere."""
     if precision != "auto":
         return precision
     return "bf16" if device.type == "cuda" else "float32"
@@ -31,13 +31,15 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
 @contextmanager
 def float32_products(precision: str) -> Iterator[None]:
-    """Inside, products of float32 matrices round their inputs to TF32 if `precision` is tf32 (GPUs), else they do not."""
-    before = torch.get_float32_matmul_precision()
+    """Inside, products and convolutions of float32 round their inputs to TF32 if `precision` is tf32 (GPUs), else they do not."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def compile_layers(encoders: Encoders) -> None:

@@ -91,7 +91,7 @@ class MaskedText:
         kind = self.kind(objective)
         if (who, kind) not in self.passes:
             ids, _ = self.masking(objective)
-            if self.whole_sequence and who == "online" and objective == "mlm":
+            if self.padded(who, objective):
                 packing, wanted = Packing(self.packing.mask), None
             else:
                 packing = self.packing
@@ -113,8 +113,15 @@ class MaskedText:
             states = encoders.encode_text(Text(ids.to(self.device, non_blocking=True), packing))
             return encoders.fuse(states, packing, image, wanted)
 
-    def chosen(self, states: Tensor, objective: str, positions: Tensor) -> Tensor:
-        """Of the states that a pass gives, those of the flat positions [N], which are all the chosen ones if not `whole`."""
+    def padded(self, who: str, objective: str) -> bool:
+        """Whether a pass computes padding too, [B * L, D]: MLM's, where its softmax over the sequence sees it."""
+        return self.whole_sequence and who == "online" and self.kind(objective) == self.kind("mlm")
+
+    def chosen(self, who: str, objective: str, positions: Tensor) -> Tensor:
+        """Of the states that a pass gives, those of the flat positions [N], which are all that it gives if not `whole`."""
+        states = self.online_states(objective) if who == "online" else self.momentum_states(objective)
+        if self.padded(who, objective):
+            return states[positions]
         return states[self.packing.rows[positions]] if self.whole(objective) else states
 
     def weights(self, counted: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
@@ -132,20 +139,18 @@ def language_loss(text: MaskedText, fidelity: Fidelity, alpha: float, trace: dic
     positions = text.positions("mlm")
     labels = labels_BL.flatten()[positions].to(text.device, non_blocking=True)
     positions = positions.to(text.device, non_blocking=True)
-    states = text.online_states("mlm")
     encoders, like = text.model.encoders, text.model.temperature
     if text.whole_sequence:
-        logits_BLV = encoders.words(states).to(like.dtype).unflatten(0, ids.shape)
+        logits_BLV = encoders.words(text.online_states("mlm")).to(like.dtype).unflatten(0, ids.shape)
         logits = logits_BLV.flatten(0, 1)[positions]
     else:
-        logits = encoders.words(text.chosen(states, "mlm", positions)).to(like.dtype)
+        logits = encoders.words(text.chosen("online", "mlm", positions)).to(like.dtype)
     weights = text.weights(torch.ones_like(labels, dtype=torch.bool), positions, like.dtype)
     loss = language.hard_loss(logits, labels, weights)
     trace.update(mlm_input_ids=ids, mlm_labels=labels_BL, mlm_logits_selected=logits)
     if fidelity.mlm_soft_targets:
         with torch.no_grad():
-            chosen = text.chosen(text.momentum_states("mlm"), "mlm", positions)
-            logits_m = text.momentum.words(chosen).to(like.dtype)
+            logits_m = text.momentum.words(text.chosen("momentum", "mlm", positions)).to(like.dtype)
         if text.whole_sequence:
             log_p = over_sequence(logits_BLV, text.tokens.mask, fidelity.ranks).flatten(0, 1)[positions]
         else:
@@ -164,7 +169,7 @@ def over_sequence(logits_BLV: Tensor, mask_BL: Tensor, ranks: int) -> Tensor:
     longest = mask_BL.sum(1).unflatten(0, (ranks, -1)).amax(1).repeat_interleave(len(mask_BL) // ranks)
     beyond = torch.arange(mask_BL.shape[1]) >= longest[:, None]
     if beyond.any():
-        logits_BLV = logits_BLV.masked_fill(beyond[..., None].to(logits_BLV.device), -torch.inf)
+        logits_BLV = logits_BLV.masked_fill(beyond[..., None].to(logits_BLV.device, non_blocking=True), -torch.inf)
     return logits_BLV.log_softmax(1)
 
 
@@ -181,12 +186,14 @@ class RtdWords(NamedTuple):
         if self.generator == "fixed":
             assert self.masked_lm is not None
             ids, _ = text.masking("rtd")
-            out = self.masked_lm(input_ids=ids.to(text.device), attention_mask=text.packing.mask.long())
+            out = self.masked_lm(
+                input_ids=ids.to(text.device, non_blocking=True), attention_mask=text.packing.mask.long()
+            )
             logits = out.logits.flatten(0, 1)[positions]
         elif self.generator == "online":
-            logits = text.model.encoders.words(text.chosen(text.online_states("rtd").detach(), "rtd", positions))
+            logits = text.model.encoders.words(text.chosen("online", "rtd", positions).detach())
         else:
-            logits = text.momentum.words(text.chosen(text.momentum_states("rtd"), "rtd", positions))
+            logits = text.momentum.words(text.chosen("momentum", "rtd", positions))
         trace["rtd_generator_logits"] = logits
         if self.choice == "argmax":
             return logits.argmax(1)
@@ -201,12 +208,13 @@ def replacement_loss(text: MaskedText, words: RtdWords, fidelity: Fidelity, trac
     positions = allowed.flatten().nonzero().squeeze(1) if fidelity.rtd_replace == "all" else text.positions("rtd")
     positions = positions.to(text.device, non_blocking=True)
 
-    new_ids = original.to(text.device, copy=True)
+    original = original.to(text.device, non_blocking=True)
+    new_ids = original.clone()
     new_ids.view(-1)[positions] = words.propose(text, positions, trace)
     scored = allowed.to(text.device, non_blocking=True)
     if fidelity.rtd_ignore == "sampled-special":
         scored = replacement.without_sampled_specials(scored, new_ids, text.special)
-    labels_BL = replacement.replacement_labels(original.to(text.device, non_blocking=True), new_ids, scored)
+    labels_BL = replacement.replacement_labels(original, new_ids, scored)
 
     states_ND = text.fuse("rtd", text.model.encoders, new_ids, text.image_kv, text.packing)
     logits_N2 = text.model.heads["rtd"](states_ND).to(text.model.temperature.dtype)

@@ -15,7 +15,8 @@ from rasa.draws import Draws
 from rasa.fidelity import Fidelity
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa
-from rasa.model.text import Packing, Text, Wanted, concatenate, take_rows
+from rasa.model.text import Packing, Text, Wanted, take_rows
+from rasa.numerics import autocast
 from rasa.objectives import contrastive, matching, relation
 from rasa.objectives.language import SpecialIds
 from rasa.objectives.shares import share_of, share_weights
@@ -101,16 +102,18 @@ def step_losses(
         first = Wanted.first(caption.packing)
         with torch.no_grad():
             text_m = encode(momentum, caption, draws, "text, momentum", first)
-            features_m = momentum.image_feature(image_m), momentum.text_feature(text_m, first.packing)
-        online_features = online.image_feature(image), online.text_feature(text, caption.packing)
-        features = Features(*(in_full(x, model.temperature) for x in (*online_features, *features_m)))
+        with autocast("float32", device):  # of unit vectors, and of their similarities, every digit counts
+            with torch.no_grad():
+                features_m = momentum.image_feature(image_m), momentum.text_feature(text_m, first.packing)
+            features = Features(online.image_feature(image), online.text_feature(text, caption.packing), *features_m)
         trace.update(image_embeds=image, text_embeds=text, text_embeds_m=text_m, **features._asdict())
 
     if "cl" in on:
         assert features is not None
-        losses["cl"] = contrastive_loss(
-            features, model.temperature, teachers.queue, batch.identity, fidelity, alpha, trace
-        )
+        with autocast("float32", device):
+            losses["cl"] = contrastive_loss(
+                features, model.temperature, teachers.queue, batch.identity, fidelity, alpha, trace
+            )
 
     # Every pass through the cross-modal encoder shares the image's keys and values.
     image_kv = online.project_image(image) if online.fusion is not None else None
@@ -125,12 +128,15 @@ def step_losses(
         trace["fusion_pos"] = positive_BD
 
         if "itm" in on:
-            w_i2t, w_t2i = negative_weights(features if mining else None, model.temperature, batch.identity, ranks)
+            with autocast("float32", device):
+                mined = features if mining else None
+                w_i2t, w_t2i = negative_weights(mined, model.temperature, batch.identity, ranks)
             (w_t2i, has_image), (w_i2t, has_text) = matching.drawable(w_t2i), matching.drawable(w_i2t)
             image_negative = draws.categorical("negative images", w_t2i)
             text_negative = draws.categorical("negative texts", w_i2t)
             texts, both = joined(text, packing, text_negative)
-            images = concatenate([image_kv.take(image_negative), image_kv])
+            own = torch.arange(len(image_negative), device=device)
+            images = image_kv.take(torch.cat([image_negative, own]))
             with draws.dropout("negatives"):
                 negative_2BD = online.fuse(texts, both, images, Wanted.first(both))
             logits = in_full(model.heads["itm"](torch.cat([positive_BD, negative_2BD])), model.temperature)
@@ -239,14 +245,15 @@ def contrastive_loss(
     queries_m = {"i": features.image_feat_m, "t": features.text_feat_m}
     whom = contrastive.key_identities(identity, queue_identity, ranks)
 
+    hard = None
+    if fidelity.contrastive_positives == "identity":
+        hard = contrastive.positive_targets(identity, whom, features.image_feat.dtype)
+
     terms = []
     for source, target in ("it", "ti", "ii", "tt"):
         logits = contrastive.similarities(queries[source], *keys[target], temperature, ranks)
         with torch.no_grad():
-            if fidelity.contrastive_positives == "identity":
-                targets = contrastive.positive_targets(identity, whom, logits.dtype)
-            else:
-                targets = contrastive.own_targets(logits, ranks)
+            targets = contrastive.own_targets(logits, ranks) if hard is None else hard
             trace["sim_targets"] = targets
             if fidelity.contrastive_soft_targets:
                 logits_m = contrastive.similarities(queries_m[source], *keys[target], temperature, ranks)

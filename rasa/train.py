@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from rasa.accumulation import batch_parts, forward_backward, next_divisor
+from rasa.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint
 from rasa.config import Config
 from rasa.cost import peak_mib, reset_peak
@@ -181,7 +181,7 @@ def train(
     step = progress.epoch * steps_per_epoch + progress.step_in_epoch
     resume_from_step(step)
     seconds_before = progress.seconds
-    log_every = max(1, steps_per_epoch // 100)
+    log_every = max(10 if on_gpu else 1, steps_per_epoch // 100)  # a GPU is waited for at each
 
     def checkpoint() -> None:
         guard.check()
@@ -205,23 +205,20 @@ def train(
             alpha = alpha_at(config.objectives.alpha, config.objectives.alpha_warmup_epochs, epoch, i, steps_per_epoch)
             if fidelity.ema_timing == "before":
                 ema_update(momentum, model.encoders, config.model.momentum)
-            inputs = step_inputs(batch, device)
             optimizer.zero_grad(set_to_none=True)
             try:
+                inputs = step_inputs(batch, device)
                 with float32_products(precision):
                     out = forward_backward(model, teachers, inputs, config, parts, alpha, step, special, precision)
+                norm = gradient_norm(model, optimisation.clip_norm)
+                # As a gradient scaler would: the fused kernel applies nothing where this is 1.
+                optimizer.found_inf = guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
+                if device.type == "cpu":
+                    guard.check()
+                optimizer.step()
             except torch.OutOfMemoryError as fault:
-                raise RunFailed(
-                    f"out of memory with batch {optimisation.batch_size} in {parts.number} parts at "
-                    f"{config.data.image_size[0]} x {config.data.image_size[1]} pixels; try -o "
-                    f"optimisation.accumulation={next_divisor(optimisation.batch_size, parts.number)}"
-                ) from fault
-            norm = gradient_norm(model, optimisation.clip_norm)
-            # As a gradient scaler would: the fused kernel applies nothing where this is 1.
-            optimizer.found_inf = guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
-            if device.type == "cpu":
-                guard.check()
-            optimizer.step()
+                size = config.data.image_size
+                raise RunFailed(out_of_memory(loader.batch_size, fidelity.ranks, parts.number, size)) from fault
             if config.model.temperature_range:
                 with torch.no_grad():
                     model.temperature.clamp_(*config.model.temperature_range)
@@ -232,12 +229,12 @@ def train(
 
             if i % log_every == 0:
                 guard.check()
-                figures = {f"loss_{name}": value.item() for name, value in out.losses.items()}
+                told = {f"loss_{name}": value for name, value in out.losses.items()}
+                told |= {"gradient_norm": norm, "temperature": model.temperature.detach()}
+                figures = dict(zip(told, torch.stack(list(told.values())).tolist(), strict=True))  # one wait for all
                 total = sum(weight * figures[f"loss_{name}"] for name, weight in on.items())
-                figures |= {"loss": total, "gradient_norm": norm.item(), "temperature": model.temperature.item()}
-                log(
-                    "train", step, figures | {"learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha}
-                )
+                figures |= {"loss": total, "learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha}
+                log("train", step, figures)
             step += 1
             progress.step_in_epoch += 1
             progress.pairs += len(batch.identity)
@@ -341,7 +338,14 @@ def pick_device(name: str) -> torch.device:
 def step_inputs(batch: Batch, device: torch.device) -> StepInputs:
     """The batch on the device, with the two augmented views that share one decoding."""
     view1, view2 = two_views(batch.images.to(device, non_blocking=True), batch.flip)
-    return StepInputs(view1, view2, batch.annotated, batch.matched, batch.weak.to(device), batch.identity.to(device))
+    return StepInputs(
+        view1,
+        view2,
+        batch.annotated,
+        batch.matched,
+        batch.weak.to(device, non_blocking=True),
+        batch.identity.to(device, non_blocking=True),
+    )
 
 
 def parameter_groups(model: RaSa, weight_decay: float, decay_all_matrices: bool) -> list[dict[str, Any]]:
@@ -413,21 +417,27 @@ def evaluate_split(
 ) -> Ranking:
     """Every caption of the split searches the split's images, which `gallery` yields in batches each time it is iterated."""
     evaluation = config.evaluation
-    return evaluate(
-        model,
-        lambda: gallery,
-        encode_captions(tokenizer, split.captions, config.data.max_tokens),
-        torch.as_tensor(split.image_identities),
-        torch.as_tensor(split.caption_identities),
-        evaluation.topk,
-        config.fidelity.ranking_score,
-        config.fidelity.beyond_topk,
-        evaluation.batch_size,
-        evaluation.tokens_per_call,
-        evaluation.gallery_mib,
-        evaluation.precision,
-        device,
-    )
+    try:
+        return evaluate(
+            model,
+            lambda: gallery,
+            encode_captions(tokenizer, split.captions, config.data.max_tokens),
+            torch.as_tensor(split.image_identities),
+            torch.as_tensor(split.caption_identities),
+            evaluation.topk,
+            config.fidelity.ranking_score,
+            config.fidelity.beyond_topk,
+            evaluation.batch_size,
+            evaluation.tokens_per_call,
+            evaluation.gallery_mib,
+            evaluation.precision,
+            device,
+        )
+    except torch.OutOfMemoryError as fault:
+        raise RunFailed(
+            f"out of memory in retrieval on {split.name}; try -o evaluation.gallery_mib={evaluation.gallery_mib // 4}, "
+            f"or a smaller evaluation.batch_size or tokens_per_call"
+        ) from fault
 
 
 def _figures(of_epoch: dict[str, float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ import torch
 from test_model import ALL, tiny
 from test_step import SPECIAL, VOCABULARY, Fixed, inputs
 
-from rasa.accumulation import batch_parts, forward_backward, next_divisor
+from rasa.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.errors import SpecError
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import build_model, momentum_copy
@@ -80,4 +80,14 @@ def test_a_batch_that_cannot_be_cut_is_refused_with_the_field():
         batch_parts(6, 4, 1)
     with pytest.raises(ValueError, match="batch_size 52 is not a multiple of optimisation.accumulation 5"):
         type(tiny()).model_validate(tiny().model_dump() | {"optimisation": {"accumulation": 5}})
-    assert [next_divisor(52, n) for n in (1, 2, 13, 52)] == [2, 4, 26, 52]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "parts", "remedy"),
+    [(1, 1, "accumulation=2"), (1, 13, "accumulation=26"), (4, 1, "accumulation=2"), (4, 4, "accumulation=52"),
+     (4, 52, "a smaller optimisation.batch_size or data.image_size")],
+)  # fmt: skip
+def test_the_remedy_for_too_little_memory_is_one_that_the_config_takes(ranks, parts, remedy):
+    """13 and 26 parts of 52 pairs would cut the four shares, so after 4 comes 52."""
+    said = out_of_memory(52, ranks, parts, (384, 384))
+    assert remedy in said and f"in {parts} parts at 384 x 384 pixels" in said

@@ -139,9 +139,18 @@ CHANGES = [
 ]
 
 
+@pytest.mark.parametrize("row", ["o-rtd", "m-rtd"])
 @pytest.mark.parametrize(("preset", "field", "value"), CHANGES)
-def test_with_any_one_field_changed(preset, field, value):
-    assert_equal("m-rtd", Fidelity.model_validate({"preset": preset, field: value}))
+def test_with_any_one_field_changed(preset, field, value, row):
+    assert_equal(row, Fidelity.model_validate({"preset": preset, field: value}))
+
+
+@pytest.mark.parametrize("replace", ["all", "masked"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_one_masked_text_for_a_softmax_over_the_sequence_and_the_online_generator(replace, ranks):
+    """MLM's pass computes padding then, and the generator reads the same pass."""
+    fields = {"preset": "released", "shared_masking": True, "rtd_replace": replace, "ranks": ranks}
+    assert_equal("o-rtd", Fidelity.model_validate(fields))
 
 
 @pytest.mark.parametrize("seed", range(30))

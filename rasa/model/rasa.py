@@ -58,11 +58,12 @@ class Encoders(nn.Module):
 
     def image_feature(self, tokens: Tensor) -> Tensor:
         """Unit projection [B, embed_dim] of v_cls."""
-        return F.normalize(self.vision_proj(tokens[:, 0]), dim=-1)
+        return F.normalize(self.vision_proj(tokens[:, 0].to(self.vision_proj.weight.dtype)), dim=-1)
 
     def text_feature(self, states: Tensor, packing: Packing) -> Tensor:
         """Unit projection [B, embed_dim] of t_cls."""
-        return F.normalize(self.text_proj(take_rows(states, packing.first())), dim=-1)
+        first = take_rows(states, packing.first()).to(self.text_proj.weight.dtype)
+        return F.normalize(self.text_proj(first), dim=-1)
 
     def project_image(self, tokens: Tensor) -> ImageKeyValues:
         """The image's cross-attention keys and values, projected once."""

@@ -16,7 +16,7 @@ from rasa.data.tokens import Encoded
 from rasa.data.transforms import normalise
 from rasa.model.rasa import RaSa
 from rasa.model.text import Text
-from rasa.numerics import autocast
+from rasa.numerics import autocast, float32_products
 from rasa.retrieval.index import top_k
 from rasa.retrieval.metrics import Retrieval, final_order, query_figures, stage1_order, summary
 from rasa.retrieval.rerank import PackedTexts, rerank
@@ -78,7 +78,7 @@ def evaluate(
                 tokens = encoders.encode_image(pixels)
             yield tokens
 
-    with evaluation_mode(model), autocast("float32", device):
+    with evaluation_mode(model), float32_products("float32"), autocast("float32", device):
         keep, kept, image_features = reranks, [], []
         for tokens in image_tokens():
             image_features.append(encoders.image_feature(tokens))

@@ -3,8 +3,8 @@
 Image-major: the top-k lists are inverted to image -> texts. An image's keys and values are projected once and never
 gathered: all its texts, packed without padding, attend to it in one rectangle. The first self-attention of the fusion
 encoder does not see the image, so it runs once per text. Images may come batch by batch, so that a gallery needs no
-more memory than one of its batches. The plan of all calls is made on the CPU: a GPU is waited for once, for the
-candidates. Shape suffixes: T texts, K candidates, P pairs ordered by image, L text tokens, N packed tokens, M image
+more memory than one of its batches. The plan of all calls is made on the CPU: a GPU is waited for at the
+start, for the candidates and the texts' lengths, and for no image. Shape suffixes: T texts, K candidates, P pairs ordered by image, L text tokens, N packed tokens, M image
 tokens, D text width.
 """
 
