@@ -15,7 +15,7 @@ from rasa.draws import Draws
 from rasa.fidelity import Fidelity
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa
-from rasa.model.text import Packing, Text, Wanted, take_rows
+from rasa.model.text import Packing, Text, Wanted, concatenate, take_rows
 from rasa.numerics import autocast
 from rasa.objectives import contrastive, matching, relation
 from rasa.objectives.language import SpecialIds
@@ -135,8 +135,7 @@ def step_losses(
             image_negative = draws.categorical("negative images", w_t2i)
             text_negative = draws.categorical("negative texts", w_i2t)
             texts, both = joined(text, packing, text_negative)
-            own = torch.arange(len(image_negative), device=device)
-            images = image_kv.take(torch.cat([image_negative, own]))
+            images = concatenate([image_kv.take(image_negative), image_kv])
             with draws.dropout("negatives"):
                 negative_2BD = online.fuse(texts, both, images, Wanted.first(both))
             logits = in_full(model.heads["itm"](torch.cat([positive_BD, negative_2BD])), model.temperature)
