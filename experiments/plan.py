@@ -26,6 +26,7 @@ from experiments.rundir import (
     write_json,
 )
 from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, row_digest, short_digest
+from rasa import start
 from rasa.config import Config
 from rasa.errors import ResourceError
 
@@ -85,6 +86,8 @@ def located(config: Config, workspace: Path) -> Config:
     data, model, objectives = config.data, config.model, config.objectives
     root = built(config, workspace) if data.root is None else data.root.expanduser().absolute()
     weights = model.weights.expanduser().absolute() if model.weights else None
+    if model.weights == Path(start.NAME):
+        weights = start.WEIGHTS
     tokenizer, masked_lm = (str(local_path(name) or name) for name in (data.tokenizer, objectives.masked_lm))
     sections = {
         "data": data.model_copy(update={"root": root, "tokenizer": tokenizer}),

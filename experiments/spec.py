@@ -19,6 +19,7 @@ from experiments.environment import content_digest
 from experiments.layers import Layer, build, parse_override
 from experiments.wording import describe, did_you_mean
 from experiments.yaml_io import load_mapping
+from rasa import start
 from rasa.config import Config
 from rasa.errors import ResourceError, SpecError
 
@@ -173,6 +174,8 @@ def identity_of(config: Config) -> dict[str, Any]:
 
 def local_path(name: str) -> Path | None:
     """The absolute path of a vocabulary or generator that lies on this machine; None for a mere name."""
+    if name == start.NAME:
+        return start.VOCABULARY
     path = Path(name).expanduser().absolute()
     return path if name != "captions" and path.exists() else None
 
