@@ -220,6 +220,15 @@ class Evaluation(Section):
         False,
         description="Also test every epoch's weights, so that reports show what choosing by test would have given; selection never sees it.",
     )
+    detectors: bool = Field(
+        False,
+        description="Also measure after each epoch what the PRD and RTD heads make of validation pairs: loss against guessing, recall, precision, AUC.",
+    )
+    sensitivity: int = Field(
+        0,
+        ge=0,
+        description="Test queries, of each kind, in which one colour, garment or accessory word is exchanged to see how far the true images fall; 0: none.",
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32",
         description="Of matrix products in retrieval; bf16 moves match scores by about a tenth of their spread.",

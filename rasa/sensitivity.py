@@ -224,6 +224,7 @@ def replacement_loss(text: MaskedText, words: RtdWords, fidelity: Fidelity, trac
     trace.update(
         rtd_input_ids=new_ids,
         rtd_labels=labels_BL,
+        rtd_labels_packed=labels_N,
         rtd_positions=positions,
         fusion_rtd=states_ND,
         rtd_logits=logits_N2,

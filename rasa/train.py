@@ -21,9 +21,10 @@ from rasa.config import Config
 from rasa.cost import peak_mib, reset_peak
 from rasa.data.load import load_dataset
 from rasa.data.loader import Batch, TrainingLoader, encode_captions, image_batches
-from rasa.data.table import Split
+from rasa.data.table import Dataset, Split
 from rasa.data.tokens import Tokenizer, build_tokenizer
 from rasa.data.transforms import two_views
+from rasa.detectors import DETECTORS, detector_figures
 from rasa.errors import ResourceError, RunFailed, SpecError
 from rasa.fidelity import Fidelity
 from rasa.model.checkpoints import load_released, read_state, to_released
@@ -32,6 +33,7 @@ from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import RaSa, build_model, ema_update, momentum_copy
 from rasa.numerics import FiniteGuard, compile_layers, float32_products, resolve_compile, resolve_precision
 from rasa.objectives.language import SpecialIds
+from rasa.probe import sensitivity_figures
 from rasa.retrieval.evaluate import Ranking, evaluate
 from rasa.schedules import alpha_at, learning_rates
 from rasa.step import StepInputs, Teachers
@@ -91,23 +93,10 @@ def train(
     special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
     tick = time.monotonic()
     on_gpu = device.type == "cuda"
-    loader = TrainingLoader(
-        dataset.splits["train"],
-        dataset.image_root,
-        tokenizer,
-        config.data,
-        positives=config.objectives.positives if draws_captions(on, fidelity) else None,
-        p_weak=config.objectives.p_weak,
-        weak_pool=fidelity.weak_pool,
-        weak_label=fidelity.weak_label,
-        truncate=fidelity.truncate_training_tokens,
-        batch_size=optimisation.batch_size,
-        max_steps=optimisation.max_steps_per_epoch,
-        seed=config.seed,
-        cache=cache,
-        prefetch=on_gpu,
-        say=say,
-    )
+    loader = training_pairs(dataset, "train", tokenizer, config, cache, on_gpu, say)
+    held_out = None
+    if config.evaluation.detectors and set(DETECTORS) & set(on):
+        held_out = training_pairs(dataset, "val", tokenizer, config, cache, on_gpu, say)
     galleries = {
         name: image_batches(
             dataset.splits[name].image_files,
@@ -252,6 +241,9 @@ def train(
         guard.check()
         ranking = evaluate_split(model, dataset.splits["val"], galleries["val"], tokenizer, config, device)
         figures = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
+        if held_out is not None:
+            held_out_inputs = (step_inputs(batch, device) for batch in held_out.epoch(0))
+            figures |= detector_figures(model, teachers, held_out_inputs, config.objectives, fidelity, special)
         log("val", step, figures | {"epoch": epoch + 1})
         progress.history.append({"epoch": epoch + 1, **figures})
         if config.evaluation.selection_gap:
@@ -277,6 +269,14 @@ def train(
     ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
     test = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
     log("test", step, test)
+    probed = {}
+    if config.evaluation.sensitivity:
+        tick = time.monotonic()
+        probed = sensitivity_figures(
+            model, lambda: galleries["test"], dataset.splits["test"], tokenizer, config, device
+        )
+        log("probe", step, probed)
+        started += time.monotonic() - tick  # nor does training take this
     save_predictions(directory, ranking, torch.as_tensor(dataset.splits["test"].caption_identities))
     cost = {
         "seconds": seconds_before + time.monotonic() - started,
@@ -292,22 +292,56 @@ def train(
         best = max(progress.tested, key=lambda figures: figures["r1"])
         last_test = {"test": _figures(progress.tested[-1])}
         oracle = {"test_oracle": {"epoch": int(best["epoch"]), "test": _figures(best)}}
-    return oracle | {
-        "selected": {"epoch": progress.best_epoch, "step": progress.best_epoch * steps_per_epoch, "val": selected},
-        "test": test,
-        "last": {"epoch": optimisation.epochs, "val": progress.history[-1]} | last_test,
-        "cost": cost,
-        "numerics": {"precision": precision, "compiled": compiled, "batch": str(parts)},
-        "digests": {"data": dataset.digest, "tokenizer": tokenizer.digest},
-        "sizes": {
-            name: {
-                "images": len(split.image_files),
-                "captions": len(split.captions),
-                "identities": len(set(split.image_identities.tolist())),
-            }
-            for name, split in dataset.splits.items()
-        },
-    }
+    return (
+        oracle
+        | ({"sensitivity": probed} if probed else {})
+        | {
+            "selected": {"epoch": progress.best_epoch, "step": progress.best_epoch * steps_per_epoch, "val": selected},
+            "test": test,
+            "last": {"epoch": optimisation.epochs, "val": progress.history[-1]} | last_test,
+            "cost": cost,
+            "numerics": {"precision": precision, "compiled": compiled, "batch": str(parts)},
+            "digests": {"data": dataset.digest, "tokenizer": tokenizer.digest},
+            "sizes": {
+                name: {
+                    "images": len(split.image_files),
+                    "captions": len(split.captions),
+                    "identities": len(set(split.image_identities.tolist())),
+                }
+                for name, split in dataset.splits.items()
+            },
+        }
+    )
+
+
+def training_pairs(
+    dataset: Dataset,
+    split: str,
+    tokenizer: Tokenizer,
+    config: Config,
+    cache: Path | None,
+    prefetch: bool,
+    say: Callable[[str], None],
+) -> TrainingLoader:
+    """The pairs of `train`; of another split the same kind of pairs, for which draws do not depend on the run's seed."""
+    fidelity, training = config.fidelity, split == "train"
+    return TrainingLoader(
+        dataset.splits[split],
+        dataset.image_root,
+        tokenizer,
+        config.data,
+        positives=config.objectives.positives if draws_captions(config.objectives.weights, fidelity) else None,
+        p_weak=config.objectives.p_weak,
+        weak_pool=fidelity.weak_pool,
+        weak_label=fidelity.weak_label,
+        truncate=fidelity.truncate_training_tokens or not training,
+        batch_size=config.optimisation.batch_size,
+        max_steps=config.optimisation.max_steps_per_epoch if training else None,
+        seed=config.seed if training else 0,
+        cache=cache,
+        prefetch=prefetch,
+        say=say,
+    )
 
 
 def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any]:

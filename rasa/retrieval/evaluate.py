@@ -68,7 +68,44 @@ def evaluate(
     are in bfloat16; features, similarities and scores stay float32. A model without an ITM head (row CL) ranks by
     stage 1 alone. Raises ValueError if `images` does not yield one image per gallery identity.
     """
-    encoders, size, reranks = model.encoders, len(gallery_identity), "itm" in model.heads
+    with retrieval_mode(model, device):
+        gallery = encode_gallery(model, images, len(gallery_identity), gallery_mib, precision, device)
+        queries = encode_queries(model, texts, batch_size, precision, device)
+        _, candidates_TK = top_k(queries.features_TE, gallery.features_NE, topk)
+        scores_TK = None
+        if queries.packed is not None:
+            scores_TK = rerank(
+                model, gallery.tokens(), queries.packed, candidates_TK, ranking_score, tokens_per_call, precision
+            )
+        identities = gallery_identity.to(device), text_identity.to(device)
+        measured = measure(queries.features_TE, gallery.features_NE, candidates_TK, scores_TK, beyond, *identities)
+    return Ranking(*measured, scores_TK, candidates_TK)
+
+
+class Gallery(NamedTuple):
+    """Encoded images: projected class tokens, and all tokens [b, M, width] in batches for each reading by stage 2."""
+
+    features_NE: Tensor
+    tokens: Callable[[], Iterable[Tensor]]
+
+
+class Queries(NamedTuple):
+    """Encoded texts: projected class tokens, and their states for stage 2 (None without an ITM head)."""
+
+    features_TE: Tensor
+    packed: PackedTexts | None
+
+
+def encode_gallery(
+    model: RaSa,
+    images: Callable[[], Iterable[Tensor]],
+    size: int,
+    gallery_mib: int,
+    precision: str,
+    device: torch.device,
+) -> Gallery:
+    """The images' features and, see `evaluate`, their tokens. Raises ValueError if there are not `size` images."""
+    encoders = model.encoders
 
     def image_tokens() -> Iterator[Tensor]:
         for batch in images():
@@ -78,37 +115,36 @@ def evaluate(
                 tokens = encoders.encode_image(pixels)
             yield tokens
 
+    keep, kept, features = "itm" in model.heads, [], []
+    for tokens in image_tokens():
+        features.append(encoders.image_feature(tokens))
+        keep = keep and size * tokens[0].nbytes <= gallery_mib * 2**20
+        if keep:
+            kept.append(tokens)
+    features_NE = torch.cat(features)
+    if len(features_NE) != size:
+        raise ValueError(f"{len(features_NE)} images, but the gallery has {size} identities")
+    return Gallery(features_NE, (lambda: kept) if keep else image_tokens)
+
+
+def encode_queries(model: RaSa, texts: Encoded, batch_size: int, precision: str, device: torch.device) -> Queries:
+    """The texts' features and, for stage 2, their states after the first fusion self-attention."""
+    encoders, packed, features = model.encoders, [], []
+    for rows in torch.arange(len(texts.lengths())).split(batch_size):
+        text = Text.of(texts.take(rows), device)
+        with autocast(precision, device):
+            states = encoders.encode_text(text)
+            if encoders.fusion is not None and "itm" in model.heads:
+                packed.append((encoders.fusion.attend(states, text.packing), text.packing))
+        features.append(encoders.text_feature(states, text.packing))
+    return Queries(torch.cat(features), PackedTexts(packed) if packed else None)
+
+
+@contextmanager
+def retrieval_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Without dropout, in float32 unless said otherwise inside."""
     with evaluation_mode(model), float32_products("float32"), autocast("float32", device):
-        keep, kept, image_features = reranks, [], []
-        for tokens in image_tokens():
-            image_features.append(encoders.image_feature(tokens))
-            keep = keep and size * tokens[0].nbytes <= gallery_mib * 2**20
-            if keep:
-                kept.append(tokens)
-        image_features_NE = torch.cat(image_features)
-        if len(image_features_NE) != size:
-            raise ValueError(f"{len(image_features_NE)} images, but the gallery has {size} identities")
-
-        packed, text_features = [], []
-        for rows in torch.arange(len(texts.lengths())).split(batch_size):
-            text = Text.of(texts.take(rows), device)
-            with autocast(precision, device):
-                states = encoders.encode_text(text)
-                if encoders.fusion is not None and reranks:
-                    packed.append((encoders.fusion.attend(states, text.packing), text.packing))
-            text_features.append(encoders.text_feature(states, text.packing))
-        text_features_TE = torch.cat(text_features)
-
-        _, candidates_TK = top_k(text_features_TE, image_features_NE, topk)
-        scores_TK = None
-        if reranks:
-            gallery = kept if keep else image_tokens()
-            scores_TK = rerank(
-                model, gallery, PackedTexts(packed), candidates_TK, ranking_score, tokens_per_call, precision
-            )
-        identities = gallery_identity.to(device), text_identity.to(device)
-        measured = measure(text_features_TE, image_features_NE, candidates_TK, scores_TK, beyond, *identities)
-    return Ranking(*measured, scores_TK, candidates_TK)
+        yield
 
 
 @contextmanager
