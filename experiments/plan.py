@@ -14,6 +14,7 @@ from experiments.rundir import (
     FAILURE,
     LOCK,
     RESULT,
+    RUNS,
     SUPERSEDED,
     About,
     find_runs,
@@ -23,6 +24,7 @@ from experiments.rundir import (
     read_json,
     row_folder,
     run_folder,
+    workspace_of,
     write_json,
 )
 from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, row_digest, short_digest
@@ -137,9 +139,21 @@ def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Pa
     about = _about(suite, row, profile, config, digest, _weights_digest(config), name)
     directory = run_folder(workspace, about)
     state, reason = judge(directory)
+    if state == "new" and (same := twin(about, directory)) is not None:
+        other = read_about(same)
+        return PlannedRun(about, config, directory, state, f"as the finished {other.name}, which will be copied", 0.0)
     if state == "new":
         reason = _why_new(about, workspace)
     return PlannedRun(about, config, directory, state, reason, _estimate(about, workspace))
+
+
+def twin(about: About, directory: Path) -> Path | None:
+    """A finished run of another row, by the code as it is now, that computes what this one would; None without one."""
+    runs = workspace_of(directory) / RUNS
+    for result in sorted(runs.glob(f"*/*/*/{directory.name}/{RESULT}")):
+        if result.parent != directory and judge(result.parent)[0] == "finished":
+            return result.parent
+    return None
 
 
 def _about(suite: Suite, row: Row, profile: str, config: Config, data_digest: str, weights_digest: str,

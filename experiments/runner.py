@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.adopt import COPIED_FROM, copied
 from experiments.environment import code_digest, environment
 from experiments.plan import DATA, PlannedRun, State, judge, located, remember_built
 from experiments.rundir import (
@@ -177,6 +178,10 @@ def run_one(run: PlannedRun, heard: Heard, say: Say, should_stop: Callable[[], b
         if (result := read_json(run.directory / RESULT)) is not None:  # another driver was faster
             return finished(run.about, run.directory, result)
         try:
+            if not _begun(run.directory) and (result := copied(run)) is not None:
+                say(f"copied from {result[COPIED_FROM]}, which is the same run")
+                write_json(run.directory / RESULT, result)
+                return finished(run.about, run.directory, result)
             write_json(run.directory / RESULT, _trained(run, run.directory, heard, say, should_stop, train, threads))
         except KeyboardInterrupt:
             return stopped(run)
@@ -310,8 +315,12 @@ def _prepare(run: PlannedRun, directory: Path) -> None:
     write_text(directory / SPEC, dump(run.config.model_dump(mode="json")))
     (directory / FAILURE).unlink(missing_ok=True)
     # A resumed run keeps the record of the code that it began with: a change in between leaves the result stale.
-    if not any((directory / "checkpoints").glob("step-*")):
+    if not _begun(directory):
         write_json(directory / ENVIRONMENT, environment() | {"started": timestamp()})
+
+
+def _begun(directory: Path) -> bool:
+    return any((directory / "checkpoints").glob("step-*"))
 
 
 def _settled(run: PlannedRun, rerun_stale: bool) -> Outcome | None:

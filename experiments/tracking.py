@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from experiments.adopt import COPIED_FROM
 from experiments.environment import code_digest, environment
 from experiments.layers import flatten
 from experiments.plan import judge
@@ -49,6 +50,7 @@ SEED, RUN_ID, STATE, DIRECTORY = "rasa.seed", "rasa.run_id", "rasa.state", "rasa
 CODE_DIGEST, GIT_COMMIT, GIT_DIRTY = "rasa.code_digest", "rasa.git_commit", "rasa.git_dirty"
 # The data set's name (`synthetic` or its format), its folder, and the built-in benchmark's parameters as JSON.
 DATA, DATA_ROOT, BENCHMARK = "rasa.data", "rasa.data_root", "rasa.benchmark"
+COPIED = "rasa.copied_from"  # the suite/row that was trained, if this run is a copy of it
 SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
 # How the run was computed: float32, tf32 or bf16; whether layers were compiled; the batch, e.g. `4 x 13` if in shares.
 NUMERICS = {"precision": "rasa.precision", "compiled": "rasa.compiled", "batch": "rasa.batch"}
@@ -280,6 +282,8 @@ class Delivery:
         tags |= {tag: str(numerics[key]) for key, tag in NUMERICS.items() if key in numerics}
         tags |= {name: str(selected[key]) for name, key in ((SELECTED_EPOCH, "epoch"), (SELECTED_STEP, "step"))
                  if key in selected}  # fmt: skip
+        if COPIED_FROM in result:
+            tags[COPIED] = str(result[COPIED_FROM])
         self._tag(cursor.mlflow_run, tags)
         self._set_status(cursor.mlflow_run, STATUSES[state])
         with parent_lock(self._uri, self._workspace):  # so that of two seeds that end at once the last sees both

@@ -403,3 +403,45 @@ def test_two_drivers_train_every_row_once(people, tmp_path):
     assert all(set(each) <= {"finished", "running"} for each in states)
     calls = [path.read_text() for path in tmp_path.glob("runs/*/*/*/*/calls")]
     assert calls == ["trained\n"] * 10
+
+
+MINE = """suite: mine
+rows:
+- {name: same, extends: table4/cl}
+- {name: other, extends: table4/cl, changes: {optimisation: {epochs: 3}}}
+"""
+
+
+def test_a_run_that_another_suite_has_finished_is_copied(people, tmp_path):
+    (original,) = planned(people, tmp_path, "cl")
+    execute([original], tmp_path, train=trainer)
+    (tmp_path / "mine.yaml").write_text(MINE)
+    suite, rows = parse_target(str(tmp_path / "mine.yaml"))
+    options = [f"data.root={people}", "optimisation.epochs=2"]
+    same, other = plan(suite, rows, "smoke", options[:1], [0], tmp_path)
+    assert same.reason == other.reason == "never run"  # of five epochs and of three
+    same, _ = plan(suite, rows, "smoke", options, [0], tmp_path)
+    assert (same.state, same.seconds) == ("new", 0.0)
+    assert same.reason == "as the finished table4/cl seed 0, which will be copied"
+    (outcome,) = execute([same], tmp_path, train=has_a_bug)
+    assert (outcome.state, outcome.r1) == ("finished", 50.0)
+    result, trained = read_json(same.directory / RESULT), read_json(original.directory / RESULT)
+    assert result["copied_from"] == "table4/cl" and (result["suite"], result["row"]) == ("mine", "same")
+    assert {**result, **{k: trained[k] for k in ("suite", "row")}} == {**trained, "copied_from": "table4/cl"}
+    assert read_points(same.directory) == read_points(original.directory)
+    assert read_json(same.directory / "run.json")["suite"] == "mine"
+    assert plan(suite, rows[:1], "smoke", options, [0], tmp_path)[0].state == "finished"
+
+
+def test_a_stale_or_unfinished_run_is_not_copied(people, tmp_path):
+    (original,) = planned(people, tmp_path, "cl")
+    execute([original], tmp_path, train=trainer)
+    environment = read_json(original.directory / ENVIRONMENT)
+    environment["code"] = {**environment["code"], "rasa/step.py": "0" * 12}
+    (original.directory / ENVIRONMENT).write_text(json.dumps(environment))
+    (tmp_path / "mine.yaml").write_text(MINE)
+    suite, rows = parse_target(str(tmp_path / "mine.yaml"))
+    (same,) = plan(suite, rows[:1], "smoke", [f"data.root={people}", "optimisation.epochs=2"], [0], tmp_path)
+    assert same.reason == "never run"
+    execute([same], tmp_path, train=trainer)
+    assert (same.directory / "calls").exists()

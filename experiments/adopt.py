@@ -1,0 +1,38 @@
+"""A run that another suite has finished already: same config, data, initial weights and seed. It is copied, not run again.
+
+So a row that two suites share (the default point of a sweep, a row of Table 4) costs its training once.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from experiments.plan import PlannedRun, twin
+from experiments.rundir import ENVIRONMENT, METRICS, PREDICTIONS, RESULT, SELECTED, SPEC, read_about, read_json
+
+COPIED_FROM = "copied_from"  # in result.json: suite/row of the run that was trained
+_FILES = (SPEC, ENVIRONMENT, METRICS, PREDICTIONS, "vocab.txt")
+
+
+def copied(run: PlannedRun) -> dict[str, Any] | None:
+    """The content of result.json, once all else that a finished twin holds lies in the run's directory; None without one.
+
+    Checkpoints to go on from stay where they are: a finished run needs none.
+    """
+    assert run.directory is not None
+    source = twin(run.about, run.directory)
+    result = read_json(source / RESULT) if source else None
+    if source is None or result is None:
+        return None
+    for name in _FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, run.directory / name)
+    if (source / SELECTED).is_dir():
+        shutil.copytree(source / SELECTED, run.directory / SELECTED, dirs_exist_ok=True)
+    who = {"suite": run.about.suite, "row": run.about.row, "profile": run.about.profile}
+    return result | who | {COPIED_FROM: result.get(COPIED_FROM) or _name(source)}
+
+
+def _name(directory: Path) -> str:
+    about = read_about(directory)
+    return f"{about.suite}/{about.row}"
