@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reports.stats import Estimate
-from reports.tables import FINISHED, MISSING, Line, Spread
+from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread
 from reports.verdict import SHARE, Judged, Step, sentences
 
 HEADINGS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
 TOLD_APART = "What can be told apart: R@1 (and mAP) of each row minus that of the row before it, in percent points"
 SELECTION = "Selection: R@1 of the checkpoint that validation chose, of the last, and of the best on test (an oracle)"
+DETECTION = (
+    "What the detectors learned, on validation pairs: loss beside that of guessing the base rate (nats), the share of weak "
+    "pairs or replaced words, and how well they are found (percent; AUC 50: not at all)"
+)
+SENSITIVITY = (
+    "Sensitivity: one word of the query exchanged for a wrong one. Noticed: the image scores lower with it (50 %: not "
+    "seen), in brackets by stage 1 alone; R@1 before and after; factor by which the rank of the first true image grows"
+)
 NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
 
 
@@ -74,6 +82,7 @@ def grids(report: Report) -> list[Grid]:
         *told_apart,
         _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
         _grid(SELECTION, [*labels, *_selection()], report.lines),
+        *_measured(report.lines, labels[-1]),
     ]
 
 
@@ -222,6 +231,57 @@ def _selection() -> list[Column]:
         column("Test, chosen", "r1"), column("Test, last", "last_r1"), column("Test, oracle", "oracle_r1"),
         Column("Gap (oracle - chosen)", gap),
     ]  # fmt: skip
+
+
+def _measured(lines: Sequence[Line], label: Column) -> list[Grid]:
+    """The detectors' figures and the sensitivity probe, each where some run has them."""
+    detecting = [line for line in lines if any(line.figures[f"{head}_loss"].n for head in DETECTORS)]
+    probed = [line for line in lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
+    grids = []
+    if detecting:
+        columns = [column for head in DETECTORS for column in _detection(head)]
+        grids.append(_grid(DETECTION, [label, *columns], detecting))
+    if probed:
+        columns = [column for kind in KINDS for column in _sensitivity(kind)]
+        grids.append(_grid(SENSITIVITY, [label, *columns], probed))
+    return grids
+
+
+def _detection(head: str) -> list[Column]:
+    def loss(line: Line) -> str:
+        mean, guess = line.figures[f"{head}_loss"].mean, line.figures[f"{head}_guess"].mean
+        return NONE if mean is None else f"{mean:.3f}" + ("" if guess is None else f" ({guess:.3f})")
+
+    name = head.upper()
+    columns = [Column(f"{name} loss (guess)", loss, detail=lambda line: _values(line.figures[f"{head}_loss"], ".3f"))]
+    headings = {"base": "share", "recall": "recall", "precision": "precision", "auc": "AUC"}
+    return [*columns, *(_plain(f"{name} {text}", f"{head}_{key}") for key, text in headings.items())]
+
+
+def _sensitivity(kind: str) -> list[Column]:
+    def noticed(line: Line) -> str:
+        alone = line.figures[f"{kind}_stage1_apart"].mean
+        own = line.figures[f"{kind}_apart"]
+        return NONE if own.mean is None else spread(own) + ("" if alone is None else f" ({alone:.1f})")
+
+    def fallen(line: Line) -> str:
+        before, after = line.figures[f"{kind}_r1"].mean, line.figures[f"{kind}_r1_exchanged"].mean
+        return NONE if before is None or after is None else f"{before:.1f} to {after:.1f}"
+
+    heading = kind.capitalize()
+    return [
+        Column(f"{heading}: noticed", noticed, detail=lambda line: _values(line.figures[f"{kind}_apart"], ".1f")),
+        Column("R@1", fallen),
+        _plain("rank x", f"{kind}_rank_factor", 2),
+    ]
+
+
+def _plain(heading: str, name: str, digits: int = 1) -> Column:
+    def text(line: Line) -> str:
+        mean = line.figures[name].mean
+        return NONE if mean is None else f"{mean:.{digits}f}"
+
+    return Column(heading, text, detail=lambda line: _values(line.figures[name], f".{digits}f"))
 
 
 def _published(metric: str) -> Column:

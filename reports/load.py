@@ -110,7 +110,8 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
         finished = [record for record in chosen if record["state"] == FINISHED]
         with TemporaryDirectory() as scratch:
             for record in finished:
-                record |= selection(read_json(_kept(client, record, RESULT, Path(scratch))) or {})
+                result = read_json(_kept(client, record, RESULT, Path(scratch))) or {}
+                record |= selection(result) | measured(result)
             queries, said = _queries(client, finished, configs, Path(scratch))
         table = pd.DataFrame(chosen, columns=list(COLUMNS))
         return SuiteRuns(table, (*notes, *said), _sizes(finished), queries)
@@ -279,6 +280,14 @@ def selection(result: Mapping[str, Any]) -> dict[str, float]:
         "oracle/test_r1": result.get("test_oracle", {}).get("test", {}),
     }
     return {name: values.get("r1", float("nan")) for name, values in figures.items()}
+
+
+def measured(result: Mapping[str, Any]) -> dict[str, float]:
+    """What the heads make of validation pairs at the chosen checkpoint, and the sensitivity probe, where a result has them."""
+    held_out = result.get("selected", {}).get("val", {})
+    heads = {f"detector/{name}": value for name, value in held_out.items()}
+    probed = {f"probe/{name}": value for name, value in result.get("sensitivity", {}).items()}
+    return {name: value for name, value in (heads | probed).items() if name in METRICS}
 
 
 def _queries(
