@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from rasa.data.formats import FORMATS, detect_format
+
 if TYPE_CHECKING:
     from rasa.config import Data
 
-FORMATS = ("cuhk-pedes", "icfg-pedes", "rstpreid")
 PROBLEMS_FOUND = 5  # the exit code of faults in data
 
 format_option = click.option(
-    "--format", "layout", type=click.Choice(FORMATS), help="Layout of the files; by default the one that lies there."
+    "--format",
+    "layout",
+    type=click.Choice(tuple(FORMATS)),
+    help="Layout of the files; by default the one that lies there.",
 )
 held_out_option = click.option(
     "--val-identities",
@@ -158,7 +162,6 @@ def stats(
 
 def _section(folder: Path, layout: str | None, val_identities: int) -> "Data":
     from rasa.config import Data
-    from rasa.data.pedes import detect_format
 
     found = layout or detect_format(folder) or "cuhk-pedes"
     return Data.model_validate({"root": folder, "format": found, "val_identities": val_identities})

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rasa.data.formats import FORMATS
 from rasa.data.synthetic import BenchmarkParams
 from rasa.fidelity import Fidelity
 
@@ -26,8 +27,20 @@ class Section(BaseModel):
 class Data(Section):
     """Which captioned people are read, and how a caption and an image become tensors."""
 
-    format: Literal["cuhk-pedes", "icfg-pedes", "rstpreid"] = Field(
-        "cuhk-pedes", description="Layout of the files on disk."
+    format: Literal[
+        "cuhk-pedes",
+        "icfg-pedes",
+        "rstpreid",
+        "flickr30k",
+        "coco",
+        "cub",
+        "flowers",
+        "table",
+        "imagefolder",
+        "datasets",
+    ] = Field(
+        "cuhk-pedes",
+        description="Layout of the files on disk, which also says how the data set is evaluated (docs/data.md).",
     )
     root: Path | None = Field(
         None,
@@ -37,7 +50,9 @@ class Data(Section):
     annotations: str | None = Field(
         None, description="Annotation file inside root; null: the published name of the format."
     )
-    image_folder: str = Field("imgs", description="Folder of the images inside root.")
+    image_folder: str = Field(
+        "imgs", description="Folder of the images inside root; where it is not given, the published one of the format."
+    )
     synthetic: BenchmarkParams | None = Field(
         None,
         description="The built-in benchmark's size and seed, used when root is null.",
@@ -68,6 +83,13 @@ class Data(Section):
         description="Disk space that the cache of decoded and resized images may take; 0: decode every time.",
         json_schema_extra=NOT_IDENTITY,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_format(cls, given: Any) -> Any:
+        """What the format's publication or the paper's use of it fixes, where it is not given."""
+        name = given.get("format") if isinstance(given, dict) else None
+        return {**FORMATS[name].defaults, **given} if isinstance(name, str) and name in FORMATS else given
 
 
 class Model(Section):
@@ -265,6 +287,12 @@ class Config(Section):
             raise ValueError(
                 f"optimisation.accumulation {parts} would cut the shares of fidelity.ranks {ranks}; "
                 "make one a multiple of the other"
+            )
+        relations = "prd" in self.objectives.weights or self.objectives.positives == "probabilistic"
+        if FORMATS[self.data.format].own_classes and relations:
+            raise ValueError(
+                f"data.format {self.data.format}: every image is a class of its own, so there are no weak pairs and RA does "
+                "not apply (A.3); leave weights.prd out and set objectives.positives: annotated"
             )
         if self.data.root is None and self.data.synthetic is None:
             raise ValueError("data.root is not set; give the data set's folder, e.g. -o data.root=DIR")

@@ -19,6 +19,7 @@ from rasa.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint
 from rasa.config import Config
 from rasa.cost import peak_mib, reset_peak
+from rasa.data.formats import FORMATS
 from rasa.data.load import load_dataset
 from rasa.data.loader import Batch, TrainingLoader, encode_captions, image_batches
 from rasa.data.table import Dataset, Split
@@ -34,7 +35,8 @@ from rasa.model.rasa import RaSa, build_model, ema_update, momentum_copy
 from rasa.numerics import FiniteGuard, compile_layers, float32_products, resolve_compile, resolve_precision
 from rasa.objectives.language import SpecialIds
 from rasa.probe import sensitivity_figures
-from rasa.retrieval.evaluate import Ranking, evaluate
+from rasa.retrieval.evaluate import Ranking
+from rasa.retrieval.protocols import Settings, evaluate_by, query_identities, selection_key
 from rasa.schedules import alpha_at, learning_rates
 from rasa.step import StepInputs, Teachers
 
@@ -251,7 +253,7 @@ def train(
             ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
             progress.tested.append({"epoch": epoch + 1, **ranking.final.metrics})
             started += time.monotonic() - tick  # a look that training without it does not take
-        key = (figures["r1"], (figures["r1"] + figures["r5"] + figures["r10"]) / 3)
+        key = selection_key(figures)
         progress.epoch, progress.step_in_epoch = epoch + 1, 0
         if key > progress.best:
             progress.best, progress.best_epoch = key, epoch + 1
@@ -277,7 +279,8 @@ def train(
         )
         log("probe", step, probed)
         started += time.monotonic() - tick  # nor does training take this
-    save_predictions(directory, ranking, torch.as_tensor(dataset.splits["test"].caption_identities))
+    protocol = FORMATS[config.data.format].protocol
+    save_predictions(directory, ranking, query_identities(protocol, dataset.splits["test"]))
     cost = {
         "seconds": seconds_before + time.monotonic() - started,
         "pairs_per_s": progress.pairs / progress.train_seconds,
@@ -289,7 +292,7 @@ def train(
     selected = progress.history[progress.best_epoch - 1]
     last_test, oracle = {}, {}
     if progress.tested:
-        best = max(progress.tested, key=lambda figures: figures["r1"])
+        best = max(progress.tested, key=lambda figures: selection_key(figures)[0])
         last_test = {"test": _figures(progress.tested[-1])}
         oracle = {"test_oracle": {"epoch": int(best["epoch"]), "test": _figures(best)}}
     return (
@@ -449,23 +452,25 @@ def restore(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers, optimiz
 def evaluate_split(
     model: RaSa, split: Split, gallery: Iterable[Tensor], tokenizer: Tokenizer, config: Config, device: torch.device
 ) -> Ranking:
-    """Every caption of the split searches the split's images, which `gallery` yields in batches each time it is iterated."""
+    """The split ranked by its format's protocol; `gallery` yields its images in batches each time it is iterated."""
     evaluation = config.evaluation
     try:
-        return evaluate(
+        return evaluate_by(
+            FORMATS[config.data.format].protocol,
             model,
             lambda: gallery,
             encode_captions(tokenizer, split.captions, config.data.max_tokens),
-            torch.as_tensor(split.image_identities),
-            torch.as_tensor(split.caption_identities),
-            evaluation.topk,
-            config.fidelity.ranking_score,
-            config.fidelity.beyond_topk,
-            evaluation.batch_size,
-            evaluation.tokens_per_call,
-            evaluation.gallery_mib,
-            evaluation.precision,
-            device,
+            split,
+            Settings(
+                evaluation.topk,
+                config.fidelity.ranking_score,
+                config.fidelity.beyond_topk,
+                evaluation.batch_size,
+                evaluation.tokens_per_call,
+                evaluation.gallery_mib,
+                evaluation.precision,
+                device,
+            ),
         )
     except torch.OutOfMemoryError as fault:
         raise RunFailed(

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rasa.config import Data
-from rasa.data.files import first
-from rasa.data.pedes import Annotations, list_annotated, listing_faults, read_annotations, read_pedes, record_faults
+from rasa.data.annotated import Source, assemble, listing_faults
+from rasa.data.files import first, list_files
+from rasa.data.load import SOURCES
 from rasa.data.table import Dataset
 from rasa.data.tokens import build_tokenizer, clean_caption
 from rasa.data.transforms import ImageFault, conversion, open_checked, open_rgb
@@ -39,27 +40,26 @@ def check(
     the list says so. Raises nothing for faults of the files: they are what it lists.
     """
     try:
-        annotations = read_annotations(data)
+        source = SOURCES[data.format](data)
+        listing = list_files(source.image_root, source.paths)
     except RasaError as error:
         return [Problem("annotations", str(error), 1, True)]
-    problems = [Problem("record", fault, 1, True) for fault in record_faults(annotations, data.max_words)]
-    listing = list_annotated(annotations)
-    problems += [Problem("missing", fault, 1, True) for fault in listing_faults(annotations, listing)]
-    there = [annotations.image_root / path for path in listing.sizes]
+    problems = [Problem("record", fault, 1, True) for fault in source.faults]
+    problems += [Problem("missing", fault, 1, True) for fault in listing_faults(source, listing)]
+    there = [source.image_root / path for path in listing.sizes]
     unreadable = bool(problems)
-    problems += _image_problems(annotations.image_root, there, workers, on_progress)
-    return problems if unreadable else [*problems, *_reading_problems(data, annotations)]
+    problems += _image_problems(source.image_root, there, workers, on_progress)
+    return problems if unreadable else [*problems, *_reading_problems(data, source)]
 
 
-def _reading_problems(data: Data, annotations: Annotations) -> Iterator[Problem]:
+def _reading_problems(data: Data, source: Source) -> Iterator[Problem]:
     """What shows only once the records make up splits."""
     try:
-        dataset = read_pedes(data)
+        dataset = assemble(source, data)
     except RasaError as error:
         yield Problem("splits", str(error), 1, True)
         return
-    raw = [caption for record in annotations.records for caption in record["captions"]]
-    yield from _caption_notes(dataset, data, raw)
+    yield from _caption_notes(dataset, data, list(source.captions()))
 
 
 def _image_problems(

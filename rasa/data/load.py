@@ -8,22 +8,39 @@ from dataclasses import replace
 from pathlib import Path
 
 from rasa.config import Data
-from rasa.data.pedes import read_pedes
+from rasa.data.annotated import Source, assemble
+from rasa.data.captions import captions_source
+from rasa.data.finegrained import finegrained_source
+from rasa.data.own import imagefolder_source, table_source
+from rasa.data.pedes import pedes_source
+from rasa.data.saved import saved_source
 from rasa.data.synthetic import VERSION, BenchmarkParams, write_benchmark
 from rasa.data.synthetic.write import ABOUT
 from rasa.data.table import Dataset
 from rasa.errors import ResourceError
 from rasa.lock import locked
 
-READERS = {"cuhk-pedes": read_pedes, "icfg-pedes": read_pedes, "rstpreid": read_pedes}
+SOURCES: dict[str, Callable[[Data], Source]] = {
+    "cuhk-pedes": pedes_source,
+    "icfg-pedes": pedes_source,
+    "rstpreid": pedes_source,
+    "flickr30k": captions_source,
+    "coco": captions_source,
+    "cub": finegrained_source,
+    "flowers": finegrained_source,
+    "table": table_source,
+    "imagefolder": imagefolder_source,
+    "datasets": saved_source,
+}
 
 
 def load_dataset(data: Data, seed: int = 0) -> Dataset:
     """The data set at `data.root`. Raises ResourceError or SpecError, in one line, for whatever is wrong with it.
 
-    For the built-in benchmark give the folder of `ensure_builtin` as `data.root`; its name is `synthetic`.
+    For the built-in benchmark give the folder of `ensure_builtin` as `data.root`; its name is `synthetic`. `seed` decides
+    nothing: a validation split that has to be taken from train is the same for all seeds.
     """
-    dataset = READERS[data.format](data, seed)
+    dataset = assemble(SOURCES[data.format](data), data)
     if data.root is not None and (Path(data.root) / ABOUT).is_file():
         return replace(dataset, name="synthetic")
     return dataset

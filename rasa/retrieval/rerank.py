@@ -48,21 +48,62 @@ def rerank(
     tokens_per_call: int = 8192,
     precision: str = "float32",
 ) -> Tensor:
-    """Scores [T, K] of each text with its candidate images, float32 or wider.
+    """Scores [T, K] of each text with its candidate images: `pair_scores` of these pairs."""
+    text_P = torch.arange(len(candidates_TK)).repeat_interleave(candidates_TK.shape[1])
+    image_P = candidates_TK.flatten().cpu()
+    scores_P = pair_scores(model, gallery, texts, text_P, image_P, ranking_score, tokens_per_call, precision)
+    return scores_P.view(candidates_TK.shape)
+
+
+@torch.inference_mode()
+def pair_scores(
+    model: RaSa,
+    gallery: Iterable[Tensor],
+    texts: PackedTexts,
+    text_P: Tensor,
+    image_P: Tensor,
+    ranking_score: str = "logit",
+    tokens_per_call: int = 8192,
+    precision: str = "float32",
+) -> Tensor:
+    """Scores [P] of pairs of a text and an image, whose indices lie on the CPU; float32 or wider.
+
+    `ranking_score` "logit": the raw match logit (released code, RET 129); "probability": after the softmax. The other
+    arguments and what is raised are those of `pair_states`.
+    """
+    device = texts.states.device
+    scores_P = torch.empty(len(text_P), device=device, dtype=torch.promote_types(texts.states.dtype, torch.float32))
+    for pairs, f_cls in pair_states(model, gallery, texts, text_P, image_P, tokens_per_call, precision):
+        scores_P[pairs.to(device, non_blocking=True)] = match_scores(model, f_cls.to(scores_P.dtype), ranking_score)
+    return scores_P
+
+
+def match_scores(model: RaSa, f_cls_PD: Tensor, ranking_score: str) -> Tensor:
+    """What the ITM head says of joint states [P, D]: the match logit or the matching probability [P]."""
+    logits = model.heads["itm"](f_cls_PD)
+    return logits[:, 1] if ranking_score == "logit" else logits.softmax(1)[:, 1]
+
+
+def pair_states(
+    model: RaSa,
+    gallery: Iterable[Tensor],
+    texts: PackedTexts,
+    text_P: Tensor,
+    image_P: Tensor,
+    tokens_per_call: int = 8192,
+    precision: str = "float32",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Joint states f_cls [p, D] of the pairs at some positions [p] on the CPU; every pair once, ordered by image.
 
     `gallery` yields the image encoder's outputs [b, M, vision width] in gallery order and is read once. A call of the
-    cross-modal encoder has at most `tokens_per_call` text tokens, or one text. `ranking_score` "logit": the raw match
-    logit (released code, RET 129); "probability": after the softmax. Raises ValueError if the gallery ends before a
-    candidate.
+    cross-modal encoder has at most `tokens_per_call` text tokens, or one text. Raises ValueError if the gallery ends
+    before an image of a pair.
     """
-    fusion, head, device = model.encoders.fusion, model.heads["itm"], texts.states.device
+    fusion, device = model.encoders.fusion, texts.states.device
     assert fusion is not None
-    image_P, pair_P = candidates_TK.flatten().cpu().sort(stable=True)
-    text_P = pair_P // candidates_TK.shape[1]
+    image_P, pair_P = image_P.sort(stable=True)
+    text_P = text_P[pair_P]
     total = F.pad(texts.lengths[text_P].cumsum(0), (1, 0))  # [P + 1]: text tokens before each pair
-    pair_P = pair_P.to(device)
-    dtype = torch.promote_types(texts.states.dtype, torch.float32)
-    scores_P = torch.empty(len(pair_P), device=device, dtype=dtype)
     first = done = 0
     for tokens in gallery:
         border = torch.searchsorted(image_P, torch.arange(first, first + len(tokens) + 1)).tolist()  # first pairs
@@ -76,12 +117,10 @@ def rerank(
                 attended, packing = texts.take(text_P[start:stop])
                 with autocast(precision, device):
                     f_cls = match(fusion, attended, packing, image, cuts.diff().tolist(), total[cuts].diff().tolist())
-                logits = head(f_cls.to(dtype))
-                scores_P[pair_P[start:stop]] = logits[:, 1] if ranking_score == "logit" else logits.softmax(1)[:, 1]
+                yield pair_P[start:stop], f_cls
         first, done = first + len(tokens), border[-1]
     if done < len(image_P):
         raise ValueError(f"the gallery ended after {first} images, but image {int(image_P[-1])} is a candidate")
-    return scores_P.view(candidates_TK.shape)
 
 
 def match(
