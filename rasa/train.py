@@ -374,7 +374,7 @@ def pick_device(name: str) -> torch.device:
 
 def step_inputs(batch: Batch, device: torch.device) -> StepInputs:
     """The batch on the device, with the two augmented views that share one decoding."""
-    view1, view2 = two_views(batch.images.to(device, non_blocking=True), batch.flip)
+    view1, view2 = two_views(batch.images.to(device, non_blocking=True), batch.flip, batch.crops)
     return StepInputs(
         view1,
         view2,

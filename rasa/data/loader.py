@@ -21,11 +21,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from rasa.config import Data
+from rasa.data.formats import FORMATS
 from rasa.data.image_cache import cached_images
 from rasa.data.pairs import draw_captions, has_weak_pairs
 from rasa.data.table import Split
 from rasa.data.tokens import Encoded, Tokenizer, Tokens
-from rasa.data.transforms import ImageFault, decode
+from rasa.data.transforms import Crops, ImageFault, decode, enlarged
 from rasa.draws import generator
 
 KEPT_BYTES = 512 * 2**20
@@ -37,12 +38,13 @@ Item = TypeVar("Item")
 class Batch(NamedTuple):
     """B training pairs. `matched` is the caption drawn for matching and relation, None if nobody asked for it."""
 
-    images: Tensor  # uint8 [B, 3, H, W], as decoded: the two views differ by their flip alone
+    images: Tensor  # uint8 [B, 3, H, W], as decoded: the two views differ by their flip, and their crop if there is one
     flip: Tensor  # bool [2, B]: whether the first and the second view are mirrored
     annotated: Tokens  # the caption written for the image
     matched: Tokens | None
     weak: Tensor  # bool [B]: whether (image, matched) is a weak pair
     identity: Tensor  # int64 [B]
+    crops: Crops | None = None  # where the views are cut out of the images, for formats whose images are cropped
 
 
 class TrainingLoader:
@@ -83,10 +85,11 @@ class TrainingLoader:
         self._caption_images = torch.from_numpy(split.caption_images)
         self._identities = torch.from_numpy(split.caption_identities)
         self._prefetch = prefetch
+        self._crop = data.image_size if FORMATS[data.format].crops else None
         self._images = ImageSource(
             split.image_files,
             image_root,
-            data.image_size,
+            data.image_size if self._crop is None else enlarged(self._crop),
             data.workers,
             cache=cache,
             cache_gib=data.image_cache_gib,
@@ -111,6 +114,7 @@ class TrainingLoader:
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         samples = self._order(epoch)[start:]
         flips, matched, weak = self._flips(epoch), *self._pairs(epoch)
+        crops = self._crops(epoch)
         images = self._images.batches([self._caption_images[index] for index in samples])
         for index, decoded in zip(samples, images, strict=True):
             yield Batch(
@@ -120,6 +124,7 @@ class TrainingLoader:
                 matched=None if matched is None else self._captions.take(matched[index]),
                 weak=weak[index],
                 identity=self._identities[index],
+                crops=None if crops is None else crops.take(index),
             )
 
     def _order(self, epoch: int) -> list[Tensor]:
@@ -131,6 +136,14 @@ class TrainingLoader:
         """Whether each sample is mirrored in each view, bool [2, T]."""
         drawn = torch.rand(2, len(self.split.captions), generator=generator(self.seed, "flip", epoch))
         return drawn < self.flip_probability
+
+    def _crops(self, epoch: int) -> Crops | None:
+        """Where each sample is cropped in each view, uniformly over the room that there is; None without crops."""
+        if self._crop is None:
+            return None
+        room = torch.tensor(enlarged(self._crop)) - torch.tensor(self._crop)
+        drawn = torch.rand(2, len(self.split.captions), 2, generator=generator(self.seed, "crop", epoch))
+        return Crops((drawn * (room + 1)).long().clamp_(max=room), *self._crop)
 
     def _pairs(self, epoch: int) -> tuple[Tensor | None, Tensor]:
         """The caption drawn for each sample [T], None without matching, and whether the pair is weak [T]."""

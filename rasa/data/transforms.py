@@ -5,6 +5,7 @@ import threading
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,14 +69,48 @@ def normalise(images: Tensor, flip: Tensor) -> Tensor:
     return _mirrored(images, flip).float().div_(255).sub_(mean).div_(std)
 
 
-def two_views(images: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
+class Crops(NamedTuple):
+    """Where each view is cut out of the decoded images: top and left corner, int64 [2, B, 2] on the CPU, and its size."""
+
+    corners: Tensor
+    height: int
+    width: int
+
+    def take(self, index: Tensor) -> "Crops":
+        """The crops of some of the samples."""
+        return Crops(self.corners[:, index], self.height, self.width)
+
+
+def enlarged(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the images of which crops of `size` are cut: 256 for 224, as is usual (docs/decisions/0008)."""
+    height, width = (round(side * 8 / 7) for side in size)
+    return height, width
+
+
+def two_views(images: Tensor, flip: Tensor, crops: Crops | None = None) -> tuple[Tensor, Tensor]:
     """`normalise(images, flip[0])` and `normalise(images, flip[1])`, number for number, normalised once.
 
     `images` uint8 [B, 3, H, W], `flip` bool [2, B], best on the CPU: a GPU need not be asked then. The views are one
-    tensor if they mirror the same images, so write into neither.
+    tensor if they mirror the same images, so write into neither. With `crops` each view is first cut out of the images.
     """
+    if crops is not None:
+        one, two = (
+            normalise(_cut(images, corners_B2, crops.height, crops.width), mirrored)
+            for corners_B2, mirrored in zip(crops.corners, flip, strict=True)
+        )
+        return one, two
     first = normalise(images, flip[0])
     return first, _mirrored(first, flip[0] ^ flip[1])
+
+
+def _cut(images: Tensor, corners_B2: Tensor, height: int, width: int) -> Tensor:
+    """A piece [B, 3, height, width] of each image, from its own corner on."""
+    return torch.stack(
+        [
+            image[:, top : top + height, left : left + width]
+            for image, (top, left) in zip(images, corners_B2.tolist(), strict=True)
+        ]
+    )
 
 
 def _mirrored(images: Tensor, flip: Tensor) -> Tensor:
