@@ -121,12 +121,17 @@ class Identities:
         return f"identity {shown} is in {split}, but {where} has it in {before}; give each identity one split"
 
 
-def missing_splits(source: Source, unit: str = "record", wanted: Sequence[str] = ("train", "test")) -> Iterator[str]:
+def missing_splits(
+    source: Source,
+    unit: str = "record",
+    wanted: Sequence[str] = ("train", "test"),
+    remedy: str = "use the complete published file",
+) -> Iterator[str]:
     """A line for each wanted split that no usable row has."""
     seen = {row.split for row in source.rows}
     for split in wanted:
         if split not in seen:
-            yield f"{source.file}: no usable {unit} has split {split}; use the complete published file"
+            yield f"{source.file}: no usable {unit} has split {split}; {remedy}"
 
 
 def read_json(file: Path) -> tuple[bytes, Any]:

@@ -86,7 +86,9 @@ def _csv(file: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
                 )
             yield f"line {reader.line_num}", values
     except csv.Error as error:
-        raise ResourceError(f"{file}: line {reader.line_num} is not CSV ({one_line(error)}); quote it anew") from None
+        raise ResourceError(
+            f"{file}: is not CSV after line {reader.line_num} ({one_line(error)}); quote the next one anew"
+        ) from None
 
 
 def _jsonl(file: Path, text: str) -> Iterator[tuple[str, dict[str, object]]]:

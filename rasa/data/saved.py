@@ -50,18 +50,11 @@ def _data_files(data: Data, root: Path) -> list[tuple[Path, str]]:
         names = document.get("splits") if isinstance(document, dict) else None
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ResourceError(f"{root / 'dataset_dict.json'}: has no list splits; save the data set again")
-        return [(file, _split(root, name)) for name in names for file in _arrow_files(root / _named(root, name))]
+        splits = {name: _split(root / "dataset_dict.json", name) for name in names}  # only known names become paths
+        return [(file, split) for name, split in splits.items() for file in _arrow_files(root / name)]
     first = annotation_path(data)
     files = sorted(first.parent.glob("*.parquet"))
     return [(file, _split(file.parent, file.name.split("-")[0].removesuffix(".parquet"))) for file in files]
-
-
-def _named(root: Path, name: str) -> str:
-    if name in ("", ".", "..") or "/" in name or "\\" in name:
-        raise ResourceError(
-            f"{root / 'dataset_dict.json'}: split {name!r} is no folder's name; save the data set again"
-        )
-    return name
 
 
 def _split(where: Path, name: str) -> str:

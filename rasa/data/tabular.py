@@ -62,7 +62,8 @@ def source_of(
         for fault in _take(images, source, line, named, max_words):
             source.faults.append(f"{file}: {line.place}: {fault}")
     _fill(source, images, named)
-    source.faults.extend(missing_splits(source, "row") if images or not source.faults else ())
+    if images or not source.faults:
+        source.faults.extend(missing_splits(source, "row", remedy="give it some"))
     return source
 
 
