@@ -23,7 +23,8 @@ class Fault:
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     """The faults that `model` found, in its order."""
-    every = error.errors(include_url=False)
+    # A default that waits for another field is not made where that one is wrong, which says so itself.
+    every = [found for found in error.errors(include_url=False) if found["type"] != "default_factory_not_called"]
     # A preset that is none leaves all that it would have filled in missing; only its own fault says something.
     wrong = {details["loc"][:-1] for details in every if details["type"] != "missing"}
     return [

@@ -4,6 +4,7 @@ A field marked `identity=False` changes where or how fast a run happens but not 
 enter the run id. Contradictions raise here, with the value and the fix in the message.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,12 @@ class Section(BaseModel):
     """Frozen, and no key beyond the declared ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def by_format(field: str, usual: Any) -> Callable[[dict[str, Any]], Any]:
+    """A default that the format's publication, or the paper's use of it, may fix."""
+    # A format that is refused is not among the validated fields, and says so itself.
+    return lambda validated: FORMATS[validated.get("format", "cuhk-pedes")].defaults.get(field, usual)
 
 
 class Data(Section):
@@ -51,7 +58,8 @@ class Data(Section):
         None, description="Annotation file inside root; null: the published name of the format."
     )
     image_folder: str = Field(
-        "imgs", description="Folder of the images inside root; where it is not given, the published one of the format."
+        default_factory=by_format("image_folder", "imgs"),
+        description="Folder of the images inside root; where it is not given, the published one of the format.",
     )
     synthetic: BenchmarkParams | None = Field(
         None,
@@ -62,8 +70,16 @@ class Data(Section):
         (384, 384), description="Height and width in pixels to which images are squashed."
     )
     flip_probability: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip, per view.")
-    max_words: int = Field(50, ge=1, description="Captions are cut after this many words.")
-    max_tokens: int = Field(50, ge=3, description="Captions are cut at this many tokens, [CLS] and [SEP] included.")
+    max_words: int = Field(
+        default_factory=by_format("max_words", 50),
+        ge=1,
+        description="Captions are cut after this many words; 50 (A.2), of CUB and Flowers 30 (A.3) if not given.",
+    )
+    max_tokens: int = Field(
+        default_factory=by_format("max_tokens", 50),
+        ge=3,
+        description="Captions are cut at this many tokens, [CLS] and [SEP] included; 50, of CUB and Flowers 30 if not given.",
+    )
     tokenizer: str = Field(
         "bert-base-uncased",
         description="A WordPiece vocabulary file, a transformers name or folder, `captions`: made from the training captions, or `start`: of the start that ships with this.",
@@ -83,13 +99,6 @@ class Data(Section):
         description="Disk space that the cache of decoded and resized images may take; 0: decode every time.",
         json_schema_extra=NOT_IDENTITY,
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_format(cls, given: Any) -> Any:
-        """What the format's publication or the paper's use of it fixes, where it is not given."""
-        name = given.get("format") if isinstance(given, dict) else None
-        return {**FORMATS[name].defaults, **given} if isinstance(name, str) and name in FORMATS else given
 
 
 class Model(Section):

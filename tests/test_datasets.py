@@ -11,6 +11,7 @@ from people import tiny_config, write_people
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from experiments.wording import describe
 from rasa.commands import data as data_group
 from rasa.config import Config, Data
 from rasa.data.formats import FORMATS, detect_format
@@ -146,6 +147,14 @@ def test_what_a_format_fixes_and_what_it_leaves():
     assert Data(format="cub", max_tokens=40, image_folder="x").model_dump()["max_tokens"] == 40
     again = Data.model_validate_json(Data(format="cub", max_tokens=40, image_folder="x").model_dump_json())
     assert (again.max_tokens, again.max_words, again.image_folder) == (40, 30, "x")
+
+
+def test_a_format_that_is_none_is_one_fault():
+    """And not also one for each field whose default waits for the format."""
+    with pytest.raises(ValidationError) as caught:
+        Data.model_validate_json('{"format": "flickr", "image_size": [8, 8]}', strict=True)
+    (fault,) = describe(caught.value, Data)
+    assert fault.path == ("format",) and "'flickr30k'" in fault.text and fault.text.endswith('("flickr")')
 
 
 def test_a_format_adds_nothing_to_the_identity_of_a_run():
