@@ -27,8 +27,7 @@ class Section(BaseModel):
 
 def by_format(field: str, usual: Any) -> Callable[[dict[str, Any]], Any]:
     """A default that the format's publication, or the paper's use of it, may fix."""
-    # A format that is refused is not among the validated fields, and says so itself.
-    return lambda validated: FORMATS[validated.get("format", "cuhk-pedes")].defaults.get(field, usual)
+    return lambda validated: FORMATS[validated["format"]].defaults.get(field, usual)
 
 
 class Data(Section):

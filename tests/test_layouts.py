@@ -287,6 +287,14 @@ def test_labels_that_are_numbers_stay_and_captions_may_be_a_list(tmp_path):
     assert dataset.splits["val"].caption_identities.tolist() == [43] * 4 and dataset.notes == ()
 
 
+def test_labels_with_leading_zeros_are_names(tmp_path):
+    """07 and 7 are two people, numbered 0 and 1 and not both 7."""
+    rows = [{"image": f"shots/{n}.png", "caption": "One", "identity": label, "split": split}
+            for n, (label, split) in enumerate([("07", "train"), ("7", "train"), ("8", "test"), ("9", "val")])]  # fmt: skip
+    dataset = load_dataset(section(write_table(tmp_path, rows=rows), "table"))
+    assert dataset.splits["train"].image_identities.tolist() == [0, 1]
+
+
 def test_without_identities_every_image_is_a_class(tmp_path):
     rows = [{name: row[name] for name in ("image", "caption", "split")} for row in table()]
     dataset = load_dataset(section(write_table(tmp_path, rows=rows), "table"))

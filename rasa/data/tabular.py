@@ -133,9 +133,15 @@ def _fill(source: Source, images: dict[str, _Image], named: dict[str, str | None
 
 
 def _numbered(labels: list[Any], source: Source) -> dict[Any, int]:
-    """A number for each label: the one it states, if all state one, else its place among the labels."""
+    """A number for each label: the one it states, if all state one, else its place among the labels.
+
+    `07` states none, since it and `7` would become one.
+    """
     distinct = dict.fromkeys(labels)
-    if all(str(label).isdecimal() and int(label) <= LARGEST_IDENTITY for label in distinct):
+    plain = (
+        text.isdecimal() and text == str(int(text)) and int(text) <= LARGEST_IDENTITY for text in map(str, distinct)
+    )
+    if all(plain):
         return {label: int(label) for label in distinct}
     source.notes.append(f"identities are names: {len(distinct)} of them are numbered in the order of the table")
     return {label: number for number, label in enumerate(distinct)}
