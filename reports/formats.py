@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 from reports.cells import Cell, Grid, Report, grids
-from reports.tables import Line, Spread
+from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, Line, Spread
 from reports.verdict import Step
 
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
@@ -128,6 +128,9 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
     record |= {"paper_gain_r1": _number(line.paper_gain)}
     for name in OTHERS:
         record |= _spread(name, line.figures[name])
+    for name in (*DETECTOR_FIGURES, *PROBE_FIGURES):  # of the runs that were asked for them
+        if line.figures[name].n:
+            record |= _spread(name, line.figures[name])
     return record
 
 
