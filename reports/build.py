@@ -9,7 +9,7 @@ from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
-from reports import formats
+from reports import formats, sweeps
 from reports.cells import Report
 from reports.figures import bars, draw
 from reports.load import SuiteRuns, command_line, load_runs
@@ -32,6 +32,8 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
     lines = suite_lines(loaded.runs, suite)
     name = load_profile(profile).profile
     comparable = on_papers_data(loaded)
+    swept = sweeps.curves(suite, lines, loaded.queries)
+    where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable), *at_chance(lines, loaded.sizes))
     return Report(
         title=f"{suite.title or suite.suite} (profile {name})",
@@ -43,6 +45,8 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
         judged=judge(lines, loaded.queries),
         notes=(*said, *loaded.notes, *mixed_code(loaded.runs)),
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
+        others=(where_best,) if where_best else (),
+        curves=swept,
     )
 
 
@@ -51,7 +55,11 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paper = f"paper: {PAPER_DATA}" + ("" if report.comparable else " (other data)")
-        draw(bars(report.lines), f"ours: {report.profile} ({_seeds(report.lines)})", paper, folder / FIGURE)
+        ours = f"ours: {report.profile} ({_seeds(report.lines)})"
+        if report.curves:
+            sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
+        else:
+            draw(bars(report.lines), ours, paper, folder / FIGURE)
         texts = {
             "md": formats.markdown(report),
             "csv": formats.csv_table(report),

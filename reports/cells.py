@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reports.stats import Estimate
 from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread
 from reports.verdict import SHARE, Judged, Step, sentences
+
+if TYPE_CHECKING:
+    from reports.sweeps import Curve
 
 HEADINGS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
 TOLD_APART = "What can be told apart: R@1 (and mAP) of each row minus that of the row before it, in percent points"
@@ -35,6 +38,8 @@ class Report:
     judged: Judged
     notes: Sequence[str]
     provenance: Mapping[str, str]
+    others: Sequence["Grid"] = ()  # that stand after the first table
+    curves: Sequence["Curve"] = ()  # of a suite of sweeps; then they are the picture
 
 
 class Cell(NamedTuple):
@@ -79,6 +84,7 @@ def grids(report: Report) -> list[Grid]:
     )
     return [
         _grid("Test split, in percent", [*labels, *reached], report.lines),
+        *report.others,
         *told_apart,
         _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
         _grid(SELECTION, [*labels, *_selection()], report.lines),

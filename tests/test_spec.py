@@ -205,7 +205,7 @@ BAD_FILES = [
     ("1: 2", "my.yaml:1: a key must be text"),
     ("suite: &a x\nrows: *a", "my.yaml:2: an alias (*) is not supported"),
     ("suite: a\nrow: [{name: r}]", "my.yaml: row: unknown key; did you mean rows?"),
-    ("suite: a\nrows: []", "my.yaml: rows: tuple should have at least 1 item"),
+    ("suite: a\nrows: []", "my.yaml: rows: a suite needs at least one row, or a sweep"),
     ("suite: a/b\nrows: [{name: r}]", "my.yaml: suite: string should match pattern"),
     ("suite: a\nrows: [{name: r, chnages: {}}]", "my.yaml: rows.0.chnages: unknown key; did you mean rows.changes?"),
     ("suite: a\nrows: [{name: r}, {name: r}]", "my.yaml: rows: the name r is given twice"),
