@@ -11,15 +11,15 @@ from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats, sweeps
 from reports.cells import Report
-from reports.figures import bars, draw
+from reports.figures import bars, draw, draw_probe
 from reports.load import SuiteRuns, command_line, load_runs
-from reports.tables import FINISHED, Line, suite_lines
+from reports.tables import FINISHED, KINDS, Line, suite_lines
 from reports.verdict import SHARE, judge
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAGE, FIGURE = "report.html", "r1.png"
+PAGE, FIGURE, PROBE_FIGURE = "report.html", "r1.png", "sensitivity.png"
 FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE}
 PAPER_DATA, PAPER_TEST = "CUHK-PEDES", {"images": 3074, "captions": 6156}  # its published test split
 SHORT = 10  # characters of a commit
@@ -60,11 +60,15 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
             sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
         else:
             draw(bars(report.lines), ours, paper, folder / FIGURE)
+        probed = [line for line in report.lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
+        if probed:
+            draw_probe(probed, f"sensitivity, {ours}", folder / PROBE_FIGURE)
+        pictures = [FIGURE, *([PROBE_FIGURE] if probed else [])]
         texts = {
             "md": formats.markdown(report),
             "csv": formats.csv_table(report),
             "latex": formats.latex(report),
-            "html": formats.html(report, (folder / FIGURE).read_bytes()),
+            "html": formats.html(report, *((folder / name).read_bytes() for name in pictures)),
         }
         for kind, file in FILES.items():
             write_text(folder / file, texts[kind])

@@ -53,14 +53,14 @@ def latex(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html(report: Report, figure_png: bytes) -> str:
+def html(report: Report, *pictures_png: bytes) -> str:
     """One page that needs no file beside it."""
     from jinja2 import Environment, StrictUndefined
 
     template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    figure = base64.b64encode(figure_png).decode("ascii")
-    return environment.from_string(template).render(report=report, grids=grids(report), figure=figure) + "\n"
+    figures = [base64.b64encode(picture).decode("ascii") for picture in pictures_png]
+    return environment.from_string(template).render(report=report, grids=grids(report), figures=figures) + "\n"
 
 
 def _markdown_table(grid: Grid) -> Iterable[str]:

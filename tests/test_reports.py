@@ -21,7 +21,7 @@ from rasa.errors import ResourceError
 from reports.build import at_chance, mixed_code, notes, on_papers_data
 from reports.cells import Report, grids, signed
 from reports.commands import report as command
-from reports.figures import bars, draw
+from reports.figures import bars, draw, draw_probe
 from reports.formats import csv_table, html, latex, markdown
 from reports.load import COLUMNS, Queries, SuiteRuns, _dataset, choose, measured, row_configs, selection
 from reports.tables import Spread, suite_lines
@@ -410,7 +410,7 @@ def test_what_a_result_states_of_the_selection():
     assert all(math.isnan(value) for value in selection({}).values())
 
 
-def test_what_the_detectors_learned_and_the_probe_found():
+def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
     """Each grid is there if a run was measured, and for the rows that were; the CSV has the same figures."""
     assert [grid.caption for grid in grids(_report())][-1].startswith("Selection")
     figures = {
@@ -433,6 +433,11 @@ def test_what_the_detectors_learned_and_the_probe_found():
     record = next(csv.DictReader(io.StringIO(csv_table(_report(lines=lines)))))
     assert float(record["prd_auc_mean"]) == 85 and float(record["colour_r1_exchanged_mean"]) == 21
     assert "garment_apart_mean" not in record
+    draw_probe(lines, "sensitivity", tmp_path / "probe.png")
+    assert (tmp_path / "probe.png").read_bytes().startswith(PNG)
+    assert (
+        html(_report(lines=lines), PNG, PNG).count("<img") == 2 and html(_report(lines=lines), PNG).count("<img") == 1
+    )
     for text in (markdown(_report(lines=lines)), latex(_report(lines=lines)), html(_report(lines=lines), PNG)):
         assert "0.225 (0.320)" in text and "51.0 to 21.0" in text
 
