@@ -303,3 +303,23 @@ def test_what_show_prints_is_read_back_as_the_same_config():
     assert load_mapping(text, "shown") == config
     assert "learning_rate: 1.0e-05" in text  # plain PyYAML would read 1e-05 as text
     assert "image_size: [384, 384]" in text
+
+
+@pytest.mark.parametrize("profile", ["smoke", "synth", "bench"])
+@pytest.mark.parametrize("name", suite_names())
+def test_every_built_in_row_resolves_without_a_users_data(name, profile):
+    suite = load_suite(name)
+    configs = [resolve(suite, row, profile, (), 0) for row in suite.rows]
+    assert all(config.data.synthetic is not None for config in configs)
+    assert len({config.model_dump_json() for config in configs}) >= len(configs) - 4  # sweeps share their middle
+
+
+def test_the_sensitivity_suite_is_table4_and_at_synth_costs_nothing_more():
+    """Its runs at `synth` are those of Table 4, so that they are copied."""
+    table4, probed = load_suite("table4"), load_suite("sensitivity")
+    assert [row.name for row in table4.rows] == [row.name for row in probed.rows]
+    for row in table4.rows:
+        assert resolve(table4, row, "synth", (), 0) == resolve(probed, row.name, "synth", (), 0)
+        assert resolve(probed, row.name, "smoke", (), 0).evaluation.sensitivity == 600
+        assert probed.labels_of(probed.row(row.name)) == table4.labels_of(row)
+        assert probed.row(row.name).versus == row.versus
