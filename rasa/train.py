@@ -54,6 +54,7 @@ class Progress(BaseModel):
     history: list[dict[str, float]] = []
     tested: list[dict[str, float]] = []  # of every epoch, if the selection gap is asked for
     seconds: float = 0.0
+    looks_seconds: float = 0.0  # of evaluations that training does not need; not among `seconds`
     train_seconds: float = 0.0
     pairs: int = 0
     peak_mib: float = 0.0
@@ -250,7 +251,8 @@ def train(
             tick = time.monotonic()
             ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
             progress.tested.append({"epoch": epoch + 1, **ranking.final.metrics})
-            started += time.monotonic() - tick  # a look that training without it does not take
+            started += (took := time.monotonic() - tick)  # a look that training without it does not take
+            progress.looks_seconds += took
         key = (figures["r1"], (figures["r1"] + figures["r5"] + figures["r10"]) / 3)
         progress.epoch, progress.step_in_epoch = epoch + 1, 0
         if key > progress.best:
@@ -276,10 +278,12 @@ def train(
             model, lambda: galleries["test"], dataset.splits["test"], tokenizer, config, device
         )
         log("probe", step, probed)
-        started += time.monotonic() - tick  # nor does training take this
+        started += (took := time.monotonic() - tick)  # nor does training take this
+        progress.looks_seconds += took
     save_predictions(directory, ranking, torch.as_tensor(dataset.splits["test"].caption_identities))
     cost = {
         "seconds": seconds_before + time.monotonic() - started,
+        "looks_seconds": progress.looks_seconds,
         "pairs_per_s": progress.pairs / progress.train_seconds,
         "peak_mib": max(progress.peak_mib, peak_mib(device)),
         "steps": float(step),
