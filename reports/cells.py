@@ -20,7 +20,7 @@ DETECTION = (
 )
 SENSITIVITY = (
     "Sensitivity: one word of the query exchanged for a wrong one. Noticed: the image scores lower with it (50 %: not "
-    "seen), in brackets by stage 1 alone; R@1 before and after; factor by which the rank of the first true image grows"
+    "seen), in brackets by stage 1 alone; step: minus the row before, with the t-interval over seeds; R@1 before and after; factor by which the rank of the first true image grows"
 )
 NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
 
@@ -248,7 +248,8 @@ def _measured(lines: Sequence[Line], label: Column) -> list[Grid]:
         columns = [column for head in DETECTORS for column in _detection(head)]
         grids.append(_grid(DETECTION, [label, *columns], detecting))
     if probed:
-        columns = [column for kind in KINDS for column in _sensitivity(kind)]
+        by_name = {line.name: line for line in lines}
+        columns = [column for kind in KINDS for column in _sensitivity(kind, by_name)]
         grids.append(_grid(SENSITIVITY, [label, *columns], probed))
     return grids
 
@@ -264,7 +265,7 @@ def _detection(head: str) -> list[Column]:
     return [*columns, *(_plain(f"{name} {text}", f"{head}_{key}") for key, text in headings.items())]
 
 
-def _sensitivity(kind: str) -> list[Column]:
+def _sensitivity(kind: str, by_name: Mapping[str, Line]) -> list[Column]:
     def noticed(line: Line) -> str:
         alone = line.figures[f"{kind}_stage1_apart"].mean
         own = line.figures[f"{kind}_apart"]
@@ -274,9 +275,19 @@ def _sensitivity(kind: str) -> list[Column]:
         before, after = line.figures[f"{kind}_r1"].mean, line.figures[f"{kind}_r1_exchanged"].mean
         return NONE if before is None or after is None else f"{before:.1f} to {after:.1f}"
 
+    def step(line: Line) -> str:
+        before = by_name[line.versus].figures[f"{kind}_apart"] if line.versus else Spread({})
+        gain = line.figures[f"{kind}_apart"].minus(before)
+        return (
+            NONE
+            if gain.mean is None
+            else signed(gain.mean) + ("" if gain.interval is None else _interval(*gain.interval, "+.1f"))
+        )
+
     heading = kind.capitalize()
     return [
         Column(f"{heading}: noticed", noticed, detail=lambda line: _values(line.figures[f"{kind}_apart"], ".1f")),
+        Column("step", step),
         Column("R@1", fallen),
         _plain("rank x", f"{kind}_rank_factor", 2),
     ]

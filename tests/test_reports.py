@@ -422,14 +422,16 @@ def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
     runs = _runs(("base", 0, "finished", 40.0), ("base", 1, "finished", 42.0), ("step", 0, "finished", 43.0))
     for name, values in figures.items():
         runs.loc[:1, name] = values
+    runs.loc[2, "probe/colour_apart"] = 78.5
     lines = suite_lines(runs, SUITE)
     detectors, probed = grids(_report(lines=lines))[-2:]
     assert [cell.text for (row,) in [detectors.rows] for cell in row][:6] == [
         "x_1", "0.225 (0.320)", "10.0", "45.0", "-", "85.0",
     ]  # fmt: skip
-    assert [cell.text for (row,) in [probed.rows] for cell in row][:4] == [
-        "x_1", "75.0 ± 7.1 [11.5, 138.5] (61.0)", "51.0 to 21.0", "3.00",
+    assert [cell.text for cell in probed.rows[0]][:5] == [
+        "x_1", "75.0 ± 7.1 [11.5, 138.5] (61.0)", "-", "51.0 to 21.0", "3.00",
     ]  # fmt: skip
+    assert [cell.text for cell in probed.rows[1]][:5] == ["y", "78.5", "+8.5", "-", "-"]  # of seed 0, which both have
     record = next(csv.DictReader(io.StringIO(csv_table(_report(lines=lines)))))
     assert float(record["prd_auc_mean"]) == 85 and float(record["colour_r1_exchanged_mean"]) == 21
     assert "garment_apart_mean" not in record
