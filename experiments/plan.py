@@ -66,7 +66,8 @@ def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[st
     name, workspace = load_profile(profile).profile, workspace.resolve()
     configs = [(row, resolve(suite, row, profile, overrides, seed)) for seed in seeds for row in rows]
     read = cache(_read_data)  # ten rows read one data set once
-    return [_planned(suite, row, name, located(config, workspace), workspace, read) for row, config in configs]
+    runs = [_planned(suite, row, name, located(config, workspace), workspace, read) for row, config in configs]
+    return list(_once(runs))
 
 
 def recorded_runs(workspace: Path, suite: str = "*") -> list[Recorded]:
@@ -145,6 +146,16 @@ def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Pa
     if state == "new":
         reason = _why_new(about, workspace)
     return PlannedRun(about, config, directory, state, reason, _estimate(about, workspace))
+
+
+def _once(runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
+    """The same runs; of those that compute the same, one after another, only the first takes time."""
+    first: dict[str, PlannedRun] = {}
+    for run in runs:
+        same = first.setdefault(run.about.run_id, run) if run.about.run_id else run
+        if same is not run and run.state == "new" and same.state not in ("finished", "stale"):
+            run = run._replace(reason=f"as {same.about.name}, which comes before it", seconds=0.0)
+        yield run
 
 
 def twin(about: About, directory: Path) -> Path | None:
@@ -269,4 +280,5 @@ def _estimate(about: About, workspace: Path) -> float | None:
 
 def _measured(results: Iterable[Path]) -> list[float]:
     costs = [(read_json(path) or {}).get("cost") or {} for path in results]
-    return [float(cost["seconds"]) for cost in costs if "seconds" in cost]
+    # What a run's cost leaves out, e.g. the test of every epoch's weights, takes time all the same.
+    return [float(cost["seconds"]) + float(cost.get("looks_seconds", 0)) for cost in costs if "seconds" in cost]

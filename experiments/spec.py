@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from experiments.environment import content_digest
-from experiments.layers import Layer, build, parse_override
+from experiments.layers import Layer, build, merge, parse_override
 from experiments.wording import describe, did_you_mean
 from experiments.yaml_io import load_mapping
 from rasa import start
@@ -40,7 +40,68 @@ class Row(_Spec):
     extends: str | None = Field(None, description="`suite/row` from whose base and changes this row starts.")
     versus: str | None = Field(None, description="The row of this suite of which this one is a step further.")
     changes: dict[str, Any] = Field({}, description="Config fields, nested as in the config, that the row sets.")
+    other_weights: Literal["off", "kept"] = Field(
+        "off", description="Losses that changes.objectives.weights does not name: off, or as in the row it extends."
+    )
     paper: dict[Metric, float] | None = Field(None, description="The published values in percent.")
+
+
+class Point(_Spec):
+    """One value of a sweep, and what else must change with it."""
+
+    value: float | int = Field(description="The parameter's value.")
+    changes: dict[str, Any] = Field({}, description="Config fields that this value needs besides.")
+
+
+class Sweep(_Spec):
+    """One parameter over several values, all else as in one row: the rows `NAME-VALUE` of its suite."""
+
+    name: Name = Field(description="Names the sweep in commands; `suite/name` means all its rows.")
+    label: str = Field(description="What the points share, in the table: the parameter as the paper writes it.")
+    parameter: str = Field(description="Dotted config field, e.g. objectives.p_weak; sweeps of one share a panel.")
+    axis: str = Field("", description="The parameter under its panel; none: the label.")
+    extends: str = Field(description="`suite/row` that all points start from.")
+    points: tuple[float | int | Point, ...] = Field(min_length=2, description="Values, by size.")
+    versus: str | None = Field(None, description="The sweep of which each point is a step further at its value.")
+    paper_best: float | None = Field(None, description="The value that the paper finds best.")
+
+    @model_validator(mode="after")
+    def _points_rise(self) -> "Sweep":
+        values = [point.value for point in self.by_value]
+        if values != sorted(set(values)):
+            raise ValueError(f"sweeps.{self.name}.points: {values} do not rise")
+        if self.paper_best is not None and self.paper_best not in values:
+            raise ValueError(f"sweeps.{self.name}.paper_best: {self.paper_best} is none of the points {values}")
+        return self
+
+    @property
+    def by_value(self) -> tuple[Point, ...]:
+        """The points, those that are mere values too."""
+        return tuple(point if isinstance(point, Point) else Point(value=point) for point in self.points)
+
+    @property
+    def compares(self) -> bool:
+        """Whether its points answer the same questions: not if each has data of its own."""
+        return not self.parameter.startswith("data.")
+
+    def row_name(self, point: Point) -> str:
+        """E.g. `p-weak-0.1`."""
+        return f"{self.name}-{point.value}"
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows that it stands for, as a suite's file would have them."""
+        for point in self.by_value:
+            nested: Any = point.value
+            for part in reversed(self.parameter.split(".")):
+                nested = {part: nested}
+            yield {
+                "name": self.row_name(point),
+                "labels": [self.label, str(point.value)],
+                "extends": self.extends,
+                "versus": f"{self.versus}-{point.value}" if self.versus else None,
+                "changes": merge(nested, point.changes, whole=True),
+                "other_weights": "kept" if self.parameter.startswith("objectives.weights.") else "off",
+            }
 
 
 class Suite(_Spec):
@@ -54,8 +115,20 @@ class Suite(_Spec):
     profile: str = Field("smoke", description="Profile that is taken when none is asked for.")
     expected_minutes: dict[str, float] = Field({}, description="Minutes per row, by profile.")
     base: dict[str, Any] = Field({}, description="Config fields that all rows set.")
-    rows: tuple[Row, ...] = Field(min_length=1, description="The rows in the table's order.")
+    rows: tuple[Row, ...] = Field((), description="The rows in the table's order.")
+    sweeps: tuple[Sweep, ...] = Field(
+        (), description="One parameter after the other over several values; rows of their own."
+    )
     _file: str = PrivateAttr("")
+
+    @model_validator(mode="after")
+    def _swept(self) -> "Suite":
+        rows = [Row.model_validate(row) for sweep in self.sweeps for row in sweep.rows()]
+        if not self.rows and not rows:
+            raise ValueError("rows: a suite needs at least one row, or a sweep")
+        if rows and self.rows[-len(rows) :] != tuple(rows):  # else they are there, from a dump of this suite
+            object.__setattr__(self, "rows", (*self.rows, *rows))
+        return self
 
     @model_validator(mode="after")
     def _rows_fit(self) -> "Suite":
@@ -139,10 +212,12 @@ def load_profile(name: str) -> Profile:
 
 
 def parse_target(target: str) -> tuple[Suite, list[Row]]:
-    """The suite and the rows that `table4`, `table4/m-rtd`, `my.yaml` or `my.yaml/row` names."""
+    """The suite and the rows that `table4`, `table4/m-rtd`, `figure4/p-weak`, `my.yaml` or `my.yaml/row` names."""
     matched = FILE.fullmatch(target)
     name, row = (matched["file"], matched["row"]) if matched else (target.split("/", 1) + [None])[:2]
     suite = load_suite(name or "")
+    if sweep := next((sweep for sweep in suite.sweeps if sweep.name == row), None):
+        return suite, [suite.row(sweep.row_name(point)) for point in sweep.by_value]
     return suite, list(suite.rows) if row is None else [suite.row(row)]
 
 
@@ -187,7 +262,7 @@ def short_digest(value: Any) -> str:
 
 
 def _layers_of(suite: Suite, row: Row) -> Iterator[Layer]:
-    own = Layer(f"{suite.file}, row {row.name}", row.changes)
+    own = Layer(f"{suite.file}, row {row.name}", row.changes, whole=row.other_weights == "off")
     base = Layer(f"{suite.file}, base", suite.base)
     if row.extends is None:
         yield from (base, own)

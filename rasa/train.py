@@ -56,6 +56,7 @@ class Progress(BaseModel):
     history: list[dict[str, float]] = []
     tested: list[dict[str, float]] = []  # of every epoch, if the selection gap is asked for
     seconds: float = 0.0
+    looks_seconds: float = 0.0  # of evaluations that training does not need; not among `seconds`
     train_seconds: float = 0.0
     pairs: int = 0
     peak_mib: float = 0.0
@@ -252,7 +253,8 @@ def train(
             tick = time.monotonic()
             ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
             progress.tested.append({"epoch": epoch + 1, **ranking.final.metrics})
-            started += time.monotonic() - tick  # a look that training without it does not take
+            started += (took := time.monotonic() - tick)  # a look that training without it does not take
+            progress.looks_seconds += took
         key = selection_key(figures)
         progress.epoch, progress.step_in_epoch = epoch + 1, 0
         if key > progress.best:
@@ -278,11 +280,13 @@ def train(
             model, lambda: galleries["test"], dataset.splits["test"], tokenizer, config, device
         )
         log("probe", step, probed)
-        started += time.monotonic() - tick  # nor does training take this
+        started += (took := time.monotonic() - tick)  # nor does training take this
+        progress.looks_seconds += took
     protocol = FORMATS[config.data.format].protocol
     save_predictions(directory, ranking, query_identities(protocol, dataset.splits["test"]))
     cost = {
         "seconds": seconds_before + time.monotonic() - started,
+        "looks_seconds": progress.looks_seconds,
         "pairs_per_s": progress.pairs / progress.train_seconds,
         "peak_mib": max(progress.peak_mib, peak_mib(device)),
         "steps": float(step),

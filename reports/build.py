@@ -9,17 +9,17 @@ from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
-from reports import formats
+from reports import formats, sweeps
 from reports.cells import Report
-from reports.figures import bars, draw
+from reports.figures import bars, draw, draw_probe
 from reports.load import SuiteRuns, command_line, load_runs
-from reports.tables import FINISHED, Line, suite_lines
+from reports.tables import FINISHED, KINDS, Line, suite_lines
 from reports.verdict import SHARE, judge
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAGE, FIGURE = "report.html", "r1.png"
+PAGE, FIGURE, PROBE_FIGURE = "report.html", "r1.png", "sensitivity.png"
 FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE}
 PAPER_DATA, PAPER_TEST = "CUHK-PEDES", {"images": 3074, "captions": 6156}  # its published test split
 SHORT = 10  # characters of a commit
@@ -32,6 +32,8 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
     lines = suite_lines(loaded.runs, suite)
     name = load_profile(profile).profile
     comparable = on_papers_data(loaded)
+    swept = sweeps.curves(suite, lines, loaded.queries)
+    where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable), *at_chance(lines, loaded.sizes))
     return Report(
         title=f"{suite.title or suite.suite} (profile {name})",
@@ -43,6 +45,8 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
         judged=judge(lines, loaded.queries),
         notes=(*said, *loaded.notes, *mixed_code(loaded.runs)),
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
+        others=(where_best,) if where_best else (),
+        curves=swept,
     )
 
 
@@ -51,12 +55,20 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paper = f"paper: {PAPER_DATA}" + ("" if report.comparable else " (other data)")
-        draw(bars(report.lines), f"ours: {report.profile} ({_seeds(report.lines)})", paper, folder / FIGURE)
+        ours = f"ours: {report.profile} ({_seeds(report.lines)})"
+        if report.curves:
+            sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
+        else:
+            draw(bars(report.lines), ours, paper, folder / FIGURE)
+        probed = [line for line in report.lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
+        if probed:
+            draw_probe(probed, f"sensitivity, {ours}", folder / PROBE_FIGURE)
+        pictures = [FIGURE, *([PROBE_FIGURE] if probed else [])]
         texts = {
             "md": formats.markdown(report),
             "csv": formats.csv_table(report),
             "latex": formats.latex(report),
-            "html": formats.html(report, (folder / FIGURE).read_bytes()),
+            "html": formats.html(report, *((folder / name).read_bytes() for name in pictures)),
         }
         for kind, file in FILES.items():
             write_text(folder / file, texts[kind])

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reports.stats import Estimate
 from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread
 from reports.verdict import SHARE, Judged, Step, sentences
+
+if TYPE_CHECKING:
+    from reports.sweeps import Curve
 
 HEADINGS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
 TOLD_APART = "What can be told apart: R@1 (and mAP) of each row minus that of the row before it, in percent points"
@@ -17,7 +20,7 @@ DETECTION = (
 )
 SENSITIVITY = (
     "Sensitivity: one word of the query exchanged for a wrong one. Noticed: the image scores lower with it (50 %: not "
-    "seen), in brackets by stage 1 alone; R@1 before and after; factor by which the rank of the first true image grows"
+    "seen), in brackets by stage 1 alone; step: minus the row before, with the t-interval over seeds; R@1 before and after; factor by which the rank of the first true image grows"
 )
 NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
 
@@ -35,6 +38,8 @@ class Report:
     judged: Judged
     notes: Sequence[str]
     provenance: Mapping[str, str]
+    others: Sequence["Grid"] = ()  # that stand after the first table
+    curves: Sequence["Curve"] = ()  # of a suite of sweeps; then they are the picture
 
 
 class Cell(NamedTuple):
@@ -79,6 +84,7 @@ def grids(report: Report) -> list[Grid]:
     )
     return [
         _grid("Test split, in percent", [*labels, *reached], report.lines),
+        *report.others,
         *told_apart,
         _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
         _grid(SELECTION, [*labels, *_selection()], report.lines),
@@ -242,7 +248,8 @@ def _measured(lines: Sequence[Line], label: Column) -> list[Grid]:
         columns = [column for head in DETECTORS for column in _detection(head)]
         grids.append(_grid(DETECTION, [label, *columns], detecting))
     if probed:
-        columns = [column for kind in KINDS for column in _sensitivity(kind)]
+        by_name = {line.name: line for line in lines}
+        columns = [column for kind in KINDS for column in _sensitivity(kind, by_name)]
         grids.append(_grid(SENSITIVITY, [label, *columns], probed))
     return grids
 
@@ -258,7 +265,7 @@ def _detection(head: str) -> list[Column]:
     return [*columns, *(_plain(f"{name} {text}", f"{head}_{key}") for key, text in headings.items())]
 
 
-def _sensitivity(kind: str) -> list[Column]:
+def _sensitivity(kind: str, by_name: Mapping[str, Line]) -> list[Column]:
     def noticed(line: Line) -> str:
         alone = line.figures[f"{kind}_stage1_apart"].mean
         own = line.figures[f"{kind}_apart"]
@@ -268,9 +275,19 @@ def _sensitivity(kind: str) -> list[Column]:
         before, after = line.figures[f"{kind}_r1"].mean, line.figures[f"{kind}_r1_exchanged"].mean
         return NONE if before is None or after is None else f"{before:.1f} to {after:.1f}"
 
+    def step(line: Line) -> str:
+        before = by_name[line.versus].figures[f"{kind}_apart"] if line.versus else Spread({})
+        gain = line.figures[f"{kind}_apart"].minus(before)
+        return (
+            NONE
+            if gain.mean is None
+            else signed(gain.mean) + ("" if gain.interval is None else _interval(*gain.interval, "+.1f"))
+        )
+
     heading = kind.capitalize()
     return [
         Column(f"{heading}: noticed", noticed, detail=lambda line: _values(line.figures[f"{kind}_apart"], ".1f")),
+        Column("step", step),
         Column("R@1", fallen),
         _plain("rank x", f"{kind}_rank_factor", 2),
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reports.tables import FINISHED, MISSING, Line
+from reports.tables import FINISHED, KINDS, MISSING, Line
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -65,6 +65,34 @@ def draw(figure: Sequence[Bar], ours: str, paper: str, path: Path) -> None:
         if published:
             _draw_paper(axes[1], figure, colours, paper)
         picture.legend(handles=_handles(figure, colours), loc="outside lower center", ncols=6, frameon=False)
+        picture.savefig(path, dpi=DPI)
+
+
+def draw_probe(lines: Sequence[Line], title: str, path: Path) -> None:
+    """Write the sensitivity probe's picture: per row how often a wrong word is noticed, and how far the ranks fall."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    with rc_context(STYLE):
+        picture = Figure(figsize=(WIDTH, MARGINS + ROW_HEIGHT * len(lines)), layout="constrained")
+        noticed, fallen = picture.subplots(1, 2, sharey=True)
+        for number, kind in enumerate(KINDS):
+            for axis, name in ((noticed, "apart"), (fallen, "rank_factor")):
+                for y, line in enumerate(lines):
+                    figure, at = line.figures[f"{kind}_{name}"], y + 0.2 * (number - 1)
+                    axis.plot(figure.values, [at] * figure.n, "o", color=PALETTE[number], markersize=3, alpha=0.35)
+                    if figure.mean is not None:
+                        axis.plot(figure.mean, at, "D", color=PALETTE[number], markersize=5)
+        _frame(noticed, bars(lines), title)
+        _frame(fallen, bars(lines), "")
+        noticed.set_xlabel("wrong word noticed, % of queries (50: not seen)")
+        fallen.set_xlabel("rank of the first true image grows by this factor")
+        handles: list[Artist] = [
+            Line2D([], [], color=PALETTE[number], marker="D", ls="", label=f"{kind} word (small: single seeds)")
+            for number, kind in enumerate(KINDS)
+        ]
+        picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
         picture.savefig(path, dpi=DPI)
 
 

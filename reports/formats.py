@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 from reports.cells import Cell, Grid, Report, grids
-from reports.tables import Line, Spread
+from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, Line, Spread
 from reports.verdict import Step
 
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
@@ -53,14 +53,14 @@ def latex(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html(report: Report, figure_png: bytes) -> str:
+def html(report: Report, *pictures_png: bytes) -> str:
     """One page that needs no file beside it."""
     from jinja2 import Environment, StrictUndefined
 
     template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    figure = base64.b64encode(figure_png).decode("ascii")
-    return environment.from_string(template).render(report=report, grids=grids(report), figure=figure) + "\n"
+    figures = [base64.b64encode(picture).decode("ascii") for picture in pictures_png]
+    return environment.from_string(template).render(report=report, grids=grids(report), figures=figures) + "\n"
 
 
 def _markdown_table(grid: Grid) -> Iterable[str]:
@@ -128,6 +128,9 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
     record |= {"paper_gain_r1": _number(line.paper_gain)}
     for name in OTHERS:
         record |= _spread(name, line.figures[name])
+    for name in (*DETECTOR_FIGURES, *PROBE_FIGURES):  # of the runs that were asked for them
+        if line.figures[name].n:
+            record |= _spread(name, line.figures[name])
     return record
 
 

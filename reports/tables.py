@@ -20,6 +20,8 @@ DETECTORS = ("prd", "rtd")
 DETECTION = ("loss", "guess", "base", "recall", "precision", "auc")  # as rasa/detectors.py defines them
 KINDS = ("colour", "garment", "accessory")
 PROBED = ("queries", "apart", "effect", "r1", "r1_exchanged", "rank_factor", "stage1_apart")  # as rasa/probe.py does
+DETECTOR_FIGURES = tuple(f"{head}_{name}" for head in DETECTORS for name in DETECTION)
+PROBE_FIGURES = tuple(f"{kind}_{name}" for kind in KINDS for name in PROBED)
 FIGURES = {
     "r1": ("test/r1", 1.0),
     "r5": ("test/r5", 1.0),
@@ -33,8 +35,8 @@ FIGURES = {
     "minutes": ("cost/seconds", 1 / 60),
     "pairs_per_s": ("cost/pairs_per_s", 1.0),
     "peak_mib": ("cost/peak_mib", 1.0),
-    **{f"{head}_{name}": (f"detector/{head}_{name}", 1.0) for head in DETECTORS for name in DETECTION},
-    **{f"{kind}_{name}": (f"probe/{kind}_{name}", 1.0) for kind in KINDS for name in PROBED},
+    **{name: (f"detector/{name}", 1.0) for name in DETECTOR_FIGURES},
+    **{name: (f"probe/{name}", 1.0) for name in PROBE_FIGURES},
 }
 
 

@@ -21,9 +21,9 @@ from rasa.errors import ResourceError
 from reports.build import at_chance, mixed_code, notes, on_papers_data
 from reports.cells import Report, grids, signed
 from reports.commands import report as command
-from reports.figures import bars, draw
+from reports.figures import bars, draw, draw_probe
 from reports.formats import csv_table, html, latex, markdown
-from reports.load import COLUMNS, Queries, SuiteRuns, _dataset, choose, row_configs, selection
+from reports.load import COLUMNS, Queries, SuiteRuns, _dataset, choose, measured, row_configs, selection
 from reports.tables import Spread, suite_lines
 from reports.verdict import judge, sentences
 
@@ -408,6 +408,46 @@ def test_what_a_result_states_of_the_selection():
     stated = {"last": {"epoch": 4, "test": {"r1": 38.0}}, "test_oracle": {"epoch": 2, "test": {"r1": 43.0}}}
     assert list(selection(result | stated).values()) == [50.0, 38.0, 43.0]
     assert all(math.isnan(value) for value in selection({}).values())
+
+
+def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
+    """Each grid is there if a run was measured, and for the rows that were; the CSV has the same figures."""
+    assert [grid.caption for grid in grids(_report())][-1].startswith("Selection")
+    figures = {
+        "detector/prd_loss": [0.2, 0.25], "detector/prd_guess": [0.32, 0.32], "detector/prd_base": [10.0, 10.0],
+        "detector/prd_recall": [40.0, 50.0], "detector/prd_auc": [80.0, 90.0], "probe/colour_apart": [70.0, 80.0],
+        "probe/colour_stage1_apart": [60.0, 62.0], "probe/colour_r1": [50.0, 52.0],
+        "probe/colour_r1_exchanged": [20.0, 22.0], "probe/colour_rank_factor": [2.0, 4.0],
+    }  # fmt: skip
+    runs = _runs(("base", 0, "finished", 40.0), ("base", 1, "finished", 42.0), ("step", 0, "finished", 43.0))
+    for name, values in figures.items():
+        runs.loc[:1, name] = values
+    runs.loc[2, "probe/colour_apart"] = 78.5
+    lines = suite_lines(runs, SUITE)
+    detectors, probed = grids(_report(lines=lines))[-2:]
+    assert [cell.text for (row,) in [detectors.rows] for cell in row][:6] == [
+        "x_1", "0.225 (0.320)", "10.0", "45.0", "-", "85.0",
+    ]  # fmt: skip
+    assert [cell.text for cell in probed.rows[0]][:5] == [
+        "x_1", "75.0 ± 7.1 [11.5, 138.5] (61.0)", "-", "51.0 to 21.0", "3.00",
+    ]  # fmt: skip
+    assert [cell.text for cell in probed.rows[1]][:5] == ["y", "78.5", "+8.5", "-", "-"]  # of seed 0, which both have
+    record = next(csv.DictReader(io.StringIO(csv_table(_report(lines=lines)))))
+    assert float(record["prd_auc_mean"]) == 85 and float(record["colour_r1_exchanged_mean"]) == 21
+    assert "garment_apart_mean" not in record
+    draw_probe(lines, "sensitivity", tmp_path / "probe.png")
+    assert (tmp_path / "probe.png").read_bytes().startswith(PNG)
+    assert (
+        html(_report(lines=lines), PNG, PNG).count("<img") == 2 and html(_report(lines=lines), PNG).count("<img") == 1
+    )
+    for text in (markdown(_report(lines=lines)), latex(_report(lines=lines)), html(_report(lines=lines), PNG)):
+        assert "0.225 (0.320)" in text and "51.0 to 21.0" in text
+
+
+def test_what_a_result_states_of_detectors_and_probe():
+    result = {"selected": {"val": {"r1": 50.0, "prd_auc": 80.0}}, "sensitivity": {"colour_apart": 70.0, "new": 1.0}}
+    assert measured(result) == {"detector/prd_auc": 80.0, "probe/colour_apart": 70.0}
+    assert measured({}) == {}
 
 
 def test_figure_numbers_and_picture(tmp_path):

@@ -206,6 +206,10 @@ def test_estimates_are_measured_or_else_the_suite_s(people, tmp_path):
     assert planned(people, tmp_path, "cl")[0].seconds == load_suite("table4").expected_minutes["smoke"] * 60
     execute(planned(people, tmp_path, "cl"), tmp_path, train=trainer)
     assert [run.seconds for run in planned(people, tmp_path, "cl", "itm", seeds=[1])] == [4.0, 4.0]
+    (file,) = tmp_path.glob(f"runs/*/cl/*/*/{RESULT}")
+    result = read_json(file)
+    file.write_text(json.dumps(result | {"cost": result["cost"] | {"looks_seconds": 2.0}}))
+    assert [run.seconds for run in planned(people, tmp_path, "cl", seeds=[1])] == [6.0]  # the looks take time, too
 
 
 def test_a_change_of_code_makes_a_run_stale_and_keeps_it(people, tmp_path):

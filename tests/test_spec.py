@@ -205,7 +205,7 @@ BAD_FILES = [
     ("1: 2", "my.yaml:1: a key must be text"),
     ("suite: &a x\nrows: *a", "my.yaml:2: an alias (*) is not supported"),
     ("suite: a\nrow: [{name: r}]", "my.yaml: row: unknown key; did you mean rows?"),
-    ("suite: a\nrows: []", "my.yaml: rows: tuple should have at least 1 item"),
+    ("suite: a\nrows: []", "my.yaml: rows: a suite needs at least one row, or a sweep"),
     ("suite: a/b\nrows: [{name: r}]", "my.yaml: suite: string should match pattern"),
     ("suite: a\nrows: [{name: r, chnages: {}}]", "my.yaml: rows.0.chnages: unknown key; did you mean rows.changes?"),
     ("suite: a\nrows: [{name: r}, {name: r}]", "my.yaml: rows: the name r is given twice"),
@@ -303,3 +303,23 @@ def test_what_show_prints_is_read_back_as_the_same_config():
     assert load_mapping(text, "shown") == config
     assert "learning_rate: 1.0e-05" in text  # plain PyYAML would read 1e-05 as text
     assert "image_size: [384, 384]" in text
+
+
+@pytest.mark.parametrize("profile", ["smoke", "synth", "bench"])
+@pytest.mark.parametrize("name", suite_names())
+def test_every_built_in_row_resolves_without_a_users_data(name, profile):
+    suite = load_suite(name)
+    configs = [resolve(suite, row, profile, (), 0) for row in suite.rows]
+    assert all(config.data.synthetic is not None for config in configs)
+    assert len({config.model_dump_json() for config in configs}) >= len(configs) - 4  # sweeps share their middle
+
+
+def test_the_sensitivity_suite_is_table4_and_at_synth_costs_nothing_more():
+    """Its runs at `synth` are those of Table 4, so that they are copied."""
+    table4, probed = load_suite("table4"), load_suite("sensitivity")
+    assert [row.name for row in table4.rows] == [row.name for row in probed.rows]
+    for row in table4.rows:
+        assert resolve(table4, row, "synth", (), 0) == resolve(probed, row.name, "synth", (), 0)
+        assert resolve(probed, row.name, "smoke", (), 0).evaluation.sensitivity == 600
+        assert probed.labels_of(probed.row(row.name)) == table4.labels_of(row)
+        assert probed.row(row.name).versus == row.versus

@@ -293,3 +293,21 @@ def test_the_courier_delivers_all_before_it_ends_and_raises_its_own_faults_then(
 
 def test_names_that_reports_read_are_the_documented_ones():
     assert (tracking.RUN_ID, tracking.STATE, tracking.ROW_DIGEST) == ("rasa.run_id", "rasa.state", "rasa.row_digest")
+
+
+def test_a_copied_run_arrives_with_all_its_figures_and_says_whose_they_are(tracked, client):
+    from experiments.spec import parse_target
+
+    (tracked / "mine.yaml").write_text("suite: mine\nrows: [{name: same, extends: table4/m-rtd}]\n")
+    suite, rows = parse_target(str(tracked / "mine.yaml"))
+    options = [f"data.root={tracked / 'people'}", "optimisation.epochs=2"]
+    (run,) = plan(suite, rows, "smoke", options, [1], tracked)
+    lines = []
+    tracker = Tracker(store.tracking_uri(tracked), tracked, lines.append)
+    assert tracker.open()
+    execute([run], tracked, watch=UNWATCHED._replace(deliver=tracker.deliver), train=fails)
+    (original,) = children(client, row="m-rtd", seed="1")
+    found = client.search_runs([client.get_experiment_by_name("mine").experiment_id], "tags.`rasa.kind` = 'seed'")
+    assert lines == [] and len(found) == 1
+    assert found[0].data.metrics == original.data.metrics and found[0].info.status == "FINISHED"
+    assert found[0].data.tags["rasa.copied_from"] == "table4/m-rtd" and "rasa.copied_from" not in original.data.tags

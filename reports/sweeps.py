@@ -1,0 +1,209 @@
+"""Sweeps: R@1 over one parameter's values, where it is best, and how sure that is. `draw` makes the picture's panels.
+
+Shape suffixes: V values, S seeds, T queries, R resamples.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from experiments.spec import Suite, Sweep
+from reports import stats
+from reports.cells import NONE, Cell, Column, Grid
+from reports.figures import DPI, INK, PALETTE, STYLE
+from reports.stats import Floats
+from reports.tables import MISSING, Line, Spread
+from reports.verdict import SEED, SHARE, Known
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANEL, COLUMNS = (3.4, 2.7), 3  # inches, and panels side by side
+
+
+class Curve(NamedTuple):
+    """One sweep: R@1 by value, for values with a finished run. `best` has, by value, how often it is best in resamples
+    of queries (whole identities) and seeds; nothing where the runs do not allow it."""
+
+    sweep: Sweep
+    figures: Mapping[float, Spread]
+    best: Mapping[float, float]
+    over: str  # what was drawn anew, in words
+
+    @property
+    def top(self) -> float | None:
+        """The value with the best mean."""
+        means = {value: figure.mean for value, figure in self.figures.items() if figure.mean is not None}
+        return max(means, key=lambda value: means[value], default=None)
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        """The fewest values that hold the best one in 95 % of the resamples."""
+        kept: list[float] = []
+        share = 0.0
+        for value in sorted(self.best, key=lambda value: -self.best[value]):
+            if share >= 1 - stats.LEVEL:
+                break
+            kept.append(value)
+            share += self.best[value]
+        return tuple(sorted(kept))
+
+
+def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = stats.RESAMPLES) -> list[Curve]:
+    """One curve per sweep of the suite."""
+    by_name = {line.name: line for line in lines}
+    found = []
+    for sweep in suite.sweeps:
+        rows = {point.value: sweep.row_name(point) for point in sweep.by_value}
+        figures = {value: by_name[row].figures["r1"] for value, row in rows.items() if by_name[row].n}
+        best: dict[float, float] = {}
+        over = ""
+        if sweep.compares:
+            best, over = _best({value: rows[value] for value in figures}, known, resamples)
+        found.append(Curve(sweep, figures, best, over))
+    return found
+
+
+def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict[float, float], str]:
+    """How often each value is best. Only seeds that all values have count, so that all are compared alike."""
+    seeds = sorted(set.intersection(*({seed for row, seed in known if row == name} for name in rows.values()))
+                   if rows else ())  # fmt: skip
+    if len(rows) < 2 or not seeds:
+        return {}, ""
+    first = known[next(iter(rows.values())), seeds[0]]
+    queries = [[known[row, seed] for seed in seeds] for row in rows.values()]
+    if any(not np.array_equal(each.identity_T, first.identity_T) for of_row in queries for each in of_row):
+        return {}, ""
+    hits_TK = np.stack([each.first_rank_T == 1 for of_row in queries for each in of_row], 1).astype(np.float64) * 100
+    generator = np.random.default_rng(SEED)
+    means_RVS = stats.cluster_bootstrap(hits_TK, first.identity_T, generator, resamples)
+    means_RVS = means_RVS.reshape(resamples, len(rows), len(seeds))
+    means_RV = _reseeded(means_RVS, generator)
+    top_R = means_RV.argmax(1)
+    shares = np.bincount(top_R, minlength=len(rows)) / resamples
+    what = "queries" if len(seeds) == 1 else f"queries and {len(seeds)} seeds"
+    return dict(zip(rows, shares.tolist(), strict=True)), what
+
+
+def _reseeded(means_RVS: Floats, generator: np.random.Generator) -> Floats:
+    """Means over as many seeds as there are, drawn anew in each resample, the same ones for all values: they are paired."""
+    resamples, _, n = means_RVS.shape
+    drawn = generator.integers(n, size=(resamples, 1, n)).repeat(means_RVS.shape[1], 1)
+    mean = means_RVS.mean(2)
+    # As stats.reseeded: drawn seeds vary by (n - 1) / n too little.
+    stretch = (n / (n - 1)) ** 0.5 if n > 1 else 0.0
+    found: Floats = mean + stretch * (np.take_along_axis(means_RVS, drawn, 2).mean(2) - mean)
+    return found
+
+
+def sentences(found: Sequence[Curve]) -> Iterator[str]:
+    """For each sweep where it is best, and whether that agrees with the paper."""
+    for curve in found:
+        top = curve.top
+        if top is None or len(curve.figures) < 2 or not curve.sweep.compares:
+            continue
+        name = f"{curve.sweep.label} ({curve.sweep.name})"
+        text = f"{name}: R@1 is best at {top}"
+        if curve.best:
+            values = ", ".join(map(str, curve.candidates))
+            text += f"; over {curve.over} the best value is among {values} in {SHARE} % of the resamples"
+        paper = curve.sweep.paper_best
+        yield text + (f"; the paper's best is {paper}: {_agreement(curve, paper)}." if paper is not None else ".")
+
+
+def _agreement(curve: Curve, paper: float) -> str:
+    if paper not in curve.figures:
+        return "that value has no finished run"
+    if not curve.best:
+        return "no uncertainty is known, since the runs' queries are not"
+    if paper not in curve.candidates:
+        return "it does not agree"
+    if len(curve.candidates) == len(curve.figures):
+        return "it may agree, as may every other value: these runs cannot tell"
+    return "it agrees within the uncertainty"
+
+
+def grid(found: Sequence[Curve]) -> Grid | None:
+    """Per sweep the paper's best value and ours, and how often each value is best in the resamples; None without one."""
+    found = [curve for curve in found if curve.sweep.compares]
+    if not found:
+        return None
+
+    def share(curve: Curve) -> str:
+        return "  ".join(f"{value}: {100 * curve.best[value]:.0f}" for value in sorted(curve.best)) or NONE
+
+    texts: Mapping[str, Callable[[Curve], str]] = {
+        "Parameter": lambda curve: curve.sweep.label,
+        "Paper's best": lambda curve: NONE if curve.sweep.paper_best is None else str(curve.sweep.paper_best),
+        "Our best": lambda curve: MISSING if curve.top is None else str(curve.top),
+        "How often each value is best (% of resamples)": share,
+    }
+    columns = [Column(heading, lambda line: "", numeric=False) for heading in texts]
+    rows = [[Cell(text(curve), False, "") for text in texts.values()] for curve in found]
+    return Grid("Where each parameter is best, by test R@1", columns, rows, [*sentences(found)])
+
+
+def draw(found: Sequence[Curve], title: str, path: Path) -> None:
+    """Write the picture: a panel per parameter, with the mean, its t-interval, single seeds and the paper's best value."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    panels: dict[str, list[Curve]] = {}
+    for curve in found:
+        panels.setdefault(curve.sweep.parameter, []).append(curve)
+    across = min(COLUMNS, len(panels))
+    down = -(-len(panels) // across)
+    with rc_context(STYLE):
+        width = max(across * PANEL[0], 5.0)
+        picture = Figure(figsize=(width, down * PANEL[1] + 0.7), layout="constrained")
+        axes = list(picture.subplots(down, across, squeeze=False, sharey=True).flat)
+        for axis, group in zip(axes, panels.values(), strict=False):
+            _panel(axis, group)
+        for axis in axes[::across]:
+            axis.set_ylabel("Test R@1 (%)")
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        handles = [
+            Line2D([], [], color=INK, marker="o", markersize=4, label=f"mean, {SHARE} % t-interval"),
+            Line2D([], [], color=INK, marker="o", markersize=3, alpha=0.4, linestyle="", label="single seeds"),
+        ]
+        if any(curve.sweep.paper_best is not None for curve in found):
+            handles.append(Line2D([], [], color=INK, linestyle=":", label="the paper's best"))
+        picture.suptitle(title, fontsize=9)
+        picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        picture.savefig(path, dpi=DPI)
+
+
+def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
+    sweep = group[0].sweep
+    apart = 0.012 * (
+        sweep.by_value[-1].value - sweep.by_value[0].value
+    )  # curves of one panel, so that none hides another
+    for number, curve in enumerate(group):
+        colour, shift = PALETTE[(4 + number) % len(PALETTE)], apart * (number - (len(group) - 1) / 2)
+        values = sorted(curve.figures)
+        means = np.array([curve.figures[value].mean for value in values], float)
+        axis.plot(np.array(values) + shift, means, color=colour, marker="o", markersize=4, label=curve.sweep.label)
+        known = {value: interval for value in values if (interval := curve.figures[value].interval)}
+        low, high = np.array([*known.values()]).reshape(-1, 2).T
+        if len(group) == 1:
+            axis.fill_between(np.array([*known]), low, high, color=colour, alpha=0.15, linewidth=0)
+        else:
+            axis.vlines(np.array([*known]) + shift, low, high, color=colour, alpha=0.6)
+        for value in values:
+            each = curve.figures[value].values
+            axis.plot(
+                [value + shift] * len(each), each, color=colour, marker="o", markersize=3, alpha=0.4, linestyle=""
+            )
+        if curve.sweep.paper_best is not None:
+            axis.axvline(curve.sweep.paper_best, color=INK, linestyle=":", linewidth=1)
+    if not any(curve.figures for curve in group):
+        axis.text(0.5, 0.5, "missing", transform=axis.transAxes, ha="center", style="italic")
+    axis.set_xticks([point.value for point in sweep.by_value])
+    axis.set_xlabel(sweep.axis or sweep.label)
+    axis.grid(axis="y")
+    if len(group) > 1:
+        axis.legend(frameon=False, fontsize=8)

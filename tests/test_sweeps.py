@@ -1,0 +1,125 @@
+"""Sweeps: expansion into rows, the shared default point, where the best value lies, and the picture."""
+
+import math
+
+import numpy as np
+import pytest
+from test_reports import PNG
+
+from experiments.spec import Suite, load_suite, parse_target, resolve, row_digest
+from rasa.errors import SpecError
+from reports.load import COLUMNS, Queries
+from reports.sweeps import curves, draw, grid, sentences
+from reports.tables import suite_lines
+
+SWEEP = {"name": "p", "label": "p^w", "parameter": "objectives.p_weak", "extends": "table4/m-rtd",
+         "points": [0.1, 0.2, 0.3], "paper_best": 0.1}  # fmt: skip
+
+
+def suite(**changes):
+    return Suite.model_validate({"suite": "mine", "labels": ["A", "B"], "sweeps": [SWEEP | changes]})
+
+
+def runs(*found):
+    import pandas as pd
+
+    records = []
+    for row, seed, r1 in found:
+        record = dict.fromkeys(COLUMNS, "") | {name: math.nan for name in COLUMNS if "/" in name}
+        records.append(record | {"row": row, "seed": seed, "state": "finished", "test/r1": r1})
+    return pd.DataFrame(records, columns=list(COLUMNS))
+
+
+def test_a_sweep_is_rows_that_differ_in_one_field():
+    figure4 = load_suite("figure4")
+    assert len(figure4.rows) == 25
+    _, rows = parse_target("figure4/lambda2")
+    assert [row.name for row in rows] == [f"lambda2-{value}" for value in (0.1, 0.3, 0.5, 0.7, 1.0)]
+    weights = [resolve(figure4, row, "smoke", (), 0).objectives.weights for row in rows]
+    assert [each["rtd"] for each in weights] == [0.1, 0.3, 0.5, 0.7, 1.0]
+    assert all(each.keys() == {"cl", "itm", "prd", "mlm", "rtd"} and each["prd"] == 0.5 for each in weights)
+    assert [row.name for row in parse_target("figure4/lambda2-0.5")[1]] == ["lambda2-0.5"]
+
+
+def test_all_sweeps_share_the_papers_point_and_without_weak_pairs_there_is_no_prd():
+    figure4, table4 = load_suite("figure4"), load_suite("table4")
+    default = row_digest(resolve(table4, "m-rtd", "synth", (), 0))
+    for sweep in figure4.sweeps:
+        best = next(point for point in sweep.by_value if point.value == sweep.paper_best)
+        assert row_digest(resolve(figure4, sweep.row_name(best), "synth", (), 0)) == default
+    none = resolve(figure4, "p-weak-0.0", "synth", (), 0).objectives
+    assert (none.p_weak, none.positives, "prd" in none.weights) == (0.0, "annotated", False)
+
+
+def test_noise_compares_rows_at_one_value_of_the_dial():
+    noise = load_suite("noise")
+    row = noise.row("p-itm-prd-2.0")
+    assert row.versus == "p-itm-2.0" and resolve(noise, row, "synth", (), 0).data.synthetic.noise == 2.0
+    assert grid(curves(noise, suite_lines(runs(("itm-0.0", 0, 50.0), ("itm-1.0", 0, 60.0)), noise), {})) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"points": [0.2, 0.1]}, "do not rise"),
+        ({"points": [0.1, 0.1]}, "do not rise"),
+        ({"points": [0.2, 0.3]}, "paper_best: 0.1 is none of the points"),
+        ({"points": [0.1]}, "at least 2 items"),
+    ],
+)
+def test_bad_sweeps(changes, said):
+    with pytest.raises(ValueError, match=said):
+        suite(**changes)
+
+
+def test_a_suite_without_rows_or_sweeps(tmp_path):
+    (tmp_path / "empty.yaml").write_text("suite: empty\n")
+    with pytest.raises(SpecError, match="needs at least one row, or a sweep"):
+        parse_target(str(tmp_path / "empty.yaml"))
+
+
+def test_where_the_best_value_lies():
+    """0.2 answers 40 of 60 identities, 0.1 as many but others, 0.3 only 10: the last is out, 0.1 and 0.2 stay."""
+    mine = suite()
+    hits = {0.1: [1] * 40 + [0] * 20, 0.2: [0] * 19 + [1] * 41, 0.3: [1] * 10 + [0] * 50}
+    found = {(f"p-{value}", seed): _spread(each) for value, each in hits.items() for seed in (0, 1)}
+    lines = suite_lines(
+        runs(*((row, seed, 100 * (q.first_rank_T == 1).mean()) for (row, seed), q in found.items())), mine
+    )
+    (curve,) = curves(mine, lines, found, 2000)
+    assert curve.top == 0.2 and curve.candidates == (0.1, 0.2)
+    assert sum(curve.best.values()) == pytest.approx(1) and curve.best[0.3] == 0
+    assert curve.over == "queries and 2 seeds"
+    (said,) = sentences([curve])
+    assert said.endswith("the paper's best is 0.1: it agrees within the uncertainty.")
+    table = grid([curve])
+    assert [cell.text for cell in table.rows[0]][:3] == ["p^w", "0.1", "0.2"]
+    far = {key: _spread([1] * 60 if key[0] == "p-0.3" else [0] * 60) for key in found}
+    (curve,) = curves(mine, lines, far, 500)
+    assert curve.candidates == (0.3,) and next(iter(sentences([curve]))).endswith("it does not agree.")
+
+
+def test_what_cannot_be_told_is_said():
+    mine = suite()
+    lines = suite_lines(runs(("p-0.1", 0, 50.0), ("p-0.2", 0, 51.0)), mine)
+    (curve,) = curves(mine, lines, {})
+    assert list(sentences([curve])) == [
+        "p^w (p): R@1 is best at 0.2; the paper's best is 0.1: no uncertainty is known, since the runs' queries are not."
+    ]
+    (curve,) = curves(mine, suite_lines(runs(("p-0.2", 0, 50.0), ("p-0.3", 0, 51.0)), mine), {})
+    assert next(iter(sentences([curve]))).endswith("that value has no finished run.")
+    assert list(sentences(curves(mine, suite_lines(runs(), mine), {}))) == []
+
+
+def test_panels(tmp_path):
+    """All five panels, one of them without any run, and a panel that four sweeps share."""
+    for name in ("figure4", "noise"):
+        loaded = load_suite(name)
+        rows = [row.name for row in loaded.rows if not row.name.startswith("lambda3")]
+        lines = suite_lines(runs(*((row, seed, 50.0 + seed) for row in rows for seed in (0, 1))), loaded)
+        draw(curves(loaded, lines, {}), "title", tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
+
+
+def _spread(hits):
+    return Queries(np.where(hits, 1, 2), np.array(hits, float), np.arange(len(hits)))
