@@ -25,7 +25,8 @@ from rasa.config import Config
 from rasa.errors import ResourceError, SpecError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
-Metric = Literal["r1", "r5", "r10", "map"]
+# As runs report them on the test split; tr_ is the search for texts, and ap50 that for images by a class (A.3).
+Metric = Literal["r1", "r5", "r10", "map", "tr_r1", "tr_r5", "tr_r10", "ap50"]
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8"]
 AT = "Config fields that are set at one profile only, by the profile's name."
 FILE = re.compile(r"(?P<file>.*\.ya?ml)(?:/(?P<row>[^/]*))?")

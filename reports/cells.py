@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from reports import grid
 from reports.grid import Grid
 from reports.grid import grid_of as _grid
+from reports.published import HEADINGS
 from reports.stats import Estimate
 from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread
 from reports.verdict import SHARE, Judged, Step, sentences
 
-HEADINGS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
 TOLD_APART = "What can be told apart: R@1 (and mAP) of each row minus that of the row before it, in percent points"
 SELECTION = "Selection: R@1 of the checkpoint that validation chose, of the last, and of the best on test (an oracle)"
 DETECTION = (

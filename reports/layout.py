@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reports.cells import NONE, spread
 from reports.grid import Column, Grid, grid_of
-from reports.published import HEADINGS, Entry, PublishedTable, heading
+from reports.published import Entry, PublishedTable, heading
 from reports.tables import FINISHED, MISSING, Line, Spread
 
 Place = tuple[str, str]  # a data set and a figure on it
@@ -140,7 +140,8 @@ def _figures(table: PublishedTable, shown: Sequence[Shown], wide: bool) -> list[
         def detail(line: Shown) -> str:
             return line.at(dataset, metric)[1].detail
 
-        return Column(f"{dataset} {HEADINGS[metric]}" if dataset else HEADINGS[metric], text, marked, detail)
+        name = table.headings[metric]
+        return Column(f"{dataset} {name}" if dataset else name, text, marked, detail)
 
     datasets: Sequence[str | None] = table.datasets if wide else (None,)
     return [column(dataset, metric) for dataset in datasets for metric in table.metrics]
