@@ -40,10 +40,16 @@ def report(
 
         click.echo(paper_text(suite, kind), nl=False)
         return
-    from experiments.spec import load_suite
+    from experiments.spec import load_suite, suite_names
     from experiments.store import tracking_uri as default_uri
+    from rasa.errors import SpecError
     from reports.build import PAGE, build, write_files
+    from reports.published import published_names
 
+    if suite in published_names() and suite not in suite_names():
+        raise SpecError(
+            f"no suite {suite!r} yet; the paper's own table is printed by `rasa report {suite} --published`"
+        )
     loaded = load_suite(suite)
     built = build(loaded, profile or loaded.profile, overrides, default_uri(workspace, tracking_uri))
     folder = out or workspace / "report" / f"{loaded.suite}-{built.profile}"

@@ -375,6 +375,13 @@ def test_options_of_runs_are_refused_beside_published(option):
     assert done.exit_code == 2 and "give no --profile, -o or --out with it" in done.stderr
 
 
+def test_a_table_without_a_suite_is_still_printed_alone(monkeypatch):
+    monkeypatch.setattr("experiments.spec.suite_names", lambda: ["table4"])
+    fault = CliRunner().invoke(command, ["table7"]).exception
+    assert isinstance(fault, SpecError) and "`rasa report table7 --published`" in str(fault)
+    assert "| LGUR " in _printed("table7").stdout
+
+
 def test_without_runs_the_report_still_says_that_there_are_none(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = CliRunner().invoke(command, ["table4", "--workspace", str(tmp_path)])
