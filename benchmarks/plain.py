@@ -197,7 +197,7 @@ def share_step(
     out: dict[str, Tensor] = {}
 
     mining = "itm" in on and fidelity.itm_negatives == "hard"
-    contrasting = "cl" in on or mining
+    contrasting = "cl" in on or "itc" in on or mining
     soft_words = "mlm" in on and fidelity.mlm_soft_targets
 
     image = online.vision.forward_features(batch.view1[rows])
@@ -214,8 +214,11 @@ def share_step(
             i_m, t_m = feature(momentum.vision_proj, image_m), feature(momentum.text_proj, text_m)
         out["image_feature_m"], out["text_feature_m"] = i_m, t_m
 
-    if "cl" in on:
-        out["cl"] = contrastive((i, t), (i_m, t_m), model.temperature, teachers.queue, identity, fidelity, alpha)
+    for name in on.keys() & {"cl", "itc"}:
+        within = name == "cl"
+        out[name] = contrastive(
+            (i, t), (i_m, t_m), model.temperature, teachers.queue, identity, fidelity, alpha, within
+        )
 
     if "itm" in on or "prd" in on:
         assert matched is not None
@@ -290,8 +293,12 @@ def contrastive(
     identity_B: Tensor,
     fidelity: Fidelity,
     alpha: float,
+    within: bool,
 ) -> Tensor:
-    """L_cl: image and text against image and text, each a mean over rows of a dense cross-entropy (MPS 62-103)."""
+    """L_cl: image and text against image and text, each a mean over rows of a dense cross-entropy (MPS 62-103).
+
+    Unless `within` a modality too, L_itc: image against text and text against image.
+    """
     size = len(identity_B)
     if fidelity.contrastive_keys == "queue":
         queue = copy.deepcopy(queue)
@@ -320,7 +327,7 @@ def contrastive(
                     targets = alpha * (queries_m @ keys_KE.T / temperature).softmax(1) + (1 - alpha) * hard_BK
             logits = queries @ keys_KE.T / temperature
             terms.append(-(logits.log_softmax(1) * targets).sum(1).mean())
-    return (terms[0] + terms[1] + terms[2] + terms[3]) / 4
+    return (terms[0] + terms[1] + terms[2] + terms[3]) / 4 if within else (terms[1] + terms[2]) / 2
 
 
 def scored_mean(values_BL: Tensor, labels_BL: Tensor) -> Tensor:

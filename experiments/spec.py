@@ -1,6 +1,7 @@
 """What a suite, its rows and a profile say, and the typed config that they resolve to.
 
-Layers, later ones win: the profile's config, the suite's `base`, the row's `changes`, `-o key=value`, the seed.
+Layers, later ones win: the profile's config, the suite's `base`, the row's `changes`, `-o key=value`, the seed. What a
+suite or a row says `at` the profile that is run comes right after its base or changes.
 A row that `extends` another one starts from that row's base and changes.
 """
 
@@ -24,7 +25,10 @@ from rasa.config import Config
 from rasa.errors import ResourceError, SpecError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
-Metric = Literal["r1", "r5", "r10", "map"]
+# As runs report them on the test split; tr_ is the search for texts, and ap50 that for images by a class (A.3).
+Metric = Literal["r1", "r5", "r10", "map", "tr_r1", "tr_r5", "tr_r10", "ap50"]
+PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8"]
+AT = "Config fields that are set at one profile only, by the profile's name."
 FILE = re.compile(r"(?P<file>.*\.ya?ml)(?:/(?P<row>[^/]*))?")
 
 
@@ -43,6 +47,7 @@ class Row(_Spec):
     other_weights: Literal["off", "kept"] = Field(
         "off", description="Losses that changes.objectives.weights does not name: off, or as in the row it extends."
     )
+    at: dict[str, dict[str, Any]] = Field({}, description=AT)
     paper: dict[Metric, float] | None = Field(None, description="The published values in percent.")
 
 
@@ -110,11 +115,13 @@ class Suite(_Spec):
     suite: Name = Field(description="Names the suite in commands, folders and records.")
     title: str = Field("", description="One line that says what the rows compare.")
     source: str = Field("", description="Where the published values stand.")
+    published: PaperTable | None = Field(None, description="The paper's table of which the rows are lines, by name.")
     labels: tuple[str, ...] = Field(("Row",), min_length=1, description="Headings of the label columns.")
     metrics: tuple[Metric, ...] = Field(("r1", "r5", "r10", "map"), description="Columns of the table.")
     profile: str = Field("smoke", description="Profile that is taken when none is asked for.")
     expected_minutes: dict[str, float] = Field({}, description="Minutes per row, by profile.")
     base: dict[str, Any] = Field({}, description="Config fields that all rows set.")
+    at: dict[str, dict[str, Any]] = Field({}, description=AT)
     rows: tuple[Row, ...] = Field((), description="The rows in the table's order.")
     sweeps: tuple[Sweep, ...] = Field(
         (), description="One parameter after the other over several values; rows of their own."
@@ -225,7 +232,7 @@ def resolve(suite: Suite, row: Row | str, profile_name: str, overrides: Sequence
     """The config of one run. Raises SpecError, one line that names the file and the field."""
     row = suite.row(row) if isinstance(row, str) else row
     profile = load_profile(profile_name)
-    layers = [Layer(profile.file, profile.config), *_layers_of(suite, row)]
+    layers = [Layer(profile.file, profile.config), *_layers_of(suite, row, profile.profile)]
     return build(layers, [parse_override(text) for text in overrides], seed)
 
 
@@ -261,17 +268,26 @@ def short_digest(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def _layers_of(suite: Suite, row: Row) -> Iterator[Layer]:
-    own = Layer(f"{suite.file}, row {row.name}", row.changes, whole=row.other_weights == "off")
-    base = Layer(f"{suite.file}, base", suite.base)
+def _layers_of(suite: Suite, row: Row, profile: str) -> Iterator[Layer]:
+    whole = row.other_weights == "off"
+    own = _with_at(f"{suite.file}, row {row.name}", row.changes, row.at, profile, whole)
+    base = _with_at(f"{suite.file}, base", suite.base, suite.at, profile)
     if row.extends is None:
-        yield from (base, own)
+        yield from (*base, *own)
         return
     origin, start = _extended(suite, row)
-    yield Layer(f"{origin.file}, base", origin.base)
-    yield Layer(f"{origin.file}, row {start.name}", start.changes)
+    yield from _with_at(f"{origin.file}, base", origin.base, origin.at, profile)
+    yield from _with_at(f"{origin.file}, row {start.name}", start.changes, start.at, profile)
     # Within one suite the base is under both rows already; again on top it would undo the extended row.
-    yield from (own,) if origin is suite else (base, own)
+    yield from own if origin is suite else (*base, *own)
+
+
+def _with_at(
+    source: str, values: dict[str, Any], at: dict[str, dict[str, Any]], profile: str, whole: bool = True
+) -> list[Layer]:
+    """The layer of `values`, and on it what is set at this profile."""
+    layers = [Layer(source, values, whole)]
+    return [*layers, Layer(f"{source}, at.{profile}", at[profile], whole)] if profile in at else layers
 
 
 def _extended(suite: Suite, row: Row) -> tuple[Suite, Row]:

@@ -93,8 +93,10 @@ def _unknown(path: str, model: type[BaseModel]) -> str:
 
 
 def _close(word: str, valid: Iterable[str], cutoff: float) -> list[str]:
-    """Up to three words that look like `word`, best first; one alone if it is nearly the same."""
+    """Up to three words that look like `word`, best first; one alone if it is nearly the same, or has the same letters."""
     near = difflib.get_close_matches(word, set(valid), n=3, cutoff=cutoff)
+    if swapped := [name for name in near if sorted(name) == sorted(word)]:
+        return swapped[:1]  # `tabel4` is table4, whatever other tables there are
     return near[:1] if difflib.get_close_matches(word, near, n=1, cutoff=0.9) else near
 
 

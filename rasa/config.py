@@ -14,7 +14,7 @@ from rasa.data.formats import FORMATS
 from rasa.data.synthetic import BenchmarkParams
 from rasa.fidelity import Fidelity
 
-LOSSES = ("cl", "itm", "prd", "mlm", "rtd")
+LOSSES = ("cl", "itc", "itm", "prd", "mlm", "rtd")
 FUSION_LOSSES = ("itm", "prd", "mlm", "rtd")
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
 
@@ -141,8 +141,8 @@ class Model(Section):
 class Objectives(Section):
     """What is learned. A loss that `weights` does not name is off: not computed, and its head is not built."""
 
-    weights: dict[Literal["cl", "itm", "prd", "mlm", "rtd"], float] = Field(
-        description="Loss weights by name: cl is lambda_3, prd lambda_1, rtd lambda_2 (Eq. 3, 6, 11)."
+    weights: dict[Literal["cl", "itc", "itm", "prd", "mlm", "rtd"], float] = Field(
+        description="Loss weights by name: cl is lambda_3, prd lambda_1, rtd lambda_2 (Eq. 3, 6, 11); itc is cl without IMC (Eq. 8)."
     )
     positives: Literal["annotated", "uniform", "probabilistic"] = Field(
         "annotated",
@@ -172,6 +172,10 @@ class Objectives(Section):
                 raise ValueError(
                     f"weights.{name} is {weight}; leave the loss out instead of giving it no positive weight"
                 )
+        if {"cl", "itc"} <= self.weights.keys():
+            raise ValueError(
+                "weights names cl and itc, but cl is the mean of itc and imc (Eq. 10); leave one of them out"
+            )
         if "prd" in self.weights and (
             self.positives == "annotated" or (self.positives == "probabilistic" and not 0 < self.p_weak < 1)
         ):

@@ -4,6 +4,7 @@ One block per objective, run only if `objectives.weights` names it. Shape suffix
 State does not change here: the caller updates the momentum model before and pushes to the queues after.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,10 @@ from rasa.objectives import contrastive, matching, relation
 from rasa.objectives.language import SpecialIds
 from rasa.objectives.shares import share_of, share_weights
 from rasa.sensitivity import MaskedText, RtdWords, language_loss, replacement_loss
+
+# Of whose features (image or text) the contrast is, and against whose.
+ACROSS, WITHIN = (("i", "t"), ("t", "i")), (("i", "i"), ("t", "t"))
+CONTRASTS = {"cl": ACROSS + WITHIN, "itc": ACROSS}
 
 
 class StepInputs(NamedTuple):
@@ -81,7 +86,7 @@ def step_losses(
 
     # Who needs what.
     mining = "itm" in on and fidelity.itm_negatives == "hard"  # by the contrastive logits, whether or not CL is on
-    contrasting = "cl" in on or mining
+    contrasting = "cl" in on or "itc" in on or mining
     fusing_pairs = "itm" in on or "prd" in on
     distilling = ("mlm" in on and fidelity.mlm_soft_targets) or objectives.generator == "momentum"
 
@@ -108,12 +113,13 @@ def step_losses(
             features = Features(online.image_feature(image), online.text_feature(text, caption.packing), *features_m)
         trace.update(image_embeds=image, text_embeds=text, text_embeds_m=text_m, **features._asdict())
 
-    if "cl" in on:
-        assert features is not None
-        with autocast("float32", device):
-            losses["cl"] = contrastive_loss(
-                features, model.temperature, teachers.queue, batch.identity, fidelity, alpha, trace
-            )
+    for name, directions in CONTRASTS.items():
+        if name in on:
+            assert features is not None
+            with autocast("float32", device):
+                losses[name] = contrastive_loss(
+                    features, directions, model.temperature, teachers.queue, batch.identity, fidelity, alpha, trace
+                )
 
     # Every pass through the cross-modal encoder shares the image's keys and values.
     image_kv = online.project_image(image) if online.fusion is not None else None
@@ -226,6 +232,7 @@ def joined(text: Tensor, packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Pa
 
 def contrastive_loss(
     features: Features,
+    directions: Sequence[tuple[str, str]],
     temperature: Tensor,
     queue: FeatureQueue,
     identity: Tensor,
@@ -233,7 +240,7 @@ def contrastive_loss(
     alpha: float,
     trace: dict[str, Tensor],
 ) -> Tensor:
-    """L_cl (Eq. 10): the mean of i2t, t2i, i2i and t2t against momentum keys of the batch and the queue."""
+    """L_cl (Eq. 10) or L_itc (Eq. 8): the mean of the `directions` against momentum keys of the batch and the queue."""
     ranks = fidelity.ranks
     image_queue, text_queue, queue_identity = queue.images, queue.texts, queue.identities
     if fidelity.contrastive_keys == "queue":  # the batch has already pushed the oldest entries out
@@ -249,7 +256,7 @@ def contrastive_loss(
         hard = contrastive.positive_targets(identity, whom, features.image_feat.dtype)
 
     terms = []
-    for source, target in ("it", "ti", "ii", "tt"):
+    for source, target in directions:
         logits = contrastive.similarities(queries[source], *keys[target], temperature, ranks)
         with torch.no_grad():
             targets = contrastive.own_targets(logits, ranks) if hard is None else hard

@@ -360,8 +360,9 @@ def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any
 
 
 def draws_captions(weights: Collection[str], fidelity: Fidelity) -> bool:
-    """Whether a loss looks at the caption drawn for matching: ITM and PRD, and in the released reading CL too."""
-    return "itm" in weights or "prd" in weights or ("cl" in weights and fidelity.contrastive_text == "matching")
+    """Whether a loss looks at the caption drawn for matching: ITM and PRD, and in the released reading CL and ITC too."""
+    contrasting = "cl" in weights or "itc" in weights
+    return "itm" in weights or "prd" in weights or (contrasting and fidelity.contrastive_text == "matching")
 
 
 def pick_device(name: str) -> torch.device:

@@ -12,7 +12,9 @@ from rasa.errors import ResourceError
 from reports import formats, sweeps
 from reports.cells import Report
 from reports.figures import bars, draw, draw_probe
+from reports.layout import as_published, competitors
 from reports.load import SuiteRuns, command_line, load_runs
+from reports.published import TEST_SPLITS, load_published
 from reports.tables import FINISHED, KINDS, Line, suite_lines
 from reports.verdict import SHARE, judge
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 PAGE, FIGURE, PROBE_FIGURE = "report.html", "r1.png", "sensitivity.png"
 FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE}
-PAPER_DATA, PAPER_TEST = "CUHK-PEDES", {"images": 3074, "captions": 6156}  # its published test split
+PAPER_DATA = "CUHK-PEDES"  # of a suite that names no table of the paper
 SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
@@ -31,10 +33,13 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
     loaded = load_runs(suite, profile, overrides, uri)
     lines = suite_lines(loaded.runs, suite)
     name = load_profile(profile).profile
-    comparable = on_papers_data(loaded)
+    table = load_published(suite.published) if suite.published else None
+    datasets = table.datasets if table else (PAPER_DATA,)
+    comparable = on_papers_data(loaded, datasets)
+    paper_data = " and ".join(datasets)
     swept = sweeps.curves(suite, lines, loaded.queries)
     where_best = sweeps.grid(swept)
-    said = (*notes(lines, name, comparable), *at_chance(lines, loaded.sizes))
+    said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(
         title=f"{suite.title or suite.suite} (profile {name})",
         profile=name,
@@ -47,6 +52,9 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
         others=(where_best,) if where_best else (),
         curves=swept,
+        paper_data=paper_data,
+        published=[as_published(table, lines, comparable)] if table else [],
+        competitors=list(competitors(table, lines)) if table else [],
     )
 
 
@@ -54,7 +62,7 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
     """Write the report in every format into `folder`; returns the texts by format. Raises ResourceError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paper = f"paper: {PAPER_DATA}" + ("" if report.comparable else " (other data)")
+        paper = f"paper: {report.paper_data}" + ("" if report.comparable else " (other data)")
         ours = f"ours: {report.profile} ({_seeds(report.lines)})"
         if report.curves:
             sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
@@ -77,7 +85,7 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
     return texts
 
 
-def notes(lines: Sequence[Line], profile: str, comparable: bool) -> Iterator[str]:
+def notes(lines: Sequence[Line], profile: str, comparable: bool, paper_data: str = PAPER_DATA) -> Iterator[str]:
     """What a reader must know to judge the table, a sentence each."""
     if profile == "smoke":
         yield "Profile smoke is a test of the program: its figures prove nothing about the method."
@@ -91,7 +99,7 @@ def notes(lines: Sequence[Line], profile: str, comparable: bool) -> Iterator[str
         yield "Gain: the row's R@1 minus that of the row named before it, paired by seed, mean over the seeds of both."
     if any(line.paper for line in lines) and not comparable:
         yield (
-            f"The paper's values are of {PAPER_DATA}, ours are not: compare signs and order of the steps, not levels."
+            f"The paper's values are of {paper_data}, ours are not: compare signs and order of the steps, not levels."
         )
     yield from _unfinished(lines)
 
@@ -161,7 +169,8 @@ def _seeds(lines: Sequence[Line]) -> str:
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
-def on_papers_data(loaded: SuiteRuns) -> bool:
-    """Whether the runs were tested on a split of the published size, and not on the built-in benchmark."""
+def on_papers_data(loaded: SuiteRuns, datasets: Sequence[str] = (PAPER_DATA,)) -> bool:
+    """Whether the runs were tested on a split of one of these data sets' published sizes, and not on the built-in one."""
     test = loaded.sizes.get("test", {})
-    return SYNTHETIC not in set(loaded.runs["data"]) and PAPER_TEST.items() <= test.items()
+    sizes = [TEST_SPLITS[dataset] for dataset in datasets]
+    return SYNTHETIC not in set(loaded.runs["data"]) and any(size.items() <= test.items() for size in sizes)

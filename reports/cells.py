@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from reports import grid
+from reports.grid import Grid
+from reports.grid import grid_of as _grid
+from reports.published import HEADINGS
 from reports.stats import Estimate
 from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread
 from reports.verdict import SHARE, Judged, Step, sentences
@@ -11,7 +15,6 @@ from reports.verdict import SHARE, Judged, Step, sentences
 if TYPE_CHECKING:
     from reports.sweeps import Curve
 
-HEADINGS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
 TOLD_APART = "What can be told apart: R@1 (and mAP) of each row minus that of the row before it, in percent points"
 SELECTION = "Selection: R@1 of the checkpoint that validation chose, of the last, and of the best on test (an oracle)"
 DETECTION = (
@@ -23,6 +26,7 @@ SENSITIVITY = (
     "seen), in brackets by stage 1 alone; step: minus the row before, with the t-interval over seeds; R@1 before and after; factor by which the rank of the first true image grows"
 )
 NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
+Column = grid.Column[Line]
 
 
 @dataclass(frozen=True)
@@ -38,36 +42,11 @@ class Report:
     judged: Judged
     notes: Sequence[str]
     provenance: Mapping[str, str]
-    others: Sequence["Grid"] = ()  # that stand after the first table
+    others: Sequence[Grid] = ()  # that stand after the first table
     curves: Sequence["Curve"] = ()  # of a suite of sweeps; then they are the picture
-
-
-class Cell(NamedTuple):
-    """One cell; `detail` holds the individual values, for a format with room for them."""
-
-    text: str
-    best: bool
-    detail: str
-
-
-class Column(NamedTuple):
-    """How a column's cells are made. Where there is a `value`, the largest, as printed, is the best."""
-
-    heading: str
-    text: Callable[[Line], str]
-    value: Callable[[Line], float | None] = lambda line: None
-    detail: Callable[[Line], str] = lambda line: ""
-    digits: int = 1
-    numeric: bool = True
-
-
-class Grid(NamedTuple):
-    """A table of cells under its headings, and what it comes to."""
-
-    caption: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
-    said: Sequence[str] = ()
+    paper_data: str = "CUHK-PEDES"  # on which the published values were measured
+    published: Sequence[Grid] = ()  # the paper's table with ours in it, for a suite that names one
+    competitors: Sequence[Mapping[str, object]] = ()  # its lines that are no rows of the suite, as records
 
 
 def grids(report: Report) -> list[Grid]:
@@ -85,6 +64,7 @@ def grids(report: Report) -> list[Grid]:
     return [
         _grid("Test split, in percent", [*labels, *reached], report.lines),
         *report.others,
+        *report.published,
         *told_apart,
         _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
         _grid(SELECTION, [*labels, *_selection()], report.lines),
@@ -103,27 +83,6 @@ def spread(figure: Spread, digits: int = 1) -> str:
 def signed(value: float, digits: int = 1) -> str:
     """With its sign; zero is `+0.0`, since `-0.0` would claim a direction."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"
-
-
-def _grid(caption: str, columns: Sequence[Column], lines: Sequence[Line], said: Sequence[str] = ()) -> Grid:
-    best = [_best(column, lines) for column in columns]
-    rows = [[_cell(column, line, top) for column, top in zip(columns, best, strict=True)] for line in lines]
-    return Grid(caption, columns, rows, said)
-
-
-def _cell(column: Column, line: Line, best: float | None) -> Cell:
-    shown = _printed(column, line)
-    return Cell(column.text(line), shown is not None and shown == best, column.detail(line))
-
-
-def _best(column: Column, lines: Sequence[Line]) -> float | None:
-    return max((value for line in lines if (value := _printed(column, line)) is not None), default=None)
-
-
-def _printed(column: Column, line: Line) -> float | None:
-    """The value as far as it is printed: what reads the same is equally good."""
-    value = column.value(line)
-    return None if value is None else round(value, column.digits)
 
 
 def _label_columns(lines: Sequence[Line]) -> list[Column]:
@@ -157,7 +116,7 @@ def _gains(lines: Sequence[Line]) -> list[Column]:
     def paper(line: Line) -> str:
         return NONE if line.paper_gain is None else signed(line.paper_gain, 2)
 
-    columns = [
+    columns: list[Column] = [
         Column("Step from", lambda line: settings[line.versus] if line.versus else NONE, numeric=False),
         Column("Gain R@1", ours, detail=lambda line: _values(line.gain, "+.1f")),
     ]
@@ -182,7 +141,7 @@ def _steps(report: Report) -> list[Column]:
         return signed(step.seeds.mean) + _interval(step.seeds.low, step.seeds.high, "+.1f") + f" (n = {step.seeds.n})"
 
     several = any(step.seeds and step.seeds.n > 1 for step in steps.values())
-    columns = [Column("Step from", lambda line: settings[line.versus or ""], numeric=False)]
+    columns: list[Column] = [Column("Step from", lambda line: settings[line.versus or ""], numeric=False)]
     if any(step.paper is not None for step in steps.values()):
         columns.append(column("Paper", lambda step: NONE if step.paper is None else signed(step.paper, 2)))
     columns += [

@@ -15,6 +15,7 @@ FORMATS = ("md", "html", "csv", "latex")
 @override_option
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="md", show_default=True, help="What is printed.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+@click.option("--published", is_flag=True, help="Print the paper's table alone; needs no runs.")
 @workspace_option
 @tracking_option
 def report(
@@ -23,17 +24,32 @@ def report(
     overrides: tuple[str, ...],
     kind: str,
     out: Path | None,
+    published: bool,
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
     """Print SUITE's table (`table4`, `my.yaml`) with each row's spread, gain and cost beside the paper's values.
 
     The table in every format, a page and a figure are written to WORKSPACE/report/SUITE-PROFILE, or to --out.
+    With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
-    from experiments.spec import load_suite
-    from experiments.store import tracking_uri as default_uri
-    from reports.build import PAGE, build, write_files
+    if published:
+        if profile or overrides or out:
+            raise click.UsageError("--published prints the paper's table alone: give no --profile, -o or --out with it")
+        from reports.paper_page import paper_text
 
+        click.echo(paper_text(suite, kind), nl=False)
+        return
+    from experiments.spec import load_suite, suite_names
+    from experiments.store import tracking_uri as default_uri
+    from rasa.errors import SpecError
+    from reports.build import PAGE, build, write_files
+    from reports.published import published_names
+
+    if suite in published_names() and suite not in suite_names():
+        raise SpecError(
+            f"no suite {suite!r} yet; the paper's own table is printed by `rasa report {suite} --published`"
+        )
     loaded = load_suite(suite)
     built = build(loaded, profile or loaded.profile, overrides, default_uri(workspace, tracking_uri))
     folder = out or workspace / "report" / f"{loaded.suite}-{built.profile}"

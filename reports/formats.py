@@ -4,11 +4,13 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import pairwise
+from typing import NamedTuple
 
-from reports.cells import Cell, Grid, Report, grids
+from reports.cells import Report, grids
+from reports.grid import Cell, Grid
 from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, Line, Spread
 from reports.verdict import Step
 
@@ -21,21 +23,45 @@ LATEX = str.maketrans(
 )
 
 
-def markdown(report: Report) -> str:
+class Page(NamedTuple):
+    """Tables with what must be said under them, and where they come from."""
+
+    title: str
+    source: str
+    grids: Sequence[Grid]
+    notes: Sequence[str] = ()
+    provenance: Mapping[str, str] = {}
+
+
+def page_of(report: Report) -> Page:
+    """A suite's report as a page."""
+    return Page(report.title, report.source, grids(report), report.notes, report.provenance)
+
+
+def markdown(report: Report | Page) -> str:
     """The tables, and what must be said under them; columns are aligned for a terminal too."""
-    parts = [f"### {report.title.translate(MARKDOWN)}"]
-    for grid in grids(report):
+    page = report if isinstance(report, Page) else page_of(report)
+    parts = [f"### {page.title.translate(MARKDOWN)}"]
+    for grid in page.grids:
         parts += [f"{grid.caption}:", "\n".join(_markdown_table(grid))]
         parts.append("\n".join(f"- {sentence.translate(MARKDOWN)}" for sentence in grid.said))
-    parts.append("\n".join(f"- {note.translate(MARKDOWN)}" for note in report.notes))
-    parts.append("; ".join(f"{name}: {value.translate(MARKDOWN)}" for name, value in report.provenance.items()))
+    parts.append("\n".join(f"- {note.translate(MARKDOWN)}" for note in page.notes))
+    parts.append("; ".join(f"{name}: {value.translate(MARKDOWN)}" for name, value in page.provenance.items()))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def csv_table(report: Report) -> str:
-    """One record per row, numbers at full precision, NA where there is none; `state` says why."""
+    """One record per row, numbers at full precision, NA where there is none; `state` says why.
+
+    The paper's lines that are no rows of the suite follow, in state `published`.
+    """
+    own = [_record(line, report.metrics) | _step(report.judged.steps.get(line.name)) for line in report.lines]
+    return csv_of([*own, *report.competitors])
+
+
+def csv_of(records: Sequence[Mapping[str, object]]) -> str:
+    """The records under the columns that any of them has, NA where one has nothing."""
     stream = io.StringIO()
-    records = [_record(line, report.metrics) | _step(report.judged.steps.get(line.name)) for line in report.lines]
     columns = dict.fromkeys(name for record in records for name in record)  # a row without a step has none of its own
     writer = csv.DictWriter(stream, list(columns), restval=NA, lineterminator="\n")
     writer.writeheader()
@@ -43,24 +69,26 @@ def csv_table(report: Report) -> str:
     return stream.getvalue()
 
 
-def latex(report: Report) -> str:
+def latex(report: Report | Page) -> str:
     """Booktabs tabulars; title, notes and provenance are comments."""
-    lines = [r"% needs \usepackage{booktabs}", _comment(report.title)]
-    for grid in grids(report):
+    page = report if isinstance(report, Page) else page_of(report)
+    lines = [r"% needs \usepackage{booktabs}", _comment(page.title)]
+    for grid in page.grids:
         lines += ["", _comment(grid.caption), *_tabular(grid), *map(_comment, grid.said)]
-    lines += ["", *map(_comment, report.notes)]
-    lines += [_comment(f"{name}: {value}") for name, value in report.provenance.items()]
+    lines += ["", *map(_comment, page.notes)]
+    lines += [_comment(f"{name}: {value}") for name, value in page.provenance.items()]
     return "\n".join(lines) + "\n"
 
 
-def html(report: Report, *pictures_png: bytes) -> str:
-    """One page that needs no file beside it."""
+def html(report: Report | Page, *pictures_png: bytes) -> str:
+    """One page that needs no file beside it, with the pictures that there are."""
     from jinja2 import Environment, StrictUndefined
 
     template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     figures = [base64.b64encode(picture).decode("ascii") for picture in pictures_png]
-    return environment.from_string(template).render(report=report, grids=grids(report), figures=figures) + "\n"
+    page = report if isinstance(report, Page) else page_of(report)
+    return environment.from_string(template).render(report=page, grids=page.grids, figures=figures) + "\n"
 
 
 def _markdown_table(grid: Grid) -> Iterable[str]:

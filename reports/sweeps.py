@@ -11,8 +11,9 @@ import numpy as np
 
 from experiments.spec import Suite, Sweep
 from reports import stats
-from reports.cells import NONE, Cell, Column, Grid
+from reports.cells import NONE, Column
 from reports.figures import DPI, INK, PALETTE, STYLE
+from reports.grid import Cell, Grid
 from reports.stats import Floats
 from reports.tables import MISSING, Line, Spread
 from reports.verdict import SEED, SHARE, Known
@@ -140,7 +141,7 @@ def grid(found: Sequence[Curve]) -> Grid | None:
         "Our best": lambda curve: MISSING if curve.top is None else str(curve.top),
         "How often each value is best (% of resamples)": share,
     }
-    columns = [Column(heading, lambda line: "", numeric=False) for heading in texts]
+    columns: list[Column] = [Column(heading, lambda line: "", numeric=False) for heading in texts]
     rows = [[Cell(text(curve), False, "") for text in texts.values()] for curve in found]
     return Grid("Where each parameter is best, by test R@1", columns, rows, [*sentences(found)])
 

@@ -27,6 +27,7 @@ FIGURES = {
     "r5": ("test/r5", 1.0),
     "r10": ("test/r10", 1.0),
     "map": ("test/map", 1.0),
+    **{name: (f"test/{name}", 1.0) for name in ("tr_r1", "tr_r5", "tr_r10", "ap50")},
     "stage1_r1": ("test/stage1_r1", 1.0),
     "val_r1": ("selected/val_r1", 1.0),  # of the checkpoint that validation chose, as are the figures on test above
     "last_val_r1": ("val/r1", 1.0),

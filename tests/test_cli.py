@@ -91,8 +91,8 @@ def test_list_names_every_row_and_profile(capsys):
     assert "table4/p-itm-prd" in text
     assert "--profile smoke" in text
     assert main(["list", "--json"]) == 0
-    (suite,) = json.loads(capsys.readouterr().out)["suites"]
-    assert len(suite["rows"]) == 10
+    rows = {suite["name"]: suite["rows"] for suite in json.loads(capsys.readouterr().out)["suites"]}
+    assert len(rows["table4"]) == 10 and rows["table2"] == ["albef", "rasa"]
 
 
 def test_show_prints_a_config_that_reads_back(capsys):

@@ -12,7 +12,7 @@ import golden_set as golden
 import pytest
 import torch
 from test_model import ALL, tiny
-from test_step import ROWS, SPECIAL, VOCABULARY, inputs
+from test_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, inputs
 
 from benchmarks.plain import PUSHED, plain_ema, plain_push, plain_rerank, plain_step
 from rasa.config import Objectives
@@ -70,7 +70,7 @@ def captioned(size, positives, identities=None):
 def scene(row, fidelity, size=6, identities=None, seed=0):
     """What both steps are given."""
     losses, positives, generator = ROWS[row]
-    weights = {name: ALL[name] for name in losses}
+    weights = {name: WEIGHTS[name] for name in losses}
     model = shaken(build_model(tiny(weights, generator, seed), VOCABULARY), 1)
     momentum = shaken(momentum_copy(model.encoders, True, True), 2)
     queue = FeatureQueue(10, 12, seed).double()

@@ -80,6 +80,31 @@ def test_what_a_row_of_table4_learns(row, losses, positives, generator):
     assert (objectives.p_weak, objectives.p_mask) == (0.1, 0.3)
 
 
+@pytest.mark.parametrize(
+    ("name", "format", "albef", "rasa"),
+    [
+        ("table1", "cuhk-pedes", 60.28, 76.51),
+        ("table2", "icfg-pedes", 34.46, 65.28),
+        ("table3", "rstpreid", 50.10, 66.90),
+    ],
+)
+def test_tables_1_to_3_are_the_backbone_and_rasa_on_three_data_sets(name, format, albef, rasa):
+    suite = load_suite(name)
+    assert [(row.name, row.versus, row.paper["r1"]) for row in suite.rows] == [
+        ("albef", None, albef), ("rasa", "albef", rasa)
+    ]  # fmt: skip
+    backbone, ours = (resolve(suite, row, "paper", PAPER, 0) for row in suite.rows)
+    assert backbone.objectives.weights == {"itc": 1.0, "itm": 1.0}  # without RA and SA, and without IMC
+    assert (backbone.objectives.positives, backbone.objectives.generator) == ("annotated", None)
+    assert backbone.fidelity.contrastive_positives == "own" and ours.fidelity.contrastive_positives == "identity"
+    assert backbone.data.format == ours.data.format == format
+    best = resolve(load_suite("table4"), "m-rtd", "paper", PAPER, 0)
+    assert ours.model_copy(update={"data": best.data}) == best
+    assert ours.data.model_copy(update={"format": "cuhk-pedes"}) == best.data
+    for profile in ("smoke", "synth"):  # the built-in benchmark is written in one layout
+        assert resolve(suite, "rasa", profile, (), 0) == resolve(load_suite("table4"), "m-rtd", profile, (), 0)
+
+
 def test_the_paper_profile_is_appendix_a2_in_the_released_reading():
     config = resolve(load_suite("table4"), "m-rtd", "paper", PAPER, 0)
     optimisation = config.optimisation
@@ -191,6 +216,36 @@ def test_a_row_that_extends_one_of_its_own_suite_keeps_that_rows_changes(tmp_pat
     assert (config.optimisation.epochs, config.objectives.weights) == (9, {"cl": 1.0, "itm": 1.0})
 
 
+def test_what_is_set_at_a_profile_is_set_there_alone(tmp_path):
+    """Each layer's own comes right after it: the base's before the row's changes, the row's before an override."""
+    text = """
+    suite: mine
+    base: {objectives: {weights: {cl: 1}}, optimisation: {epochs: 2, batch_size: 8}}
+    at: {smoke: {optimisation: {epochs: 3}}, synth: {optimisation: {epochs: 4, batch_size: 12}}}
+    rows:
+    - {name: plain}
+    - {name: own, changes: {optimisation: {epochs: 5}}, at: {synth: {optimisation: {epochs: 6}}}}
+    - {name: on, extends: mine/own}
+    - {name: last, extends: mine/own, changes: {optimisation: {epochs: 7}}, at: {paper: {data: {image_size: [64, 64]}}}}
+    """
+    file = written(tmp_path, text)
+    suite, _ = parse_target(file)
+
+    def found(row, profile, *overrides):
+        optimisation = resolve(suite, row, profile, [*given(profile), *overrides], 0).optimisation
+        return optimisation.epochs, optimisation.batch_size
+
+    assert [found("plain", name) for name in ("smoke", "synth", "paper")] == [(3, 8), (4, 12), (2, 8)]
+    assert [found("own", name) for name in ("smoke", "synth", "paper")] == [(5, 8), (6, 12), (5, 8)]
+    assert [found("on", name) for name in ("smoke", "synth")] == [(5, 8), (6, 12)]
+    assert [found("last", name) for name in ("smoke", "synth")] == [(7, 8), (7, 12)]
+    assert found("own", "synth", "optimisation.epochs=9") == (9, 12)
+    assert resolve(suite, "last", "paper", PAPER, 0).data.image_size == (64, 64)
+    assert resolve(suite, "own", "paper", PAPER, 0).data.image_size == (384, 384)
+    other = f"suite: other\nat: {{synth: {{optimisation: {{epochs: 8}}}}}}\nrows: [{{name: r, extends: {file}/own}}]\n"
+    assert resolve(load_suite(written(tmp_path, other, "other.yaml")), "r", "synth", (), 0).optimisation.epochs == 8
+
+
 def test_one_row_of_a_users_file(tmp_path):
     target = written(tmp_path, MINE)
     assert [row.name for row in parse_target(f"{target}/without-mlm")[1]] == ["without-mlm"]
@@ -211,6 +266,8 @@ BAD_FILES = [
     ("suite: a\nrows: [{name: r}, {name: r}]", "my.yaml: rows: the name r is given twice"),
     ("suite: a\nrows: [{name: r}, {name: s, versus: t}]", "rows.s.versus: no other row t; there is r"),
     ("suite: a\nlabels: [A, B]\nrows: [{name: r, labels: [x]}]", "rows.r.labels has 1 cells, labels 2"),
+    ("suite: a\npublished: tabel1\nrows: [{name: r}]", "my.yaml: published: input should be 'table1', 'table2'"),
+    ("suite: a\nat: {paper: 3}\nrows: [{name: r}]", "my.yaml: at.paper: input should be an object"),
     ("suite: a\nrows: [{name: r, paper: {r2: 1}}]", "my.yaml: rows.0.paper.r2: unknown key"),
     ("suite: a\nrows: [{name: r, paper: {r1: .nan}}]", "rows.0.paper.r1: input should be a finite number"),
     ("suite: table4\nrows: [{name: r}]", "my.yaml: suite: table4 is a built-in suite; give yours another name"),
@@ -231,6 +288,7 @@ BAD_ROWS = [
     ("{name: r, changes: {optimisation: {epoch: 1}}}", "my.yaml, row r: optimisation.epoch: unknown key"),
     ("{name: r, changes: {objectives: {weights: {cl: x}}}}", "my.yaml, row r: objectives.weights.cl: input should"),
     ("{name: r}", "my.yaml, row r: objectives: field required"),
+    ("{name: r, at: {smoke: {optimisation: {epoch: 1}}}}", "my.yaml, row r, at.smoke: optimisation.epoch: unknown key"),
     ("{name: r, changes: {seed: 1}}", "my.yaml, row r: seed: a row has no seed of its own"),
     ("{name: r, extends: table4}", "my.yaml, row r: extends: write suite/row (table4)"),
     ("{name: r, extends: table4/mrtd}", "table4.yaml: no row 'mrtd'; did you mean m-rtd"),

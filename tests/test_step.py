@@ -26,7 +26,10 @@ ROWS = {
     "f-rtd": (list(ALL), "probabilistic", "fixed"),
     "o-rtd": (list(ALL), "probabilistic", "online"),
     "m-rtd": (list(ALL), "probabilistic", "momentum"),
+    "itc": (["itc"], "annotated", None),  # no row of Table 4: the fine-tuned backbones of Tables 1-3, 5 and 8
+    "itc-itm": (["itc", "itm"], "annotated", None),
 }
+WEIGHTS = ALL | {"itc": 1.0}
 
 
 def text(seed, size, length=12):
@@ -69,8 +72,8 @@ def run(
     **fidelity,
 ):
     """(losses, trace, model) of the first step of a fresh model."""
-    config = tiny({name: ALL[name] for name in losses}, generator, seed, dropout=dropout)
-    objectives = Objectives(weights={n: ALL[n] for n in losses}, positives=positives, generator=generator)
+    config = tiny({name: WEIGHTS[name] for name in losses}, generator, seed, dropout=dropout)
+    objectives = Objectives(weights={n: WEIGHTS[n] for n in losses}, positives=positives, generator=generator)
     model = build_model(config, VOCABULARY)
     teachers = Teachers(momentum_copy(model.encoders, True, True), FeatureQueue(10, 12), Fixed())
     trace = {}
@@ -114,6 +117,23 @@ def test_dropping_one_objective_leaves_the_others_bit_identical(dropped, preset)
 
 
 @pytest.mark.parametrize("preset", ["released", "paper"])
+def test_itc_is_the_half_of_cl_between_image_and_text(preset):
+    """Eq. 8: the mean of i2t and t2i, and Eq. 10: with IMC, the mean of i2i and t2t, it makes cl."""
+    cl, trace, _ = run(["cl", "itm"], preset=preset)
+    itc, alone, _ = run(["itc", "itm"], preset=preset)
+    assert torch.equal(itc["itc"], (trace["loss_i2t"] + trace["loss_t2i"]) / 2)
+    imc = (trace["loss_i2i"] + trace["loss_t2t"]) / 2
+    assert (cl["cl"] - (itc["itc"] + imc) / 2).abs() < 1e-6 and (imc - itc["itc"]).abs() > 1e-3
+    assert torch.equal(itc["itm"], cl["itm"])
+    assert "loss_i2i" not in alone and "loss_t2t" not in alone  # off means not computed
+
+
+def test_cl_and_itc_are_not_both_learned():
+    with pytest.raises(ValueError, match=r"weights names cl and itc, but cl is the mean of itc and imc \(Eq. 10\)"):
+        Objectives(weights={"cl": 1.0, "itc": 1.0})
+
+
+@pytest.mark.parametrize("preset", ["released", "paper"])
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_computes_its_losses_and_trains_all_it_builds(row, preset):
     losses, positives, generator = ROWS[row]
@@ -131,8 +151,8 @@ def test_every_row_computes_its_losses_and_trains_all_it_builds(row, preset):
 def test_every_row_runs_where_texts_are_not(row, preset, ranks):
     """Texts and masks stay on the CPU, all else is on a device, here the one that computes nothing: nothing may mix."""
     losses, positives, generator = ROWS[row]
-    config = tiny({name: ALL[name] for name in losses}, generator)
-    objectives = Objectives(weights={n: ALL[n] for n in losses}, positives=positives, generator=generator)
+    config = tiny({name: WEIGHTS[name] for name in losses}, generator)
+    objectives = Objectives(weights={n: WEIGHTS[n] for n in losses}, positives=positives, generator=generator)
     model = build_model(config, VOCABULARY, device="meta")
     queue = FeatureQueue(10, 12).to("meta")
     teachers = Teachers(momentum_copy(model.encoders, True, True), queue, Fixed())
