@@ -1,5 +1,6 @@
 """Optuna's samplers and pruners, as a space names them."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 from experiments.spec import short_digest
@@ -41,6 +42,7 @@ def _cmaes(seed: int, startup: int) -> "BaseSampler":
 
 def make_pruner(pruner: Pruner, epochs: int, seeds: int) -> "BasePruner":
     """The pruner of trials whose steps are epochs from 1 on, seed after seed (Wilcoxon: seeds)."""
+    from optuna.exceptions import ExperimentalWarning
     from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 
     if pruner.name == "median":
@@ -48,5 +50,7 @@ def make_pruner(pruner: Pruner, epochs: int, seeds: int) -> "BasePruner":
     if pruner.name == "hyperband":
         return HyperbandPruner(1, epochs * seeds, pruner.reduction_factor)
     if pruner.name == "wilcoxon":
-        return WilcoxonPruner(p_threshold=pruner.p_threshold)
+        with warnings.catch_warnings():  # that it is experimental, no user can do anything about
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return WilcoxonPruner(p_threshold=pruner.p_threshold)
     return NopPruner()

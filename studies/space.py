@@ -172,10 +172,10 @@ class Space(_Section):
     row: str = Field(description="`suite/row` from which every trial starts.")
     profile: str = Field("smoke", description="Profile that is taken when none is asked for.")
     base: dict[str, Any] = Field({}, description="Config fields that all trials set.")
-    parameters: dict[str, Parameter] = Field(min_length=1, description="What is searched, by dotted config key.")
+    parameters: dict[str, Parameter] = Field(description="What is searched, by dotted config key.")
     constraints: tuple[Constraint, ...] = Field((), description="Bounds that a point must keep.")
-    objectives: tuple[Objective, ...] = Field((Objective(),), min_length=1, max_length=3, description="One, or more.")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="A trial trains once with each; the mean counts.")
+    objectives: tuple[Objective, ...] = Field((Objective(),), description="One, or up to three.")
+    seeds: tuple[int, ...] = Field((0,), description="A trial trains once with each; the mean counts.")
     trials: int = Field(30, ge=1, description="Trials, when no number is asked for.")
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
@@ -200,6 +200,9 @@ class Space(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Space":
+        # As rules, since pydantic's own bounds on lengths also complain of items that were faulty.
+        if not self.parameters or not self.seeds or not 1 <= len(self.objectives) <= 3:
+            raise ValueError("parameters and seeds must name one at least, objectives one to three")
         for number, constraint in enumerate(self.constraints):
             for name in constraint.sum or ():
                 if name not in self.parameters:
@@ -224,7 +227,7 @@ def check_wilcoxon(pruner: Pruner, seeds: int) -> None:
     if 0.5 ** (seeds - 1) >= pruner.p_threshold:
         needed = next(n for n in range(2, 60) if 0.5 ** (n - 1) < pruner.p_threshold)
         raise ValueError(
-            f"pruner wilcoxon with {seeds} seeds: over {seeds - 1} pairs p is never below {0.5 ** (seeds - 1):g}, so at "
+            f"pruner wilcoxon with {seeds} seed{'s' * (seeds != 1)}: over {seeds - 1} pairs p is never below {0.5 ** (seeds - 1):g}, so at "
             f"p_threshold {pruner.p_threshold:g} no trial would be stopped early; give {needed} seeds or more"
         )
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -82,6 +81,7 @@ def _journal(url: str, path: Path) -> Storage:
 
 def _sqlite(url: str, path: Path) -> Storage:
     from optuna.storages import RDBStorage
+    from sqlalchemy import NullPool
 
     if set("%?") & set(str(path)):
         raise ResourceError(f"--storage: {url}: a sqlite address cannot hold % or ?; use another folder")
@@ -89,7 +89,7 @@ def _sqlite(url: str, path: Path) -> Storage:
     with faults(url):
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(lock):  # the tables of a fresh file: by one process
-            options = {"connect_args": {"timeout": BUSY_SECONDS}}
+            options = {"connect_args": {"timeout": BUSY_SECONDS}, "poolclass": NullPool}
             storage = RDBStorage(f"{SQLITE_SCHEME}{path}", engine_kwargs=options)
     return Storage(url, storage, lambda: locked(lock), lambda: _single(url, path))
 
@@ -112,10 +112,11 @@ def _postgres(url: str) -> Storage:
     address, scheme = shown(url), url.partition("://")[0]
     if "+" not in scheme:
         url = f"postgresql+psycopg://{url.partition('://')[2]}"
-    connect: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    # A trial takes minutes, so each look has a connection of its own: none is left over by a server that was restarted.
+    options: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "poolclass": NullPool}
     try:
-        # A connection of its own for the lock, which the server lets go of when the connection, or the process, ends.
-        engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **connect)
+        # Also for the lock, which the server lets go of when the connection, or the process, ends.
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", **options)
     except ImportError as error:
         raise ResourceError(f"--storage: {address}: {error}; pip install 'rasa-ablations[postgresql]'") from error
 
@@ -125,7 +126,7 @@ def _postgres(url: str) -> Storage:
             yield
 
     with faults(address), exclusive():  # the tables of a fresh database: by one process
-        storage = RDBStorage(url, engine_kwargs=connect | {"pool_pre_ping": True})
+        storage = RDBStorage(url, engine_kwargs=options)
     return Storage(address, storage, exclusive, _free)
 
 
@@ -155,4 +156,3 @@ def _quiet() -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
