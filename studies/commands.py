@@ -1,4 +1,4 @@
-"""`rasa study list | run | status`. Only click and the standard library up here, as in experiments/commands.py."""
+"""`rasa study list | run | status | report | export`. Only click and the standard library up here, as in experiments/commands.py."""
 
 import time
 from pathlib import Path
@@ -120,6 +120,87 @@ def status(space: str | None, url: str | None, name: str | None, profile: str | 
         click.echo(f"{row['study']:32} {row['summary']}")
     if not rows:
         click.echo(f"no studies in {storage.shown}", err=True)
+
+
+@study.command("report", short_help="What a study has found.")
+@click.argument("space")
+@storage_option
+@name_option
+@profile_option
+@override_option
+@seeds_option
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Best trials that are shown.")
+@click.option("--rerun", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+              help="Train these, and the row, on N seeds that the search has not seen.")  # fmt: skip
+@jobs_option
+@click.option("--export", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the best trial.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+@workspace_option
+@json_option
+def report(space: str, url: str | None, name: str | None, profile: str | None, overrides: tuple[str, ...],
+           seeds: list[int] | None, top: int, rerun: int, jobs: int, file: Path | None, out: Path | None,
+           workspace: Path, as_json: bool) -> None:  # fmt: skip
+    """Print what the study of SPACE has found: its best trials, and what is left of them on fresh seeds.
+
+    A page with the figures (history, importances, slices, contour, Pareto front) is written to
+    WORKSPACE/report/study-NAME-PROFILE, or to --out.
+    """
+    from studies import report as reporting
+    from studies import rerun as again
+    from studies.reading import study_of
+    from studies.storage import open_storage
+
+    points = _points(space, profile, overrides, seeds, workspace, name)
+    found = study_of(open_storage(url, workspace), points)
+    best = again.chosen(points, found.get_trials(deepcopy=False), top)
+    if rerun:
+        _rerun(points, best, rerun, jobs)
+    winners = again.winners(points, best)
+    folder = out or workspace / "report" / f"study-{points.name.replace('/', '-')}"
+    text = reporting.write(points, found, winners, folder)
+    if as_json:
+        _print_json(reporting.numbers(points, found, winners))
+    else:
+        click.echo(text, nl=False)
+    if file is not None:
+        _export(points, found.get_trials(deepcopy=False), winners[0].trial if rerun else None, file)
+    click.echo(f"report: {folder / reporting.PAGE}", err=True)
+
+
+@study.command("export", short_help="A trial as a spec file for rasa run.")
+@click.argument("space")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--trial", type=click.IntRange(min=0), help="Its number; default: the best one's.")
+@storage_option
+@name_option
+@profile_option
+@override_option
+@workspace_option
+def export(space: str, file: Path, trial: int | None, url: str | None, name: str | None, profile: str | None,
+           overrides: tuple[str, ...], workspace: Path) -> None:  # fmt: skip
+    """Write a trial of SPACE's study to FILE, a suite of one row that `rasa run` takes."""
+    from studies.reading import trials_of
+    from studies.storage import open_storage
+
+    points = _points(space, profile, overrides, None, workspace, name)
+    _export(points, trials_of(open_storage(url, workspace), points), trial, file)
+
+
+def _export(points: "Points", found: list[Any], trial: int | None, file: Path) -> None:
+    from studies.report import export as write_file
+
+    number = write_file(points, found, trial, file)
+    click.echo(f"trial {number}: {file}", err=True)
+
+
+def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int) -> None:
+    from experiments.progress import Display
+    from experiments.runner import Watch
+    from studies.rerun import rerun
+
+    with Display(len(best) * seeds) as display:
+        watch = Watch(display.started, display.heard, display.ended, display.say, lambda directory: None)
+        rerun(points, best, seeds, jobs, watch)
 
 
 def _points(space: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int] | None, workspace: Path,
