@@ -94,11 +94,12 @@ def run(space: str, trials: int | None, jobs: int, url: str | None, name: str | 
 @storage_option
 @name_option
 @profile_option
+@override_option
 @click.option("--follow", is_flag=True, help="Stay, and show every driver's trials as they go on.")
 @workspace_option
 @json_option
-def status(space: str | None, url: str | None, name: str | None, profile: str | None, follow: bool, workspace: Path,
-           as_json: bool) -> None:  # fmt: skip
+def status(space: str | None, url: str | None, name: str | None, profile: str | None, overrides: tuple[str, ...],
+           follow: bool, workspace: Path, as_json: bool) -> None:  # fmt: skip
     """How all studies of the storage, or the one of SPACE, stand: their trials, and who is at which."""
     from studies.reading import overview, trials_of
     from studies.storage import open_storage
@@ -107,7 +108,7 @@ def status(space: str | None, url: str | None, name: str | None, profile: str | 
     if follow and space is None:
         raise click.UsageError("--follow shows one study; name its space")
     if space is not None:
-        points = _points(space, profile, (), None, workspace, name)
+        points = _points(space, profile, overrides, None, workspace, name)
         if follow:
             _follow(points, storage)
         _print_study(points, trials_of(storage, points), as_json)

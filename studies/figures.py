@@ -165,7 +165,7 @@ def _scatter(axis: "Axes", across: Sequence[float], found: Sequence[Dot]) -> Non
     for pruned, colour, label in ((False, COMPLETE, "complete"), (True, PRUNED, "pruned (last value)")):
         shown = [(x, dot.value) for x, dot in zip(across, found, strict=True) if dot.pruned == pruned]
         if shown:
-            axis.scatter(*zip(*shown, strict=True), s=18, color=colour, label=label, zorder=2)
+            axis.scatter([x for x, _ in shown], [y for _, y in shown], s=18, color=colour, label=label, zorder=2)
 
 
 def _scale(axis: "Axes", space: Space, name: str) -> None:

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from people import write_people
 
-from experiments.rundir import SPEC
+from experiments import store
 from studies.points import Points
 from studies.session import search
 from studies.space import load_space
@@ -77,9 +79,21 @@ def always_killed(config, directory, **rest):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@cache
+def fresh_store() -> bytes:
+    """An empty MLflow store, whose tables take seconds to make."""
+    with tempfile.TemporaryDirectory() as folder:
+        store.open_store(store.default_uri(Path(folder)))
+        return (Path(folder) / store.DATABASE).read_bytes()
+
+
 def people(workspace: Path) -> Path:
+    """A data set, and beside it a tracker's store, as a workspace has them after a first run."""
     folder = workspace / "people"
-    return folder if folder.exists() else write_people(folder, train=4, val=2, test=2, images=1)
+    if not folder.exists():
+        write_people(folder, train=4, val=2, test=2, images=1)
+        (workspace / store.DATABASE).write_bytes(fresh_store())
+    return folder
 
 
 def write_space(workspace: Path, **changes) -> str:
@@ -104,7 +118,3 @@ def searched(
 
 def epochs_trained(workspace: Path) -> int:
     return sum(len(file.read_text().split()) for file in workspace.glob("runs/*/*/*/*/epochs"))
-
-
-def spec_of(directory: Path) -> str:
-    return (directory / SPEC).read_text()
