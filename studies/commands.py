@@ -136,11 +136,12 @@ def status(space: str | None, url: str | None, name: str | None, profile: str | 
 @jobs_option
 @click.option("--export", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the best trial.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+@tracking_option
 @workspace_option
 @json_option
 def report(space: str, url: str | None, name: str | None, profile: str | None, overrides: tuple[str, ...],
            seeds: list[int] | None, top: int, rerun: int, jobs: int, file: Path | None, out: Path | None,
-           workspace: Path, as_json: bool) -> None:  # fmt: skip
+           tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
     """Print what the study of SPACE has found: its best trials, and what is left of them on fresh seeds.
 
     A page with the figures (history, importances, slices, contour, Pareto front) is written to
@@ -155,7 +156,7 @@ def report(space: str, url: str | None, name: str | None, profile: str | None, o
     found = study_of(open_storage(url, workspace), points)
     best = again.chosen(points, found.get_trials(deepcopy=False), top)
     if rerun:
-        _rerun(points, best, rerun, jobs)
+        _rerun(points, best, rerun, jobs, tracking_uri)
     winners = again.winners(points, best)
     folder = out or workspace / "report" / f"study-{points.name.replace('/', '-')}"
     text = reporting.write(points, found, winners, folder)
@@ -194,14 +195,20 @@ def _export(points: "Points", found: list[Any], trial: int | None, file: Path) -
     click.echo(f"trial {number}: {file}", err=True)
 
 
-def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int) -> None:
+def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_uri: str | None) -> None:
+    from experiments import store
+    from experiments.courier import Courier, Tracker
     from experiments.progress import Display
     from experiments.runner import Watch
     from studies.rerun import rerun
 
+    uri = store.tracking_uri(points.workspace, tracking_uri)
     with Display(len(best) * seeds) as display:
-        watch = Watch(display.started, display.heard, display.ended, display.say, lambda directory: None)
-        rerun(points, best, seeds, jobs, watch)
+        tracker = Tracker(uri, points.workspace, display.say)
+        tracker.open()  # here and now: a fresh store is made by one process, before there are several
+        with Courier(tracker.deliver) as courier:
+            watch = Watch(display.started, display.heard, display.ended, display.say, courier.ask)
+            rerun(points, best, seeds, jobs, watch)
 
 
 def _points(space: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int] | None, workspace: Path,
@@ -230,7 +237,7 @@ def _follow(points: "Points", storage: "Storage") -> None:
 
 def _print_study(points: "Points", found: list[Any], as_json: bool) -> None:
     from studies.reading import rows_of
-    from studies.screen import summary
+    from studies.screen import short, summary
     from studies.trials import tally
 
     rows = rows_of(points.space, found)
@@ -238,8 +245,7 @@ def _print_study(points: "Points", found: list[Any], as_json: bool) -> None:
         _print_json({"study": points.name, "counts": tally(found)._asdict(), "trials": rows})
         return
     for row in rows:
-        point = " ".join(f"{name.rpartition('.')[2]}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-                         for name, value in row["point"].items())  # fmt: skip
+        point = " ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in row["point"].items())
         values = " ".join(f"{value:.2f}" for value in row["values"] or ())
         click.echo(
             f"{row['trial']:4} {row['state']:9} {values:14} {point}" + (f"  {row['note']}" if row["note"] else "")

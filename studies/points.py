@@ -35,6 +35,7 @@ class Points:
         self.profile, self.overrides = profile or space.profile, tuple(overrides)
         self.seeds = tuple(seeds or space.seeds)
         self.suite_name = f"{STUDY_SUITE}{name or space.study}"
+        self.best_suite = f"best-{name or space.study}"  # of the runs that a report makes: ordinary ones
         self.name = f"{name or space.study}/{load_profile(self.profile).profile}"
         self.start = _start(space)
         self._read = data_reader()
@@ -75,10 +76,11 @@ class Points:
         """By how much the point exceeds each constraint of its parameters; 0 or less is allowed."""
         return {c.name: c.excess(point) for c in self.space.constraints if c.sum is not None}
 
-    def runs(self, point: Mapping[str, Any], seeds: Sequence[int] | None = None) -> list[PlannedRun]:
+    def runs(self, point: Mapping[str, Any], seeds: Sequence[int] | None = None,
+             suite_name: str | None = None) -> list[PlannedRun]:  # fmt: skip
         """The runs of a point, planned. Raises SpecError if no config can have these values."""
         row = Row(name=point_name(point), extends=self.start.extends, changes=self.start.changes)
-        suite = Suite(suite=self.suite_name, title=self.space.title, profile=self.profile, rows=(row,))
+        suite = Suite(suite=suite_name or self.suite_name, title=self.space.title, profile=self.profile, rows=(row,))
         suite._file = self.space.file
         return plan(suite, [row], self.profile, self._sets(settings(point)), seeds or self.seeds, self.workspace,
                     self._read)  # fmt: skip

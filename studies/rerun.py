@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.plan import judge
 from experiments.rundir import RESULT, read_json
 from experiments.runner import UNWATCHED, Train, Watch, execute, raise_for
 from rasa.errors import SpecError
@@ -95,7 +94,7 @@ def chosen(points: Points, trials: "Sequence[FrozenTrial]", top: int) -> "list[F
 def rerun(points: Points, trials: "Sequence[FrozenTrial]", seeds: int, jobs: int, watch: Watch = UNWATCHED,
           train: Train | None = None) -> None:  # fmt: skip
     """Train these trials' points on fresh seeds; finished ones are skipped. Raises as `rasa run` does."""
-    runs = [run for trial in trials for run in points.runs(fixed(trial), fresh_seeds(points, seeds))]
+    runs = [run for trial in trials for run in points.runs(fixed(trial), fresh_seeds(points, seeds), points.best_suite)]
     raise_for(execute(runs, points.workspace, jobs, watch=watch, train=train))
 
 
@@ -121,14 +120,9 @@ def _winner(points: Points, trial: "FrozenTrial", row: bool) -> Winner:
 
 
 def _fresh_runs(points: Points, trial: "FrozenTrial") -> list[Path]:
-    (one,) = points.runs(fixed(trial), [FRESH])
+    (one,) = points.runs(fixed(trial), [FRESH], points.best_suite)
     assert one.directory is not None  # the search has run on this data
-    found = sorted(one.directory.parent.glob("seed-*/result.json"))
-    seeds = {path.parent: int(path.parent.name.split("-")[1]) for path in found}
-    fresh = [folder for folder, seed in seeds.items() if seed >= FRESH and seed not in points.seeds]
-    own = (
-        {run.directory for run in points.runs(fixed(trial), sorted({seeds[folder] for folder in fresh}))}
-        if fresh
-        else set()
-    )
-    return [folder for folder in fresh if folder in own and judge(folder)[0] in ("finished", "stale")]
+    seeds = {int(path.name.split("-")[1]) for path in one.directory.parent.glob("seed-*")}
+    fresh = sorted(seed for seed in seeds if seed >= FRESH and seed not in points.seeds)
+    runs = points.runs(fixed(trial), fresh, points.best_suite) if fresh else []
+    return [run.directory for run in runs if run.directory is not None and run.state in ("finished", "stale")]

@@ -11,7 +11,7 @@ from studies.driver import Drive
 from studies.liveness import DRIVER, Driver, Watcher
 from studies.points import Points
 from studies.screen import Screen
-from studies.storage import Storage, open_storage
+from studies.storage import FILING, Storage, open_storage
 from studies.study import Ledger
 from studies.trials import EPOCHS, IMPORTED, REASON, RETRY_OF, SECONDS, SKIPPED, fixed, states
 
@@ -40,13 +40,13 @@ def search(points: Points, url: str | None, total: int, jobs: int, start_from: S
             Drive(ledger, total, jobs, screen, lambda: courier.ask(points.workspace), train).run()
             courier.ask(points.workspace)
         if ledger.exhausted:
-            screen.say(f"{points.name}: no point is left that has not been tried")
+            screen.say(f"{points.name}: no point is left, or none is found, that has not been tried")
         return ledger.trials()
 
 
 def _deliver(client: "MlflowClient", uri: str, ledger: Ledger, storage: Storage) -> None:
     """Bring MLflow up to date with the storage; one driver at a time, so that no trial is filed twice."""
-    with storage.exclusive():
+    with storage.exclusive(FILING):  # not the trials' lock: a slow tracker must hold up no search
         deliver_study(client, uri, ledger.points.workspace, record(ledger, storage))
 
 

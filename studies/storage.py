@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 STUDIES, JOURNAL = "studies", "journal.log"
 JOURNAL_SCHEME, SQLITE_SCHEME = "journal:///", "sqlite:///"
 POSTGRES = ("postgresql", "postgres")
+TRIALS, FILING = "trials", "filing"  # what is exclusive: handing out and ending trials; filing them in MLflow
 CONNECT_SECONDS, BUSY_SECONDS = 10, 60
 FORMS = "journal:///FILE, sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
 
 
 class Storage(NamedTuple):
-    """An open storage. `exclusive()` is held by one driver of all machines at a time, `driving()` for a whole run."""
+    """An open storage. One driver of all machines at a time holds `exclusive(what)`, `driving()` for a whole run."""
 
     shown: str  # its address without a password
     optuna: "BaseStorage"
-    exclusive: Callable[[], AbstractContextManager[None]]
+    exclusive: Callable[[str], AbstractContextManager[None]]
     driving: Callable[[], AbstractContextManager[None]]
 
 
@@ -76,7 +77,7 @@ def _journal(url: str, path: Path) -> Storage:
         from studies.journal import Journal
 
         storage = JournalStorage(Journal(path))
-    return Storage(url, storage, lambda: locked(path.with_name(f"{path.name}.ask")), _free)
+    return Storage(url, storage, lambda what: locked(path.with_name(f"{path.name}.{what}")), _free)
 
 
 def _sqlite(url: str, path: Path) -> Storage:
@@ -85,13 +86,16 @@ def _sqlite(url: str, path: Path) -> Storage:
 
     if set("%?") & set(str(path)):
         raise ResourceError(f"--storage: {url}: a sqlite address cannot hold % or ?; use another folder")
-    lock = path.with_name(f"{path.name}.ask")
+
+    def exclusive(what: str) -> AbstractContextManager[None]:
+        return locked(path.with_name(f"{path.name}.{what}"))
+
     with faults(url):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(lock):  # the tables of a fresh file: by one process
+        with exclusive(TRIALS):  # the tables of a fresh file: by one process
             options = {"connect_args": {"timeout": BUSY_SECONDS}, "poolclass": NullPool}
             storage = RDBStorage(f"{SQLITE_SCHEME}{path}", engine_kwargs=options)
-    return Storage(url, storage, lambda: locked(lock), lambda: _single(url, path))
+    return Storage(url, storage, exclusive, lambda: _single(url, path))
 
 
 @contextmanager
@@ -121,20 +125,20 @@ def _postgres(url: str) -> Storage:
         raise ResourceError(f"--storage: {address}: {error}; pip install 'rasa-ablations[postgresql]'") from error
 
     @contextmanager
-    def exclusive() -> Iterator[None]:
-        with _advisory_lock(engine, address):
+    def exclusive(what: str) -> Iterator[None]:
+        with _advisory_lock(engine, address, what):
             yield
 
-    with faults(address), exclusive():  # the tables of a fresh database: by one process
+    with faults(address), exclusive(TRIALS):  # the tables of a fresh database: by one process
         storage = RDBStorage(url, engine_kwargs=options)
     return Storage(address, storage, exclusive, _free)
 
 
 @contextmanager
-def _advisory_lock(engine: Any, address: str) -> Iterator[None]:
+def _advisory_lock(engine: Any, address: str, what: str) -> Iterator[None]:
     from sqlalchemy import text
 
-    key = int.from_bytes(hashlib.sha256(b"rasa studies").digest()[:8], signed=True)
+    key = int.from_bytes(hashlib.sha256(f"rasa studies {what}".encode()).digest()[:8], signed=True)
     with faults(address):
         connection = engine.connect()
     try:

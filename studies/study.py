@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.layers import differences
-from experiments.rundir import RESULT, read_json
+from experiments.rundir import RESULT, read_json, read_points
 from rasa.errors import RunFailed, SpecError
 from studies.liveness import BEAT, DRIVER, Watcher
 from studies.points import Points, point_name
 from studies.samplers import make_pruner, make_sampler
 from studies.space import COST, Sampler
-from studies.storage import Storage, faults
+from studies.storage import TRIALS, Storage, faults
 from studies.trials import (
     DEATHS,
     EPOCHS,
@@ -61,7 +61,7 @@ class Ledger:
         self.points, self.storage, self._driver, self._watcher, self._say = points, storage, driver, watcher, say
         self._distributions = {name: p.distribution() for name, p in points.space.parameters.items()}
         self.exhausted = False
-        with faults(storage.shown), storage.exclusive():
+        with faults(storage.shown), storage.exclusive(TRIALS):
             self.study = self._open()
 
     def trials(self) -> "list[FrozenTrial]":
@@ -83,7 +83,7 @@ class Ledger:
                 attributes = {IMPORTED: name, POINT: point_name(point), **_attributes(measured)}
                 self.study.add_trial(
                     optuna.create_trial(params=point, distributions=self._distributions, values=_means(measured.values),
-                                        user_attrs=attributes)
+                                        user_attrs=attributes, intermediate_values=self._curve(directories))
                 )  # fmt: skip
                 added += 1
         return added
@@ -98,6 +98,8 @@ class Ledger:
             for attempt in range(FRUITLESS):
                 trials = self.trials()
                 counts = tally(trials)
+                if self.exhausted and not counts.waiting:
+                    return None
                 if counts.settled + counts.running >= total:
                     return None
                 tried = visited(trials, len(self._distributions))
@@ -170,6 +172,17 @@ class Ledger:
             if record.state.is_finished():
                 raise UpdateFinishedTrialError(f"trial {trial.number} was ended by another driver")
             return self._retry(record, reason, died)
+
+    def _curve(self, directories: Sequence[Path]) -> dict[int, float]:
+        """What a trial would have reported of these runs; nothing if they are not all of its seeds."""
+        space = self.points.space
+        if len(directories) < len(self.points.seeds) or len(space.objectives) > 1:
+            return {}
+        if space.pruner.name == "wilcoxon":
+            return {number: values[0] for number, values in enumerate(self.measure(directories).values)}
+        name = space.objectives[0].metric.removeprefix("val/")
+        points = [point for folder in directories for point in read_points(folder) if point.group == "val"]
+        return {step: point.values[name] for step, point in enumerate(points, start=1) if name in point.values}
 
     def _open(self) -> "Study":
         import optuna
@@ -276,7 +289,7 @@ class Ledger:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with faults(self.storage.shown), self.storage.exclusive():
+        with faults(self.storage.shown), self.storage.exclusive(TRIALS):
             yield
 
 

@@ -12,9 +12,9 @@ import servers
 
 from rasa.errors import ResourceError
 from studies.journal import REMOVED, Journal, repair
-from studies.storage import open_storage, shown
+from studies.storage import TRIALS, open_storage, shown
 
-PROCESSES, TRIALS = int(os.environ.get("STUDY_PROCESSES", "4")), int(os.environ.get("STUDY_TRIALS", "8"))
+PROCESSES, EACH = int(os.environ.get("STUDY_PROCESSES", "4")), int(os.environ.get("STUDY_TRIALS", "8"))
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +103,10 @@ def test_a_journal_that_is_none_is_named_with_the_line(tmp_path):
 def work(url, trials):
     """Open the storage, fresh or not, and add so many trials, as a driver asks for them."""
     storage = open_storage(url, Path())
-    with storage.exclusive():
+    with storage.exclusive(TRIALS):
         own = study(storage)
     for _ in range(int(trials)):
-        with storage.exclusive():
+        with storage.exclusive(TRIALS):
             trial = own.ask()
             x = trial.suggest_float("x", -1, 1)
         trial.report(x, 0)
@@ -119,30 +119,31 @@ def many(url, processes, trials):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, url, str(trials)]
     started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(processes)]
-    return [process.communicate(timeout=280)[1] for process in started]
+    return [process.communicate(timeout=1200)[1] for process in started]
 
 
 @pytest.mark.parametrize("url", ["journal", "postgresql"], indirect=True)
+@pytest.mark.timeout(1300)
 def test_many_processes_that_begin_at_once_lose_no_trial(url):
-    assert many(url, PROCESSES, TRIALS) == [""] * PROCESSES
+    assert many(url, PROCESSES, EACH) == [""] * PROCESSES
     trials = study(open_storage(url, Path())).trials
-    assert sorted(trial.number for trial in trials) == list(range(PROCESSES * TRIALS))
+    assert sorted(trial.number for trial in trials) == list(range(PROCESSES * EACH))
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
-    assert len({trial.params["x"] for trial in trials}) == PROCESSES * TRIALS
+    assert len({trial.params["x"] for trial in trials}) == PROCESSES * EACH
 
 
 def test_a_killed_holder_leaves_the_lock_to_the_next(url):
     code = """if True:
         import os, signal, sys
         from pathlib import Path
-        from studies.storage import open_storage
-        with open_storage(sys.argv[1], Path()).exclusive():
+        from studies.storage import TRIALS, open_storage
+        with open_storage(sys.argv[1], Path()).exclusive(TRIALS):
             os.kill(os.getpid(), signal.SIGKILL)
         """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code, url], env=environment, check=False).returncode == -9
     storage = open_storage(url, Path())
-    with storage.exclusive():
+    with storage.exclusive(TRIALS):
         assert study(storage, "next").ask().number == 0
 
 
@@ -175,7 +176,7 @@ def test_a_server_that_goes_away_is_a_line_too(tmp_path):
     with servers.postgres(tmp_path / "server") as url:
         storage = open_storage(url, tmp_path)
     with pytest.raises(ResourceError, match="refused.*the same command goes on once it answers"):
-        storage.exclusive().__enter__()
+        storage.exclusive(TRIALS).__enter__()
 
 
 @pytest.mark.parametrize("url", ["", "file.db", "mysql://h/db", "journal:///", "sqlite:///", "redis://h"])
