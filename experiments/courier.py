@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from experiments.rundir import TRACKING, Lock, find_runs
+from experiments.rundir import STUDY_SUITE, TRACKING, Lock, find_runs
 from experiments.store import StoreFault, faults, open_store
 from experiments.tracking import Delivery, delivered
 from rasa.errors import ResourceError
@@ -34,6 +34,16 @@ class Tracker:
     def deliver(self, directory: Path) -> bool:
         """Send what the store lacks of this run. False if it is away: `rasa sync` delivers later."""
         return self._tried(lambda: self._deliver(directory))
+
+    def use(self, work: Callable[["MlflowClient"], object]) -> bool:
+        """Have something else done with the store. False if it is away."""
+
+        def with_client() -> None:
+            client = self._open()
+            with faults(self.uri):
+                work(client)
+
+        return self._tried(with_client)
 
     def _open(self) -> "MlflowClient":
         self._client = self._client or open_store(self.uri)
@@ -70,7 +80,9 @@ def sync(workspace: Path, uri: str, say: Callable[[str], None]) -> tuple[int, in
     Idempotent. Raises ResourceError if the tracker is away.
     """
     open_store(uri)  # raises, where the tracker only says
+    # A study's trials are filed by the study (experiments/trials.py); as runs they would be there twice.
     tracker, directories = Tracker(uri, workspace, say), find_runs(workspace)
+    directories = [folder for folder in directories if not folder.parents[2].name.startswith(STUDY_SUITE)]
     return sum(tracker.deliver(directory) for directory in directories), len(directories)
 
 

@@ -57,17 +57,22 @@ class Recorded(NamedTuple):
 
 
 def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[str], seeds: Sequence[int],
-         workspace: Path) -> list[PlannedRun]:  # fmt: skip
+         workspace: Path, read: Callable[[str], tuple[str, str]] | None = None) -> list[PlannedRun]:  # fmt: skip
     """The runs of these rows and seeds with their states. Reads, and never builds data.
 
-    Seed by seed, so that a suite that is stopped early has the whole table for its first seeds. Raises SpecError and
-    ResourceError.
+    Seed by seed, so that a suite that is stopped early has the whole table for its first seeds. `read`: one
+    `data_reader()` for several plans. Raises SpecError and ResourceError.
     """
     name, workspace = load_profile(profile).profile, workspace.resolve()
     configs = [(row, resolve(suite, row, profile, overrides, seed)) for seed in seeds for row in rows]
-    read = cache(_read_data)  # ten rows read one data set once
+    read = read or data_reader()
     runs = [_planned(suite, row, name, located(config, workspace), workspace, read) for row, config in configs]
     return list(_once(runs))
+
+
+def data_reader() -> Callable[[str], tuple[str, str]]:
+    """Name and digest of a data set by its section's JSON; ten rows, or a study's points, read one data set once."""
+    return cache(_read_data)
 
 
 def recorded_runs(workspace: Path, suite: str = "*") -> list[Recorded]:

@@ -20,6 +20,7 @@ from rasa.config import Config
 from rasa.errors import ResourceError
 
 RUNS = "runs"
+STUDY_SUITE = "study."  # begins the suite's name of a study's trials, whose records are the study's (studies/)
 SPEC, ABOUT, ENVIRONMENT, METRICS = "spec.yaml", "run.json", "environment.json", "metrics.jsonl"
 RESULT, FAILURE, LOCK, TRACKING = "result.json", "failure.json", "run.lock", "tracking.json"
 SELECTED, PREDICTIONS = "selected", "predictions.safetensors"

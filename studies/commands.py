@@ -1,0 +1,253 @@
+"""`rasa study list | run | status | report | export`. Only click and the standard library up here, as in experiments/commands.py."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from experiments.commands import (
+    _print_json,
+    _seeds,
+    jobs_option,
+    json_option,
+    override_option,
+    profile_option,
+    tracking_option,
+    workspace_option,
+)
+
+if TYPE_CHECKING:
+    from studies.points import Points
+    from studies.storage import Storage
+
+FOLLOW_SECONDS = 2.0
+
+storage_option = click.option(
+    "--storage", "url", metavar="URL",
+    help="journal:///FILE, sqlite:///FILE.db or postgresql://USER@HOST/DB; default: a journal in the workspace.",
+)  # fmt: skip
+name_option = click.option("--name", help="Another name for the study, to begin it anew; default: the space's.")
+seeds_option = click.option(
+    "--seeds",
+    default=None,
+    callback=lambda context, option, value: None if value is None else _seeds(context, option, value),
+    help="Seeds of each trial, e.g. 0,1,2; default: the space's.",
+)
+
+
+@click.group(short_help="Search a row's parameters (Optuna).")
+def study() -> None:
+    """Search the parameters of a row: spaces in YAML, studies that survive and spread over processes and machines."""
+
+
+@study.command("list", short_help="Every named space.")
+@json_option
+def list_(as_json: bool) -> None:
+    """Every named space, with one line each."""
+    from studies.space import load_space, space_names
+
+    spaces = [load_space(name) for name in space_names()]
+    if as_json:
+        _print_json([{"name": s.study, "title": s.title, "row": s.row, "trials": s.trials,
+                      "parameters": list(s.parameters)} for s in spaces])  # fmt: skip
+        return
+    for space in spaces:
+        click.echo(f"{space.study:20} {space.title}")
+        click.echo(f"{'':20} from {space.row}: {', '.join(space.parameters)}")
+
+
+@study.command("run", short_help="Run, or go on with, a study.")
+@click.argument("space")
+@click.option("--trials", type=click.IntRange(min=1), help="Trials of the whole study; default: the space's.")
+@jobs_option
+@storage_option
+@name_option
+@profile_option
+@override_option
+@seeds_option
+@click.option("--start-from", multiple=True, metavar="SUITE", help="Count a suite's finished runs as trials, too.")
+@click.option("--grace", type=click.FloatRange(min=1), default=120.0, show_default=True,
+              help="Seconds of silence after which another machine's trial is taken for dead.")  # fmt: skip
+@tracking_option
+@workspace_option
+@json_option
+def run(space: str, trials: int | None, jobs: int, url: str | None, name: str | None, profile: str | None,
+        overrides: tuple[str, ...], seeds: list[int] | None, start_from: tuple[str, ...], grace: float,
+        tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+    """Run SPACE, a named one or your own file, until the study has as many trials as asked for.
+
+    The same command goes on with a study that was interrupted, and on other machines it helps.
+    """
+    from experiments.runner import ensure_data, writable
+    from studies.session import search
+
+    points = _points(space, profile, overrides, seeds, workspace, name)
+    writable(workspace)
+    ensure_data([points.row_config], workspace, lambda line: click.echo(line, err=True))
+    found = search(points, url, trials or points.space.trials, jobs, start_from, grace, tracking_uri)
+    _print_study(points, found, as_json)
+
+
+@study.command("status", short_help="How studies stand.")
+@click.argument("space", required=False)
+@storage_option
+@name_option
+@profile_option
+@override_option
+@click.option("--follow", is_flag=True, help="Stay, and show every driver's trials as they go on.")
+@workspace_option
+@json_option
+def status(space: str | None, url: str | None, name: str | None, profile: str | None, overrides: tuple[str, ...],
+           follow: bool, workspace: Path, as_json: bool) -> None:  # fmt: skip
+    """How all studies of the storage, or the one of SPACE, stand: their trials, and who is at which."""
+    from studies.reading import overview, trials_of
+    from studies.storage import open_storage
+
+    storage = open_storage(url, workspace)
+    if follow and space is None:
+        raise click.UsageError("--follow shows one study; name its space")
+    if space is not None:
+        points = _points(space, profile, overrides, None, workspace, name)
+        if follow:
+            _follow(points, storage)
+        _print_study(points, trials_of(storage, points), as_json)
+        return
+    rows = overview(storage)
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['study']:32} {row['summary']}")
+    if not rows:
+        click.echo(f"no studies in {storage.shown}", err=True)
+
+
+@study.command("report", short_help="What a study has found.")
+@click.argument("space")
+@storage_option
+@name_option
+@profile_option
+@override_option
+@seeds_option
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Best trials that are shown.")
+@click.option("--rerun", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+              help="Train these, and the row, on N seeds that the search has not seen.")  # fmt: skip
+@jobs_option
+@click.option("--export", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the best trial.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+@tracking_option
+@workspace_option
+@json_option
+def report(space: str, url: str | None, name: str | None, profile: str | None, overrides: tuple[str, ...],
+           seeds: list[int] | None, top: int, rerun: int, jobs: int, file: Path | None, out: Path | None,
+           tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+    """Print what the study of SPACE has found: its best trials, and what is left of them on fresh seeds.
+
+    A page with the figures (history, importances, slices, contour, Pareto front) is written to
+    WORKSPACE/report/study-NAME-PROFILE, or to --out.
+    """
+    from studies import report as reporting
+    from studies import rerun as again
+    from studies.reading import study_of
+    from studies.storage import open_storage
+
+    points = _points(space, profile, overrides, seeds, workspace, name)
+    found = study_of(open_storage(url, workspace), points)
+    best = again.chosen(points, found.get_trials(deepcopy=False), top)
+    if rerun:
+        _rerun(points, best, rerun, jobs, tracking_uri)
+    winners = again.winners(points, best)
+    folder = out or workspace / "report" / f"study-{points.name.replace('/', '-')}"
+    text = reporting.write(points, found, winners, folder)
+    if as_json:
+        _print_json(reporting.numbers(points, found, winners))
+    else:
+        click.echo(text, nl=False)
+    if file is not None:
+        _export(points, found.get_trials(deepcopy=False), winners[0].trial if rerun else None, file)
+    click.echo(f"report: {folder / reporting.PAGE}", err=True)
+
+
+@study.command("export", short_help="A trial as a spec file for rasa run.")
+@click.argument("space")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--trial", type=click.IntRange(min=0), help="Its number; default: the best one's.")
+@storage_option
+@name_option
+@profile_option
+@override_option
+@workspace_option
+def export(space: str, file: Path, trial: int | None, url: str | None, name: str | None, profile: str | None,
+           overrides: tuple[str, ...], workspace: Path) -> None:  # fmt: skip
+    """Write a trial of SPACE's study to FILE, a suite of one row that `rasa run` takes."""
+    from studies.reading import trials_of
+    from studies.storage import open_storage
+
+    points = _points(space, profile, overrides, None, workspace, name)
+    _export(points, trials_of(open_storage(url, workspace), points), trial, file)
+
+
+def _export(points: "Points", found: list[Any], trial: int | None, file: Path) -> None:
+    from studies.report import export as write_file
+
+    number = write_file(points, found, trial, file)
+    click.echo(f"trial {number}: {file}", err=True)
+
+
+def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_uri: str | None) -> None:
+    from experiments import store
+    from experiments.courier import Courier, Tracker
+    from experiments.progress import Display
+    from experiments.runner import Watch
+    from studies.rerun import rerun
+
+    uri = store.tracking_uri(points.workspace, tracking_uri)
+    with Display(len(best) * seeds) as display:
+        tracker = Tracker(uri, points.workspace, display.say)
+        tracker.open()  # here and now: a fresh store is made by one process, before there are several
+        with Courier(tracker.deliver) as courier:
+            watch = Watch(display.started, display.heard, display.ended, display.say, courier.ask)
+            rerun(points, best, seeds, jobs, watch)
+
+
+def _points(space: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int] | None, workspace: Path,
+            name: str | None) -> "Points":  # fmt: skip
+    from studies.points import Points
+    from studies.space import load_space
+
+    return Points(load_space(space), profile, overrides, seeds, workspace, name)
+
+
+def _follow(points: "Points", storage: "Storage") -> None:
+    """Show the study until nothing of it runs or waits."""
+    from studies.reading import trials_of
+    from studies.screen import Screen
+    from studies.trials import tally
+
+    with Screen(points.space) as screen:
+        while True:
+            found = trials_of(storage, points)
+            counts = tally(found)
+            screen.show(found, counts.settled + counts.running + counts.waiting)
+            if not counts.running and not counts.waiting:
+                return
+            time.sleep(FOLLOW_SECONDS)
+
+
+def _print_study(points: "Points", found: list[Any], as_json: bool) -> None:
+    from studies.reading import rows_of
+    from studies.screen import short, summary
+    from studies.trials import tally
+
+    rows = rows_of(points.space, found)
+    if as_json:
+        _print_json({"study": points.name, "counts": tally(found)._asdict(), "trials": rows})
+        return
+    for row in rows:
+        point = " ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in row["point"].items())
+        values = " ".join(f"{value:.2f}" for value in row["values"] or ())
+        click.echo(
+            f"{row['trial']:4} {row['state']:9} {values:14} {point}" + (f"  {row['note']}" if row["note"] else "")
+        )
+    click.echo(f"{points.name}: {summary(tally(found))}")

@@ -1,0 +1,88 @@
+"""One `rasa study run`: the storage, this driver's mark, the tracker and the drive, in this order."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from experiments import store
+from experiments.courier import Courier, Tracker
+from experiments.runner import Train, check_resources
+from experiments.trials import StudyRecord, TrialRecord, deliver_study
+from studies.driver import Drive
+from studies.liveness import DRIVER, Driver, Watcher
+from studies.points import Points
+from studies.screen import Screen
+from studies.storage import FILING, Storage, open_storage
+from studies.study import Ledger
+from studies.trials import EPOCHS, IMPORTED, REASON, RETRY_OF, SECONDS, SKIPPED, fixed, states
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from optuna.trial import FrozenTrial
+
+
+def search(points: Points, url: str | None, total: int, jobs: int, start_from: Sequence[str] = (),
+           grace: float = 120.0, tracking_uri: str | None = None, train: Train | None = None
+           ) -> "list[FrozenTrial]":  # fmt: skip
+    """Bring the study to `total` trials and give all its trials.
+
+    Raises SpecError, ResourceError, RunFailed and KeyboardInterrupt; whatever ended it, the same call goes on.
+    """
+    uri = store.tracking_uri(points.workspace, tracking_uri)
+    check_resources([run.config for run in points.runs(points.row_point() or points.first_point(), points.seeds[:1])])
+    storage = open_storage(url, points.workspace)
+    with storage.driving(), Driver(points.workspace) as driver, Screen(points.space) as screen:
+        ledger = Ledger(points, storage, driver.name, Watcher(points.workspace, grace), screen.say)
+        for suite in start_from:
+            screen.say(f"{ledger.start_from(suite)} points of {suite} count as trials")
+        tracker = Tracker(uri, points.workspace, screen.say)
+        tracker.open()  # here and now: a fresh store is made by one process, before there are several
+        with Courier(lambda folder: tracker.use(lambda client: _deliver(client, uri, ledger, storage))) as courier:
+            Drive(ledger, total, jobs, screen, lambda: courier.ask(points.workspace), train).run()
+            courier.ask(points.workspace)
+        if ledger.exhausted:
+            screen.say(f"{points.name}: no point is left, or none is found, that has not been tried")
+        return ledger.trials()
+
+
+def _deliver(client: "MlflowClient", uri: str, ledger: Ledger, storage: Storage) -> None:
+    """Bring MLflow up to date with the storage; one driver at a time, so that no trial is filed twice."""
+    with storage.exclusive(FILING):  # not the trials' lock: a slow tracker must hold up no search
+        deliver_study(client, uri, ledger.points.workspace, record(ledger, storage))
+
+
+def record(ledger: Ledger, storage: Storage) -> StudyRecord:
+    """The study as the tracker files it."""
+    points, trials = ledger.points, ledger.trials()
+    of = states(trials)
+    metrics = [objective.metric for objective in points.space.objectives]
+    return StudyRecord(
+        name=points.name,
+        suite=points.suite_name,
+        profile=points.profile,
+        title=points.space.title,
+        storage=storage.shown,
+        row=points.space.row,
+        directions={objective.metric: objective.way for objective in points.space.objectives},
+        space=points.space.model_dump(mode="json"),
+        trials=[_trial(trial, of[trial.number], metrics) for trial in trials],
+    )
+
+
+def _trial(trial: "FrozenTrial", state: str, metrics: Sequence[str]) -> TrialRecord:
+    attributes = trial.user_attrs
+    figures = dict(zip(metrics, trial.values or (), strict=False)) if trial.state.name == "COMPLETE" else {}
+    figures |= {f"trial/{name}": float(attributes[name]) for name in (SECONDS, EPOCHS) if name in attributes}
+    why = attributes.get(REASON) or attributes.get(SKIPPED) or ""
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        optuna_state=trial.state.name.lower(),
+        params=dict(fixed(trial)),
+        figures=figures,
+        curve={step: value for step, value in trial.intermediate_values.items()},
+        curve_metric=metrics[0],
+        tags={"reason": str(why), "driver": str(attributes.get(DRIVER, "")), "retry_of": str(attributes.get(RETRY_OF, "")),
+              "imported": str(attributes.get(IMPORTED, ""))},
+        started=trial.datetime_start.timestamp() if trial.datetime_start else None,
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+    )  # fmt: skip

@@ -1,0 +1,162 @@
+"""Where trials are recorded: Optuna's journal on a shared disk, sqlite for one driver, PostgreSQL for many machines."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from experiments.rundir import Lock
+from rasa.errors import ResourceError
+from rasa.lock import locked
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+STUDIES, JOURNAL = "studies", "journal.log"
+JOURNAL_SCHEME, SQLITE_SCHEME = "journal:///", "sqlite:///"
+POSTGRES = ("postgresql", "postgres")
+TRIALS, FILING = "trials", "filing"  # what is exclusive: handing out and ending trials; filing them in MLflow
+CONNECT_SECONDS, BUSY_SECONDS = 10, 60
+FORMS = "journal:///FILE, sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
+
+
+class Storage(NamedTuple):
+    """An open storage. One driver of all machines at a time holds `exclusive(what)`, `driving()` for a whole run."""
+
+    shown: str  # its address without a password
+    optuna: "BaseStorage"
+    exclusive: Callable[[str], AbstractContextManager[None]]
+    driving: Callable[[], AbstractContextManager[None]]
+
+
+def open_storage(url: str | None, workspace: Path) -> Storage:
+    """The storage at `url`, made if it is new; without one, the workspace's journal. Raises ResourceError."""
+    _quiet()
+    url = url or f"{JOURNAL_SCHEME}{workspace.resolve() / STUDIES / JOURNAL}"
+    scheme = url.partition(":")[0].partition("+")[0]
+    if url.startswith(JOURNAL_SCHEME) and url != JOURNAL_SCHEME:
+        return _journal(url, Path(url.removeprefix(JOURNAL_SCHEME)).absolute())
+    if url.startswith(SQLITE_SCHEME) and url != SQLITE_SCHEME:
+        return _sqlite(url, Path(url.removeprefix(SQLITE_SCHEME)).absolute())
+    if scheme in POSTGRES and "://" in url:
+        return _postgres(url)
+    raise ResourceError(f"--storage: {shown(url)!r} is no storage of studies; use {FORMS}")
+
+
+def shown(url: str) -> str:
+    """The address as messages and records give it: without a password."""
+    before, at, after = url.rpartition("@")
+    scheme, slashes, who = before.partition("://")
+    user, colon, _ = who.partition(":")
+    return f"{scheme}{slashes}{user}{':***' if colon else ''}@{after}" if at else url
+
+
+@contextmanager
+def faults(address: str) -> Iterator[None]:
+    """Faults of the storage, of whichever of its libraries, as a ResourceError of one line."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, OSError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the innermost says what happened, e.g. that the connection was refused
+            cause = cause.__cause__
+        reason = " ".join(str(cause).split()).partition(" [SQL: ")[0][:200]
+        raise ResourceError(f"--storage: {address}: {reason}; the same command goes on once it answers") from error
+
+
+def _journal(url: str, path: Path) -> Storage:
+    from optuna.storages import JournalStorage
+
+    with faults(url):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        from studies.journal import Journal
+
+        storage = JournalStorage(Journal(path))
+    return Storage(url, storage, lambda what: locked(path.with_name(f"{path.name}.{what}")), _free)
+
+
+def _sqlite(url: str, path: Path) -> Storage:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import NullPool
+
+    if set("%?") & set(str(path)):
+        raise ResourceError(f"--storage: {url}: a sqlite address cannot hold % or ?; use another folder")
+
+    def exclusive(what: str) -> AbstractContextManager[None]:
+        return locked(path.with_name(f"{path.name}.{what}"))
+
+    with faults(url):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(TRIALS):  # the tables of a fresh file: by one process
+            options = {"connect_args": {"timeout": BUSY_SECONDS}, "poolclass": NullPool}
+            storage = RDBStorage(f"{SQLITE_SCHEME}{path}", engine_kwargs=options)
+    return Storage(url, storage, exclusive, lambda: _single(url, path))
+
+
+@contextmanager
+def _single(url: str, path: Path) -> Iterator[None]:
+    with Lock(path.with_name(f"{path.name}.driver")) as lock:
+        if not lock.acquired:
+            raise ResourceError(
+                f"--storage: {url}: another `rasa study run` has it, and sqlite serves one; give that one more --jobs, "
+                f"or use {JOURNAL_SCHEME}FILE or postgresql://USER@HOST/DATABASE"
+            )
+        yield
+
+
+def _postgres(url: str) -> Storage:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import NullPool, create_engine
+
+    address, scheme = shown(url), url.partition("://")[0]
+    if "+" not in scheme:
+        url = f"postgresql+psycopg://{url.partition('://')[2]}"
+    # A trial takes minutes, so each look has a connection of its own: none is left over by a server that was restarted.
+    options: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "poolclass": NullPool}
+    try:
+        # Also for the lock, which the server lets go of when the connection, or the process, ends.
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", **options)
+    except ImportError as error:
+        raise ResourceError(f"--storage: {address}: {error}; pip install 'rasa-ablations[postgresql]'") from error
+
+    @contextmanager
+    def exclusive(what: str) -> Iterator[None]:
+        with _advisory_lock(engine, address, what):
+            yield
+
+    with faults(address), exclusive(TRIALS):  # the tables of a fresh database: by one process
+        storage = RDBStorage(url, engine_kwargs=options)
+    return Storage(address, storage, exclusive, _free)
+
+
+@contextmanager
+def _advisory_lock(engine: Any, address: str, what: str) -> Iterator[None]:
+    from sqlalchemy import text
+
+    key = int.from_bytes(hashlib.sha256(f"rasa studies {what}".encode()).digest()[:8], signed=True)
+    with faults(address):
+        connection = engine.connect()
+    try:
+        with faults(address):
+            connection.execute(text("select pg_advisory_lock(:key)"), {"key": key})
+        yield
+    finally:
+        connection.close()  # ends the session, and with it the lock
+
+
+@contextmanager
+def _free() -> Iterator[None]:
+    yield
+
+
+def _quiet() -> None:
+    """Optuna and its libraries say on stderr what comes as an exception, or is shown, too."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.CRITICAL)

@@ -1,0 +1,151 @@
+"""Reports of studies: re-runs on fresh seeds, figures, numbers, and a spec file that `rasa run` takes."""
+
+import json
+
+import pytest
+from searching import EPOCHS, points, searched, trainer, write_space
+
+from experiments.plan import plan
+from experiments.runner import execute
+from experiments.spec import parse_target
+from rasa.cli import main
+from rasa.errors import ResourceError, SpecError
+from studies.figures import Dot, best_so_far, front
+from studies.reading import study_of
+from studies.report import effort, export, numbers, page, write
+from studies.rerun import FRESH, Spread, best_trials, chosen, fresh_seeds, rerun, winners
+from studies.storage import open_storage
+
+PRD, RATE = "objectives.weights.prd", "optimisation.learning_rate"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A study of seven trials whose two best, and the row, were re-run on three fresh seeds."""
+    folder = tmp_path_factory.mktemp("report")
+    trials = searched(folder, 7, jobs=2, objectives=[{"metric": "val/r1"}, {"metric": "cost/seconds"}])
+    bound = points(folder, objectives=[{"metric": "val/r1"}, {"metric": "cost/seconds"}])
+    rerun(bound, chosen(bound, trials, 2), 3, 1, train=trainer)
+    return folder
+
+
+@pytest.fixture
+def bound(workspace):
+    return points(workspace, objectives=[{"metric": "val/r1"}, {"metric": "cost/seconds"}])
+
+
+@pytest.fixture
+def found(workspace, bound):
+    return study_of(open_storage(None, workspace), bound)
+
+
+def test_an_interval_is_student_s():
+    """1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.303, so 4.303 / sqrt(3) = 2.484."""
+    assert (Spread((1.0, 2.0, 3.0)).mean, Spread((1.0,)).half_width, Spread(()).mean) == (2.0, None, None)
+    assert Spread((1.0, 2.0, 3.0)).half_width == pytest.approx(2.484, abs=1e-3)
+
+
+def test_the_front_has_what_no_other_beats_in_both():
+    dots = [
+        Dot(n, r1, {}, False, cost) for n, (r1, cost) in enumerate([(50, 10), (60, 20), (55, 30), (60, 25), (40, 5)])
+    ]
+    assert [dot.number for dot in front(dots, ("maximize", "minimize"))] == [4, 0, 1]
+
+
+def test_pruned_trials_are_never_the_best_so_far():
+    dots = [Dot(0, 9, {}, True), Dot(1, 3, {}, False), Dot(2, 8, {}, True), Dot(3, 5, {}, False), Dot(4, 4, {}, False)]
+    assert best_so_far(dots, maximize=True) == [3, 3, 3, 5, 5]
+    assert best_so_far(dots, maximize=False) == [3, 3, 3, 3, 3]
+
+
+def test_the_best_trials_are_trained_again_on_seeds_that_the_search_has_not_seen(bound, found):
+    trials = found.trials
+    two = best_trials(bound.space, trials, 2)
+    assert [t.values[0] for t in two] == sorted((t.values[0] for t in trials), reverse=True)[:2]
+    known = winners(bound, chosen(bound, trials, 2))
+    assert fresh_seeds(bound, 3) == [FRESH, FRESH + 1, FRESH + 2]
+    assert {winner.trial for winner in known} == {0, *(t.number for t in two)}
+    for winner in known:  # the stand-in gives a tenth of a point per seed: fresh seeds are better by just that
+        assert winner.validation.mean == pytest.approx(winner.searched + (FRESH + 1) / 10)
+        assert winner.curse == pytest.approx(-(FRESH + 1) / 10)
+        assert winner.test.mean == pytest.approx(winner.validation.mean - 5)
+        assert winner.row == (winner.trial == 0)
+
+
+def test_seeds_of_the_search_are_not_fresh(workspace):
+    assert fresh_seeds(points(workspace, given=[FRESH]), 2) == [FRESH + 1, FRESH + 2]
+
+
+def test_the_page_the_numbers_and_the_figures(bound, found, tmp_path):
+    known = winners(bound, chosen(bound, found.trials, 2))
+    text = write(bound, found, known, tmp_path)
+    assert "(the row as it is)" in text and "Winner's curse: the best trial loses -100.10 on fresh seeds" in text
+    assert "Pareto front, val/r1 against cost/seconds" in text
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        f"{name}.png" for name in ("history", "importances", "slices", "contour", "pareto")
+    }
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
+    stored = json.loads((tmp_path / "study.json").read_text())
+    assert stored == json.loads(json.dumps(numbers(bound, found, known)))
+    assert stored["epochs"] == {"trained": 7 * EPOCHS, "without_pruner": 7 * EPOCHS, "saved": 0.0}
+    assert sum(stored["importances"].values()) == pytest.approx(1)
+
+
+def test_without_a_re_run_the_page_says_so(bound, found):
+    without = [winner._replace(validation=Spread(()), test=Spread(())) for winner in winners(bound, found.trials[:2])]
+    assert "No re-run yet" in page(bound, found, without)
+
+
+def test_a_report_that_cannot_be_written_is_a_line(bound, found, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="give another --out"):
+        write(bound, found, [], tmp_path / "file")
+
+
+def test_the_exported_trial_is_a_row_that_rasa_run_takes(workspace, bound, found, tmp_path):
+    best = best_trials(bound.space, found.trials, 1)[0]
+    assert export(bound, found.trials, None, tmp_path / "best.yaml") == best.number
+    suite, rows = parse_target(str(tmp_path / "best.yaml"))
+    (run,) = plan(suite, rows, suite.profile, bound.overrides, [0], workspace)
+    assert run.config.objectives.weights["prd"] == best.params[PRD]
+    assert run.config.optimisation.learning_rate == best.params[RATE]
+    (trial_run,) = bound.runs(best.params, [0])
+    assert run.about.run_id == trial_run.about.run_id  # the very same computation
+    assert execute([run], workspace, train=trainer)[0].state == "finished"
+    with pytest.raises(ResourceError, match="--trial 99: no complete trial of toy/smoke; there is 0, 1, 2, 3, 4, 5, 6"):
+        export(bound, found.trials, 99, tmp_path / "best.yaml")
+
+
+def test_a_study_without_a_complete_trial_has_no_report(bound):
+    with pytest.raises(SpecError, match="the study has no complete trial yet; `rasa study run` goes on"):
+        best_trials(bound.space, [], 3)
+
+
+def test_the_commands(workspace, tmp_path, capsys):
+    space = write_space(workspace, objectives=[{"metric": "val/r1"}, {"metric": "cost/seconds"}])
+    root = ["-o", f"data.root={workspace}/people", "--workspace", str(workspace)]
+    assert main(["study", "report", space, *root, "--out", str(tmp_path), "--export", str(tmp_path / "b.yaml")]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("# toy/smoke") and f"report: {tmp_path}/study.md" in shown.err
+    assert (tmp_path / "b.yaml").exists()
+    assert main(["study", "report", space, *root, "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["complete"] == 7
+    assert main(["study", "export", space, str(tmp_path / "c.yaml"), "--trial", "3", *root]) == 0
+    assert "name: trial-3" in (tmp_path / "c.yaml").read_text()
+    assert main(["study", "status", "--workspace", str(workspace)]) == 0
+    assert "toy/smoke" in capsys.readouterr().out
+    assert main(["study", "status", space, *root]) == 0
+    assert "toy/smoke: 7 complete" in capsys.readouterr().out
+
+
+def test_status_has_a_line_per_trial(bound, found, capsys):
+    from studies.reading import rows_of
+
+    rows = rows_of(bound.space, found.trials)
+    assert [row["state"] for row in rows] == ["complete"] * 7
+    assert rows[0]["point"] == {PRD: 0.5, RATE: 5e-3}
+
+
+def test_effort_is_of_what_was_trained_here(bound, found):
+    cost = effort(bound, found.trials)
+    assert (cost.epochs, cost.seconds, cost.saved) == (7 * EPOCHS, 14.0, 0.0)
