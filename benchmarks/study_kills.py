@@ -28,15 +28,16 @@ from studies.trials import states, tally
 STATUSES = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
-def drive(points: Points, url: str | None, trials: int, jobs: int, train: Train | None) -> None:
+def drive(bound: tuple[Any, ...], url: str | None, trials: int, jobs: int, train: Train | None) -> None:
     """In a process of its own: the whole study."""
-    search(points, url, trials, jobs, train=train)
+    search(Points(*bound), url, trials, jobs, train=train)
 
 
 def under_fire(points: Points, url: str | None, trials: int, jobs: int, kills: int, pause: tuple[float, float],
                train: Train | None = None, seed: int = 0) -> dict[str, Any]:  # fmt: skip
     """Run the study, kill so many workers meanwhile, and say how it stands."""
-    process = multiprocessing.get_context("spawn").Process(target=drive, args=(points, url, trials, jobs, train))
+    bound = (points.space, points.profile, points.overrides, points.seeds, points.workspace)
+    process = multiprocessing.get_context("spawn").Process(target=drive, args=(bound, url, trials, jobs, train))
     process.start()
     draw, killed, began = random.Random(seed), 0, time.monotonic()
     while process.is_alive():

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, on 127.0.0.1 only, with its files in a folder of the test's own."""
+"""A PostgreSQL server for tests, on 127.0.0.1 only, with its files in a temporary folder."""
 
 import os
 import pwd
@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,47 +35,51 @@ def why_not() -> str:
     )
 
 
+class NotStarted(Exception):
+    """The server does not start here; the text says why."""
+
+
 @contextmanager
-def postgres(folder: Path):
-    """The URL of a running server's empty database; the server ends with the context."""
-    binaries, identity = programs(), _servant() if os.geteuid() == 0 else None
-    data = folder / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    if identity:  # the server refuses to be root
-        os.chown(folder, *identity)
-        for parent in folder.parents[:-1]:
-            if parent.stat().st_uid == 0 and parent != Path("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    options = {"user": identity[0], "group": identity[1], "extra_groups": []} if identity else {}
-    options |= {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [binaries / "initdb", "-D", data, "-U", USER, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
-    subprocess.run(command, check=True, **options)
-    port = _free_port()
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-         "-c", f"unix_socket_directories={folder}", "-c", "shared_buffers=16MB"], **options,
-    )  # fmt: skip
-    try:
-        _wait_for(port, server)
-        yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
-    finally:
-        server.send_signal(signal.SIGINT)  # fast: it does not wait for its clients
-        server.wait(30)
+def postgres():
+    """The URL of a running server's empty database; the server ends with the context. Raises NotStarted."""
+    binaries, identity = programs(), _servant() if os.geteuid() == 0 else None  # the server refuses to be root
+    # No folder of pytest's: those are closed to others than root, and their paths too long for a socket's name.
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
+        options = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        if identity:
+            os.chown(folder, *identity)
+            options |= {"user": identity[0], "group": identity[1], "extra_groups": []}
+        data = Path(folder) / "data"
+        command = [binaries / "initdb", "-D", data, "-U", USER, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
+        made = subprocess.run(command, check=False, **options)
+        if made.returncode:
+            raise NotStarted(f"initdb: {' '.join(made.stdout.split())[-200:]}")
+        port = _free_port()
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
+             "-c", f"unix_socket_directories={folder}", "-c", "shared_buffers=16MB"],
+            **options | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
+        )  # fmt: skip
+        try:
+            _wait_for(port, server)
+            yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)  # fast: it does not wait for its clients
+            server.wait(60)
 
 
 def _wait_for(port, server):
-    import time
-
     import psycopg
 
-    for _ in range(300):
-        assert server.poll() is None, "the server has ended"
+    for _ in range(600):
+        if server.poll() is not None:
+            raise NotStarted(f"postgres ended at once, with code {server.returncode}")
         try:
             psycopg.connect(host="127.0.0.1", port=port, user=USER, dbname="postgres", connect_timeout=1).close()
             return
         except psycopg.OperationalError:
             time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+    raise NotStarted("postgres does not answer within a minute")
 
 
 def _servant():

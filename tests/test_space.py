@@ -1,9 +1,12 @@
 """Spaces: the named ones go with their rows, and every fault is one line that names file, field, value and remedy."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from searching import SPACE, points, write_space
+from test_cli import LIGHT
 
 from experiments.layers import flatten
 from rasa.cli import main
@@ -211,3 +214,9 @@ def test_an_exported_point_is_a_suite_s_row(tmp_path):
     assert row["extends"] == "table4/m-rtd"
     assert flatten(row["changes"])["objectives.weights.itm"] == 1  # a row states all its losses
     assert row["changes"]["optimisation"] == {"epochs": 4, "learning_rate": 2e-4}
+
+
+def test_help_of_studies_loads_nothing_heavy():
+    for arguments in (["study", "--help"], ["study", "run", "--help"]):
+        done = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=True)
+        assert done.stderr == "[]\n"

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,21 @@ from studies.storage import TRIALS, open_storage, shown
 PROCESSES, EACH = int(os.environ.get("STUDY_PROCESSES", "4")), int(os.environ.get("STUDY_TRIALS", "8"))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+@contextmanager
+def server_or_skip():
     if reason := servers.why_not():
         pytest.skip(reason)
-    with servers.postgres(tmp_path_factory.mktemp("postgres") / "server") as url:
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(servers.postgres())
+        except servers.NotStarted as reason:
+            pytest.skip(str(reason))
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server():
+    with server_or_skip() as url:
         yield url
 
 
@@ -171,9 +182,7 @@ def test_a_storage_that_does_not_answer_is_one_line_without_its_password(tmp_pat
 
 
 def test_a_server_that_goes_away_is_a_line_too(tmp_path):
-    if reason := servers.why_not():
-        pytest.skip(reason)
-    with servers.postgres(tmp_path / "server") as url:
+    with server_or_skip() as url:
         storage = open_storage(url, tmp_path)
     with pytest.raises(ResourceError, match="refused.*the same command goes on once it answers"):
         storage.exclusive(TRIALS).__enter__()
