@@ -89,10 +89,11 @@ def draw_probe(lines: Sequence[Line], title: str, path: Path) -> None:
         noticed.set_xlabel("wrong word noticed, % of queries (50: not seen)")
         fallen.set_xlabel("rank of the first true image grows by this factor")
         handles: list[Artist] = [
-            Line2D([], [], color=PALETTE[number], marker="D", ls="", label=f"{kind} word (small: single seeds)")
+            Line2D([], [], color=PALETTE[number], marker="D", ls="", label=f"{kind} word")
             for number, kind in enumerate(KINDS)
         ]
-        picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        handles.append(Line2D([], [], color=INK, marker="o", ls="", markersize=3, alpha=0.35, label="single seeds"))
+        picture.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
         picture.savefig(path, dpi=DPI)
 
 
