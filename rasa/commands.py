@@ -220,47 +220,6 @@ class _Progress:
             click.echo(f"{done} of {total} {self._label}", err=True)
 
 
-@click.group(short_help="Inspect weights from outside.")
-def checkpoint() -> None:
-    """Look into weights: ALBEF, TCL and RaSa files, or a run's selected/ folder."""
-
-
-@checkpoint.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@json_option
-@click.pass_context
-def inspect(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Say what FILE is, the model's sizes, and whether it fills a model of those sizes. Exits 5 for another layout."""
-    from dataclasses import asdict
-
-    from rasa.errors import ResourceError
-    from rasa.model.checkpoints import read_state
-    from rasa.model.inspect import inspect as look_into
-
-    try:
-        found = look_into(read_state(file))
-    except ResourceError as fault:
-        raise fault if str(fault).startswith(str(file)) else ResourceError(f"{file}: {fault}") from None
-    if as_json:
-        click.echo(json.dumps(asdict(found) | {"complete": found.complete}, indent=1))
-    else:
-        click.echo(f"{file}: {found.layout}")
-        click.echo(f"keys         {found.keys}")
-        click.echo(
-            f"trainable    {found.trainable:,} values in a model of these sizes ({found.parameters:,} with momentum)"
-        )
-        for name, size in found.sizes.items():
-            click.echo(f"{name:<12} {size}")
-        for what in ("missing", "unexpected", "other_shape"):
-            keys = getattr(found, what)
-            shown = ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
-            click.echo(f"{what:<12} {len(keys)}" + (f": {shown}" if keys else ""))
-        if found.complete:
-            click.echo("every key has its place: nothing left over, nothing missing, all shapes equal")
-    if found.unexpected or found.other_shape:
-        ctx.exit(PROBLEMS_FOUND)
-
-
 @click.command(short_help="Make the common start of the built-in benchmark.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps; default: the recipe's.")

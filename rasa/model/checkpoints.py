@@ -7,18 +7,17 @@ cannot have (the PRD and RTD heads, the queue's identities), which the report na
 """
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from rasa.errors import ResourceError
+from rasa.model.files import read_tensors
+from rasa.model.layouts import recognise
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa
 
@@ -44,6 +43,10 @@ ABSENT_IN_PRETRAINING = ("prd_head.", "mrtd_head.", "idx_queue")
 # Keys that repeat or follow from others; written for the released code's sake, ignored on reading.
 REDUNDANT = re.compile(
     r"^text_encoder(_m)?\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))$"
+)
+WORDLESS = (
+    "; the file has no masked-language head, as files fine-tuned for retrieval have none: leave weights.mlm and "
+    "generator online or momentum out, or give the pre-training file"
 )
 QUEUES = {"image_queue": "images", "text_queue": "texts", "idx_queue": "identities", "queue_ptr": "pointer"}
 
@@ -154,7 +157,10 @@ def load_released(
     known = _known_key(len(model.encoders.text.layers))
     problems += [f"{key} is unknown" for key in state if key not in wanted and not known.match(key)]
     if problems:
-        raise ResourceError(f"{source}: does not fit this model in {len(problems)} keys: " + "; ".join(problems[:5]))
+        hint = "" if any(".cls." in key for key in state) or not any(".cls." in text for text in problems) else WORDLESS
+        raise ResourceError(
+            f"{source}: does not fit this model in {len(problems)} keys: " + "; ".join(problems[:5]) + hint
+        )
     for key, value in wanted.items():
         targets[key].copy_(value)
     if report.momentum_from_online and momentum is not None:
@@ -221,32 +227,8 @@ def resize_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tenso
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a .pth file's `model` entry, on the CPU.
+    """The tensors of a file or folder under the published key names, on the CPU (rasa/model/files.py, layouts.py).
 
-    Raises ResourceError if the file is missing or damaged, or holds anything but plain dense tensors; a pickle's
-    payload is never run (weights_only).
+    Raises ResourceError if it is missing or damaged, or holds anything but plain dense tensors; nothing in it is run.
     """
-    if path.is_dir() and (path / "tensors.safetensors").is_file():
-        path = path / "tensors.safetensors"  # a folder under a run's selected/
-    if not path.is_file():
-        raise ResourceError(f"{path}: no such file; give the checkpoint's path, e.g. -o model.weights=ALBEF.pth")
-    try:
-        state: Any
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's own advice about hostile files is to load them all the same
-                state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as fault:  # every reader has its own exceptions for a damaged or hostile file
-        raise ResourceError(
-            f"{path}: not a readable checkpoint: damaged, or it holds more than plain tensors, which is not loaded"
-        ) from fault
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]
-    if not isinstance(state, dict) or not state:
-        raise ResourceError(f"{path}: holds no state dict; expected tensors by name, alone or under `model`")
-    for key, value in state.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided:
-            raise ResourceError(f"{path}: {key} is not a dense tensor")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return recognise(read_tensors(path), str(path)).state

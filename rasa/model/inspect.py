@@ -16,11 +16,12 @@ from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import HEADS, Encoders, RaSa, momentum_copy
 
 HINTS = {
-    "text_encoder.embeddings.": "; the text keys lack `bert.`: a file fine-tuned for retrieval",
+    "text_encoder.embeddings.": "; the text keys lack `bert.`: a file fine-tuned for retrieval; `rasa checkpoint convert` maps them",
     "model.encoders.": "; this is one of this project's exact training checkpoints: its weights are in the run's selected/",
 }
 
 
+OTHER = "another layout"
 # What online weights of one row may lack: heads of losses that are off, and the queues.
 OPTIONAL = (
     "itm_head.",
@@ -46,6 +47,11 @@ class Inspection:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     other_shape: tuple[str, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether what is missing makes it one of the layouts that can be loaded."""
+        return self.layout != OTHER
 
     @property
     def complete(self) -> bool:
@@ -95,15 +101,18 @@ def inspect(state: Mapping[str, Tensor]) -> Inspection:
     except ValueError as fault:
         raise ResourceError(f"the shapes do not make a model: {sizes}") from fault
     expected = to_released(model, momentum, queue)
-    missing = [key for key in expected if key not in state]
+    missing = [key for key in expected if key not in state and not REDUNDANT.match(key)]
     pretraining = {"idx_queue", *(f"{head}_head.{part}" for head in ("prd", "mrtd") for part in ("weight", "bias"))}
     momentum_keys = {key for key in expected if key.split(".", 1)[0].endswith("_m")}
-    layout = "another layout"
+    word_heads = {key for key in expected if ".cls.predictions." in key and not REDUNDANT.match(key)}
+    layout = OTHER
     if not missing:
         layout = "RaSa training checkpoint (online, momentum, heads, queues)"
     elif set(missing) == pretraining:
         layout = "ALBEF or TCL pre-training checkpoint"
-    elif all(key in momentum_keys or key.startswith(OPTIONAL) or REDUNDANT.match(key) for key in missing):
+    elif word_heads <= set(missing) <= pretraining | word_heads:
+        layout = "ALBEF or TCL checkpoint fine-tuned for retrieval"
+    elif all(key in momentum_keys or key.startswith(OPTIONAL) for key in missing):
         layout = "online RaSa weights"
     return Inspection(
         layout=layout,

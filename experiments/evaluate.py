@@ -1,0 +1,163 @@
+"""`rasa evaluate`: a run's selected weights, or a checkpoint from anywhere, on any data set. Only click up here."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rasa.commands import format_option, json_option
+
+if TYPE_CHECKING:
+    from experiments.layers import Layer
+    from rasa.config import Config
+    from rasa.evaluation import Evaluated
+
+
+@click.command(short_help="Rank a data set by a run's or a checkpoint's weights.")
+@click.argument("weights", metavar="CHECKPOINT|RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--data", "root", metavar="DIR", type=click.Path(path_type=Path), help="Data set; default: the run's own."
+)
+@format_option
+@click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
+@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
+              help="Set one config field, e.g. data.tokenizer=vocab.txt or evaluation.topk=64.")  # fmt: skip
+@click.option("--predictions", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Also write each query's best images, candidates and scores (safetensors).")  # fmt: skip
+@json_option
+def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, overrides: tuple[str, ...],
+             predictions: Path | None, as_json: bool) -> None:  # fmt: skip
+    """Rank the images of a data set for each of its captions, and print R@1, R@5, R@10 and mAP.
+
+    RUN is a run's directory: its spec, its selected weights and its vocabulary are taken. CHECKPOINT is a file or folder
+    of RaSa, ALBEF or TCL weights: its sizes are read off its shapes, and the released code's reading of the
+    ranking applies (-o fidelity=paper for the paper's).
+    """
+    from rasa.evaluation import evaluate_weights
+
+    config = config_for(weights, root, layout, overrides)
+    found = evaluate_weights(config, split, lambda line: click.echo(line, err=True))
+    if predictions is not None:
+        found.save(predictions)
+    if as_json:
+        click.echo(json.dumps(document(weights, config, found), indent=1))
+    else:
+        show(weights, found)
+
+
+def config_for(weights: Path, root: Path | None, layout: str | None, overrides: "tuple[str, ...]") -> "Config":
+    """The config of an evaluation. Raises SpecError, ResourceError, or click's UsageError if no data is named."""
+    from experiments.layers import Layer, build, parse_override
+
+    run = run_of(weights)
+    below, seed = _of_run(run, root) if run is not None else (_of_checkpoint(weights), 0)
+    given = [parse_override(text) for text in overrides]
+    if root is None and run is None:
+        raise click.UsageError(f"{weights} is no run, so it has no data of its own; give --data DIR")
+    if root is not None:
+        root = root.expanduser().absolute()
+        given.insert(0, Layer("--data", {"data": {"root": str(root), "format": layout or _format_in(root)}}))
+    elif layout is not None:
+        given.insert(0, Layer("--format", {"data": {"format": layout}}))
+    if run is None:
+        _refuse_unknown_heads(weights, below, given)
+    return build([below], given, seed)
+
+
+def run_of(weights: Path) -> Path | None:
+    """The run whose directory, or whose folder of selected weights, `weights` is; None if it is neither."""
+    from experiments.rundir import SELECTED, SPEC
+
+    inside = weights.absolute()
+    for folder in (inside, inside.parent.parent):
+        if (folder / SPEC).is_file() and (folder == inside or inside.parent.name == SELECTED):
+            return folder
+    return None
+
+
+def _of_run(run: Path, root: Path | None) -> "tuple[Layer, int]":
+    from experiments.layers import Layer
+    from experiments.rundir import SELECTED, SPEC, read_config
+    from rasa.data.tokens import vocabulary_file
+    from rasa.errors import ResourceError
+
+    config = read_config(run)
+    found = sorted((run / SELECTED).glob("epoch-*"))
+    if not found:
+        raise ResourceError(f"{run}: has no selected weights yet; they are there after its first epoch")
+    values: dict[str, Any] = config.model_dump(mode="json", exclude={"seed"})
+    values["model"]["weights"] = str(found[-1].absolute())
+    if (vocabulary := vocabulary_file(run)) is not None:
+        values["data"]["tokenizer"] = str(vocabulary.absolute())
+    if root is not None:  # where things lie in the run's own data says nothing of another
+        for field in ("annotations", "image_folder"):
+            del values["data"][field]
+    return Layer(str(run / SPEC), values), config.seed
+
+
+def _of_checkpoint(weights: Path) -> "Layer":
+    from experiments.layers import Layer
+    from rasa.errors import ResourceError
+    from rasa.evaluation import config_of
+    from rasa.model.checkpoints import read_state
+
+    state = read_state(weights)
+    try:
+        values = config_of(state)
+    except ResourceError as fault:
+        raise ResourceError(f"{weights}: {fault}") from None
+    values["model"]["weights"] = str(weights.expanduser().absolute())
+    return Layer(str(weights), values)
+
+
+def _refuse_unknown_heads(weights: Path, below: "Layer", given: "list[Layer]") -> None:
+    from rasa.errors import SpecError
+
+    stated = [layer.values.get("model") or {} for layer in (below, *given)]
+    for field in ("vision_heads", "text_heads"):
+        if not any(field in values for values in stated):
+            width = below.values["model"][field.replace("heads", "width")]
+            raise SpecError(
+                f"{weights}: how many attention heads a model of width {width} has does not show in its weights; "
+                f"give -o model.{field}=N"
+            )
+
+
+def _format_in(root: Path) -> str:
+    from rasa.data.pedes import detect_format
+
+    return detect_format(root) or "cuhk-pedes"
+
+
+def document(weights: Path, config: "Config", found: "Evaluated") -> dict[str, Any]:
+    """What --json prints."""
+    from experiments.environment import content_digest
+
+    split = found.dataset.splits[found.split]
+    assert config.model.weights is not None
+    return {
+        "weights": str(weights),
+        "weights_digest": content_digest(config.model.weights),
+        "data": {"name": found.dataset.name, "root": str(config.data.root), "digest": found.dataset.digest},
+        "split": found.split,
+        "images": len(split.image_files),
+        "captions": len(split.captions),
+        "metrics": found.figures(),
+        "notes": list(found.dataset.notes),
+    }
+
+
+def show(weights: Path, found: "Evaluated") -> None:
+    """The figures as a small table."""
+    split = found.dataset.splits[found.split]
+    click.echo(
+        f"{weights} on {found.dataset.name} {found.split}: {len(split.image_files)} images, {len(split.captions)} captions"
+    )
+    names = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
+    lines = {"stage 1": found.ranking.stage1.metrics}
+    if found.ranking.scores_TK is not None:
+        lines["re-ranked"] = found.ranking.final.metrics
+    click.echo(f"{'':<10}" + "".join(f"{names.get(name, name):>9}" for name in found.ranking.final.metrics))
+    for label, metrics in lines.items():
+        click.echo(f"{label:<10}" + "".join(f"{value:>9.2f}" for value in metrics.values()))

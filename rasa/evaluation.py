@@ -1,0 +1,116 @@
+"""Weights from anywhere on a data set from anywhere: two-stage retrieval of one split, without training."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rasa.config import Config
+from rasa.data.load import load_dataset
+from rasa.data.loader import image_batches
+from rasa.data.table import Dataset
+from rasa.data.tokens import build_tokenizer
+from rasa.errors import ResourceError
+from rasa.model.checkpoints import load_released, read_state
+from rasa.model.inspect import sizes_of
+from rasa.model.rasa import build_model
+from rasa.retrieval.evaluate import Ranking
+from rasa.train import evaluate_split, pick_device
+
+HEADS = {384: 6, 512: 8, 768: 12, 1024: 16}  # by width, of the published ViT and BERT sizes; shapes do not tell them
+NOT_FIELDS = ("image_side", "image_patches", "vocabulary", "queue_size")
+
+
+class Evaluated(NamedTuple):
+    """How the weights rank a split; `identity_T` is whom each of its captions describes."""
+
+    ranking: Ranking
+    dataset: Dataset
+    split: str
+    identity_T: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """The final figures by name, and stage 1's under names like stage1_r1."""
+        first = {f"stage1_{name}": value for name, value in self.ranking.stage1.metrics.items()}
+        return {**self.ranking.final.metrics, **first}
+
+    def save(self, file: Path) -> None:
+        """What a run keeps of each query, and stage 2's candidates and scores. Raises ResourceError."""
+        kept = self.ranking.predictions() | {"identity": self.identity_T.clone()}
+        kept["candidates"] = self.ranking.candidates_TK.cpu().clone()
+        if self.ranking.scores_TK is not None:
+            kept["scores"] = self.ranking.scores_TK.cpu().clone()
+        try:
+            save_file(kept, file)
+        except (OSError, RuntimeError) as fault:  # safetensors reports a full or missing disk as its own error
+            raise ResourceError(
+                f"{file}: the predictions could not be written ({fault}); give another place"
+            ) from fault
+
+
+def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Config values that a checkpoint's shapes tell; what they do not tell is left out (head counts of unusual widths).
+
+    Objectives are those that retrieval needs: without an ITM head ranking is by stage 1 alone. Raises ResourceError if
+    it is no checkpoint of a known layout.
+    """
+    sizes = sizes_of(state)
+    model = {name: value for name, value in sizes.items() if name not in NOT_FIELDS}
+    model |= {
+        f"{part}_heads": HEADS[width] for part in ("vision", "text") if (width := sizes[f"{part}_width"]) in HEADS
+    }
+    reranks = bool({"itm_head.weight", "heads.itm.weight"} & state.keys()) and sizes["fusion_layers"] > 0
+    model["fusion_layers"] = max(1, sizes["fusion_layers"])
+    values: dict[str, Any] = {
+        "data": {"max_tokens": min(50, sizes["max_positions"])},
+        "model": model,
+        "objectives": {"weights": {"cl": 1, "itm": 1} if reranks else {"cl": 1}},
+    }
+    if sizes["image_side"] is not None:
+        values["data"]["image_size"] = [sizes["image_side"]] * 2
+    return values
+
+
+def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = lambda line: None) -> Evaluated:
+    """Load `config.model.weights` into the model of `config` and rank one split of its data.
+
+    Raises ResourceError if data, vocabulary or weights do not fit, with nothing left at a random start.
+    """
+    assert config.model.weights is not None
+    device = pick_device(config.optimisation.device)
+    if config.optimisation.threads:
+        torch.set_num_threads(config.optimisation.threads)
+    state = read_state(config.model.weights)
+    dataset = load_dataset(config.data, config.seed)
+    for note in dataset.notes:
+        say(note)
+    tokenizer = build_tokenizer(config.data.tokenizer, dataset.splits["train"].captions, config.data.vocabulary_size)
+    words = sizes_of(state)["vocabulary"]
+    if words != tokenizer.vocabulary_size:
+        raise ResourceError(
+            f"data.tokenizer: {config.data.tokenizer} has {tokenizer.vocabulary_size} words, {config.model.weights} has "
+            f"{words}; give the vocabulary that it was trained with, e.g. -o data.tokenizer=vocab.txt"
+        )
+    model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device)
+    report = load_released(state, model, source=str(config.model.weights))
+    if report.fresh:
+        raise ResourceError(
+            f"{config.model.weights}: lacks {', '.join(report.fresh[:5])}; to rank by what it has, give "
+            "-o 'objectives.weights={cl: 1}'"
+        )
+    say(f"{config.model.weights}: {report}")
+    chosen = dataset.splits[split]
+    gallery = image_batches(
+        chosen.image_files,
+        dataset.image_root,
+        config.data.image_size,
+        config.evaluation.batch_size,
+        config.data.workers,
+        prefetch=device.type == "cuda",
+        say=say,
+    )
+    ranking = evaluate_split(model, chosen, gallery, tokenizer, config, device)
+    return Evaluated(ranking, dataset, split, torch.as_tensor(chosen.caption_identities))
