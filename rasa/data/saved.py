@@ -84,12 +84,14 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         ) from None
     try:
         if file.suffix == ".parquet":
-            batches: Any = parquet.ParquetFile(file).iter_batches(ROWS_AT_ONCE)
+            with parquet.ParquetFile(file) as table:
+                for batch in table.iter_batches(ROWS_AT_ONCE):
+                    yield from batch.to_pylist()
         else:
-            batches = ipc.open_stream(pyarrow.memory_map(str(file)))
-        for batch in batches:
-            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
-                yield from batch.slice(start, ROWS_AT_ONCE).to_pylist()
+            with pyarrow.memory_map(str(file)) as stream, ipc.open_stream(stream) as reader:
+                for batch in reader:
+                    for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+                        yield from batch.slice(start, ROWS_AT_ONCE).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise ResourceError(f"{file}: cannot be read ({one_line(error)}); save the data set again") from None
 
