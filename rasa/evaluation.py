@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rasa.config import Config
+from rasa.data.formats import FORMATS
 from rasa.data.load import load_dataset
 from rasa.data.loader import image_batches
 from rasa.data.table import Dataset
@@ -18,14 +19,16 @@ from rasa.model.checkpoints import load_released, read_state
 from rasa.model.inspect import sizes_of
 from rasa.model.rasa import build_model
 from rasa.retrieval.evaluate import Ranking
+from rasa.retrieval.protocols import query_identities
 from rasa.train import evaluate_split, pick_device
 
 HEADS = {384: 6, 512: 8, 768: 12, 1024: 16}  # by width, of the published ViT and BERT sizes; shapes do not tell them
+LONGEST = 50  # tokens, of the formats' captions
 NOT_FIELDS = ("image_side", "image_patches", "vocabulary", "queue_size")
 
 
 class Evaluated(NamedTuple):
-    """How the weights rank a split; `identity_T` is whom each of its captions describes."""
+    """How the weights rank a split; `identity_T` is whom each of its queries describes."""
 
     ranking: Ranking
     dataset: Dataset
@@ -65,7 +68,8 @@ def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     reranks = bool({"itm_head.weight", "heads.itm.weight"} & state.keys()) and sizes["fusion_layers"] > 0
     model["fusion_layers"] = max(1, sizes["fusion_layers"])
     values: dict[str, Any] = {
-        "data": {"max_tokens": min(50, sizes["max_positions"])},
+        # Else as the data set's format has it.
+        "data": {"max_tokens": sizes["max_positions"]} if sizes["max_positions"] < LONGEST else {},
         "model": model,
         "objectives": {"weights": {"cl": 1, "itm": 1} if reranks else {"cl": 1}},
     }
@@ -113,4 +117,4 @@ def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = la
         say=say,
     )
     ranking = evaluate_split(model, chosen, gallery, tokenizer, config, device)
-    return Evaluated(ranking, dataset, split, torch.as_tensor(chosen.caption_identities))
+    return Evaluated(ranking, dataset, split, query_identities(FORMATS[config.data.format].protocol, chosen))
