@@ -45,13 +45,13 @@ def trainer(config, directory, log, should_stop, resume_from_step, cache, say):
     while step < epochs:
         log("train", step, {"loss": 1.0})
         step += 1
+        with (directory / "epochs").open("a") as trained:
+            trained.write(f"{step}\n")
         figures = {"r1": best * (0.5 + 0.5 * step / epochs), "r5": best, "epoch": step}
-        log("val", step, figures)
+        log("val", step, figures)  # where a trial that is pruned ends
         folder = directory / "checkpoints" / f"step-{step:09d}"
         folder.mkdir(parents=True)
         (folder / "state.json").write_text(json.dumps({"state": {"epoch": step, "step_in_epoch": 0}}))
-        with (directory / "epochs").open("a") as trained:
-            trained.write(f"{step}\n")
         if should_stop():
             raise KeyboardInterrupt
     test = {"r1": best - 5}
