@@ -31,7 +31,7 @@ def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, o
     """Rank the images of a data set for each of its captions, and print R@1, R@5, R@10 and mAP.
 
     RUN is a run's directory: its spec, its selected weights and its vocabulary are taken. CHECKPOINT is a file or folder
-    of RaSa, ALBEF or TCL weights: its sizes are read off its shapes, and the released code's reading of the
+    of RaSa, ALBEF, TCL or CLIP weights: its sizes are read off its shapes, and the released code's reading of the
     ranking applies (-o fidelity=paper for the paper's).
     """
     from rasa.evaluation import evaluate_weights

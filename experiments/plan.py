@@ -93,7 +93,7 @@ def located(config: Config, workspace: Path) -> Config:
     """The config with absolute paths, and with data.root set if it is the built-in benchmark and that is built."""
     data, model, objectives = config.data, config.model, config.objectives
     root = built(config, workspace) if data.root is None else data.root.expanduser().absolute()
-    weights = model.weights.expanduser().absolute() if model.weights else None
+    weights = model.weights.expanduser().absolute() if model.weights and not model.weights_name else model.weights
     if model.weights == Path(start.NAME):
         weights = start.WEIGHTS
     tokenizer, masked_lm = (str(local_path(name) or name) for name in (data.tokenizer, objectives.masked_lm))
@@ -210,6 +210,8 @@ def _weights_digest(config: Config) -> str:
     path = config.model.weights
     if path is None:
         return ""
+    if config.model.weights_name is not None:
+        return short_digest(config.model.weights_name)  # as a tokenizer's name: what lies behind it is the hub's
     try:
         return content_digest(path)
     except OSError as error:

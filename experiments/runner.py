@@ -83,12 +83,12 @@ def check_resources(configs: Sequence[Config]) -> None:
 
     Raises SpecError and ResourceError.
     """
-    weights = {config.model.weights for config in configs if config.model.weights is not None}
-    if weights:
-        from rasa.model.checkpoints import read_state
+    models = {config.model.weights: config.model for config in configs if config.model.weights is not None}
+    if models:
+        from rasa.model.checkpoints import initial_state
 
-        for file in sorted(weights):
-            read_state(file)
+        for model in models.values():
+            initial_state(model)
     seen = set()
     for config in configs:
         data, name = config.data, config.objectives.masked_lm

@@ -19,6 +19,11 @@ FUSION_LOSSES = ("itm", "prd", "mlm", "rtd")
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
 
 
+def _by_backbone(albef: int, clip: int) -> Callable[[dict[str, Any]], int]:
+    """A size's default: ALBEF's, or of CLIP ViT-B/16 (Radford et al. 2021) with one block as cross-modal encoder (A.4)."""
+    return lambda given: clip if given.get("backbone") == "clip" else albef
+
+
 class Section(BaseModel):
     """Frozen, and no key beyond the declared ones."""
 
@@ -101,20 +106,36 @@ class Data(Section):
 
 
 class Model(Section):
-    """Sizes of the encoders (paper 3.1); the defaults are ALBEF's."""
+    """Backbone and sizes of the encoders (paper 3.1, A.4); the defaults are ALBEF's, under `backbone: clip` CLIP ViT-B/16's."""
 
+    backbone: Literal["albef", "tcl", "clip"] = Field(
+        "albef",
+        description="Architecture: albef and tcl share one; clip is CLIP's towers under a cross-modal encoder that starts random (A.4).",
+    )
     patch_size: int = Field(16, ge=1, description="Side of a square image patch in pixels.")
     vision_width: int = Field(768, ge=1, description="Width of the image encoder.")
     vision_depth: int = Field(12, ge=1, description="Layers of the image encoder.")
     vision_heads: int = Field(12, ge=1, description="Attention heads of the image encoder.")
-    text_width: int = Field(768, ge=1, description="Width of the text and the cross-modal encoder.")
-    text_layers: int = Field(6, ge=1, description="Layers of the text encoder.")
-    fusion_layers: int = Field(6, ge=1, description="Layers of the cross-modal encoder.")
-    text_heads: int = Field(12, ge=1, description="Attention heads of the text and the cross-modal encoder.")
-    text_mlp_width: int = Field(3072, ge=1, description="Hidden width of their feed-forward layers.")
-    max_positions: int = Field(512, ge=3, description="Length of the text position table in tokens.")
+    text_width: int = Field(
+        default_factory=_by_backbone(768, 512), ge=1, description="Width of the text and the cross-modal encoder."
+    )
+    text_layers: int = Field(default_factory=_by_backbone(6, 12), ge=1, description="Layers of the text encoder.")
+    fusion_layers: int = Field(
+        default_factory=_by_backbone(6, 1), ge=1, description="Layers of the cross-modal encoder."
+    )
+    text_heads: int = Field(
+        default_factory=_by_backbone(12, 8),
+        ge=1,
+        description="Attention heads of the text and the cross-modal encoder.",
+    )
+    text_mlp_width: int = Field(
+        default_factory=_by_backbone(3072, 2048), ge=1, description="Hidden width of their feed-forward layers."
+    )
+    max_positions: int = Field(
+        default_factory=_by_backbone(512, 77), ge=3, description="Length of the text position table in tokens."
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in the text and the cross-modal encoder.")
-    embed_dim: int = Field(256, ge=1, description="Width of the projected features.")
+    embed_dim: int = Field(default_factory=_by_backbone(256, 512), ge=1, description="Width of the projected features.")
     queue_size: int = Field(65536, ge=1, description="Features that each queue holds (R).")
     momentum: float = Field(0.995, ge=0, le=1, description="Momentum coefficient m of the EMA.")
     temperature: float = Field(0.07, gt=0, description="Initial value of the learnable temperature.")
@@ -124,9 +145,17 @@ class Model(Section):
     )
     weights: Path | None = Field(
         None,
-        description="Initial weights (ALBEF.pth, a released RaSa file, one of ours, or `start`, which ships with this); null: random.",
+        description="Initial weights (ALBEF.pth, a released RaSa file, a folder or transformers name of CLIP, one of ours, or `start`, which ships with this); null: random.",
         json_schema_extra=NOT_IDENTITY,
     )
+
+    @property
+    def weights_name(self) -> str | None:
+        """The transformers name that `weights` is (CLIP only); None for a path."""
+        path = self.weights
+        if self.backbone != "clip" or path is None or path.is_absolute() or path.exists() or len(path.parts) > 2:
+            return None
+        return None if path.parts[0].startswith((".", "~")) or path.suffix else path.as_posix()
 
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> "Model":

@@ -28,7 +28,7 @@ from rasa.data.transforms import two_views
 from rasa.detectors import DETECTORS, detector_figures
 from rasa.errors import ResourceError, RunFailed, SpecError
 from rasa.fidelity import Fidelity
-from rasa.model.checkpoints import load_released, read_state, to_released
+from rasa.model.checkpoints import initial_state, load_released, to_released
 from rasa.model.masked_lm import build_masked_lm
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import RaSa, build_model, ema_update, momentum_copy
@@ -92,7 +92,7 @@ def train(
         say(note)
     captions = dataset.splits["train"].captions
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
-    tokenizer.save(directory / "vocab.txt")
+    tokenizer.save(directory / tokenizer.file)
     special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
     tick = time.monotonic()
     on_gpu = device.type == "cuda"
@@ -135,7 +135,7 @@ def train(
     momentum = momentum_copy(model.encoders, fusion=asked, language=asked)
     queue = FeatureQueue(config.model.queue_size, config.model.embed_dim, config.seed).to(device)
     if config.model.weights is not None:
-        state = read_state(config.model.weights)
+        state = initial_state(config.model)
         kept = queue if fidelity.queue_from_weights else None
         say(f"{config.model.weights}: {load_released(state, model, momentum, kept, str(config.model.weights))}")
     masked_lm = None

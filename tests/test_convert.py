@@ -65,7 +65,7 @@ def spoiled(change):
         (lambda: spoiled(lambda s: s.update({"itm_head.bias": torch.zeros(2).to_sparse()})), "itm_head.bias is not a dense tensor"),
         (lambda: spoiled(lambda s: s.update({"image_queue": torch.zeros(1).expand(8, 16)})), "image_queue declares more values"),
         (lambda: {"epoch": 3}, "epoch is not a dense tensor"),
-        (lambda: {"a.b": torch.zeros(2)}, "not a RaSa, ALBEF or TCL checkpoint"),
+        (lambda: {"a.b": torch.zeros(2)}, "not a RaSa, ALBEF, TCL or CLIP checkpoint"),
     ],
     ids=["missing", "unknown", "shape", "nan", "dtype", "sparse", "expanded", "no weights", "other"],
 )  # fmt: skip

@@ -1,10 +1,11 @@
 """Captions as WordPiece ids. Shape suffixes: B captions, L tokens of the longest, N tokens of all together.
 
 The vocabulary is BERT's, any other WordPiece vocabulary, or one built from the training captions; text is always
-lower-cased and split as BERT's uncased models do.
+lower-cased and split as BERT's uncased models do. CLIP's byte pairs are the exception (rasa/data/bpe.py).
 """
 
 import hashlib
+import json
 import logging
 import re
 from collections import Counter
@@ -16,16 +17,17 @@ from typing import NamedTuple
 import numpy as np
 import tokenizers
 import torch
-from tokenizers.models import WordPiece
+from tokenizers.models import BPE, WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 from torch import Tensor
 
+from rasa.data.bpe import END, MASK, PADDING, START, Merges, clip_backend, merges_of, read_vocab_and_merges
 from rasa.errors import ResourceError
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-REMEDY = "set data.tokenizer to a vocab.txt, a folder or a name with a BERT WordPiece vocabulary, or to `captions`"
+REMEDY = "set data.tokenizer to a vocab.txt, a folder or a name with a BERT WordPiece vocabulary (CLIP: its own), or to `captions`"
 ENCODED_AT_ONCE = 8192  # bounds the memory of the tokenizer's own objects, about 1 kB per token
 
 
@@ -81,25 +83,35 @@ class Encoded(NamedTuple):
 class Tokenizer:
     """[CLS] word pieces [SEP] over one vocabulary; lower-cased, accents stripped, as BERT's uncased models.
 
-    `digest` names the vocabulary: the first 16 hex digits of the sha256 of its tokens in id order, one per line.
-    Raises ResourceError if `vocabulary` (token to id) lacks a special token or its ids are not 0, 1, 2, ...
+    With `merges` the vocabulary is CLIP's and pieces are byte pairs: <end> stands for [CLS], <start> for [SEP], and
+    [MASK], which CLIP has not, is one word more. `digest` names the vocabulary: the first 16 hex digits of the sha256 of
+    its tokens in id order (and merges), one per line. Raises ResourceError if `vocabulary` (token to id) lacks a special
+    token or its ids are not 0, 1, 2, ...
     """
 
-    def __init__(self, vocabulary: dict[str, int], source: str):
-        missing = [token for token in SPECIALS if token not in vocabulary]
+    def __init__(self, vocabulary: dict[str, int], source: str, merges: Merges | None = None):
+        specials = SPECIALS if merges is None else (START, END)
+        missing = [token for token in specials if token not in vocabulary]
         if missing:
             raise ResourceError(f"{source}: the vocabulary has no {', '.join(missing)}; {REMEDY}")
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise ResourceError(f"{source}: the vocabulary's ids are not 0 to {len(vocabulary) - 1}; {REMEDY}")
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[token] for token in SPECIALS)
-        self.vocabulary_size = len(vocabulary)
         self._tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-        self.digest = hashlib.sha256("\n".join(self._tokens).encode()).hexdigest()[:16]
-        self._backend = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-        # Special tokens are not registered as such: "[MASK]" typed in a caption is brackets and a word.
-        self._backend.normalizer = BertNormalizer(lowercase=True)
-        self._backend.pre_tokenizer = BertPreTokenizer()
-        self._backend.post_processor = BertProcessing(("[SEP]", self.sep_id), ("[CLS]", self.cls_id))
+        if merges is None:
+            self.file = "vocab.txt"  # the name under which `save` is expected
+            self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[token] for token in SPECIALS)
+            self._backend = _wordpiece(vocabulary, self.cls_id, self.sep_id)
+            described = self._tokens
+        else:
+            self.file = "tokenizer.json"
+            self._backend = clip_backend(vocabulary, merges)
+            self.cls_id, self.sep_id, self.unk_id = vocabulary[END], vocabulary[START], vocabulary[END]
+            self.pad_id = vocabulary.get(PADDING, self.cls_id)  # 0, with which OpenAI's code pads
+            self.mask_id = len(vocabulary)
+            described = [*self._tokens, *(" ".join(pair) for pair in merges)]
+            self._tokens.append(MASK)
+        self.vocabulary_size = len(self._tokens)
+        self.digest = hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 
     def encode_all(self, texts: Sequence[str], max_length: int | None = None) -> Encoded:
         """`texts` without padding, for a whole split; cut to `max_length` tokens ([SEP] kept) if that is given."""
@@ -119,13 +131,25 @@ class Tokenizer:
         return [self._tokens[identifier] for identifier in listed]
 
     def save(self, path: Path) -> None:
-        """Write the vocabulary as a vocab.txt: one token per line, the line's number (from 0) its id."""
+        """Write the vocabulary as a vocab.txt: one token per line, the line's number (from 0) its id; CLIP's as JSON."""
+        if self.file == "tokenizer.json":
+            self._backend.save(str(path))
+            return
         Path(path).write_text("".join(token + "\n" for token in self._tokens), encoding="utf-8", newline="\n")
 
     def _encode_some(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         ids = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum())), lengths
+
+
+def _wordpiece(vocabulary: dict[str, int], cls_id: int, sep_id: int) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    # Special tokens are not registered as such: "[MASK]" typed in a caption is brackets and a word.
+    backend.normalizer = BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = BertPreTokenizer()
+    backend.post_processor = BertProcessing(("[SEP]", sep_id), ("[CLS]", cls_id))
+    return backend
 
 
 def build_tokenizer(spec: str, captions: Sequence[str], vocabulary_size: int) -> Tokenizer:
@@ -138,11 +162,18 @@ def build_tokenizer(spec: str, captions: Sequence[str], vocabulary_size: int) ->
 
 
 def tokenizer_from_vocabulary(path: Path) -> Tokenizer:
-    """From a vocab.txt or a tokenizer.json. Raises ResourceError if it is not a WordPiece vocabulary."""
+    """From a vocab.txt, a tokenizer.json, or a vocab.json beside its merges.txt.
+
+    Raises ResourceError if it is neither a WordPiece vocabulary nor CLIP's.
+    """
     path = Path(path)
     if path.suffix == ".json":
         try:
-            return Tokenizer(tokenizers.Tokenizer.from_file(str(path)).get_vocab(), str(path))
+            if path.name == "vocab.json":
+                vocabulary, merges = read_vocab_and_merges(path)
+                return Tokenizer(vocabulary, str(path), merges)
+            backend = tokenizers.Tokenizer.from_file(str(path))
+            return _from_backend(backend, backend.get_vocab(), str(path))
         except Exception as error:  # the library raises plain Exception for every fault of the file
             if isinstance(error, ResourceError):
                 raise
@@ -167,12 +198,22 @@ def tokenizer_from_transformers(name_or_folder: str) -> Tokenizer:
 
     quiet_hub()
     try:
-        vocabulary = AutoTokenizer.from_pretrained(name_or_folder).get_vocab()
+        found = AutoTokenizer.from_pretrained(name_or_folder)
+        backend = getattr(found, "backend_tokenizer", None)
+        vocabulary = found.get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         # What transformers raises for hub, network and parsing faults shares no base class.
         cause = f"{type(error).__name__}: {_first_line(error)}"
         raise ResourceError(f"tokenizer {name_or_folder!r} cannot be loaded ({cause}); {REMEDY}") from None
-    return Tokenizer(vocabulary, name_or_folder)
+    return _from_backend(backend, vocabulary, name_or_folder)
+
+
+def _from_backend(backend: tokenizers.Tokenizer | None, vocabulary: dict[str, int], source: str) -> Tokenizer:
+    """A WordPiece vocabulary, or CLIP's byte pairs if that is what the library's own tokenizer has."""
+    if backend is None or not isinstance(backend.model, BPE):
+        return Tokenizer(vocabulary, source)
+    model = json.loads(backend.to_str())["model"]
+    return Tokenizer(model["vocab"], source, merges_of(model))
 
 
 def quiet_hub() -> None:
@@ -186,7 +227,7 @@ def quiet_hub() -> None:
 
 def vocabulary_file(folder: Path) -> Path | None:
     """The file of a folder that holds its vocabulary; None if there is none."""
-    files = (folder / "vocab.txt", folder / "tokenizer.json")
+    files = (folder / "vocab.txt", folder / "tokenizer.json", folder / "vocab.json")
     return next((file for file in files if file.is_file()), None)
 
 

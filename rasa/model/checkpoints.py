@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rasa.config import Model as ModelConfig
 from rasa.errors import ResourceError
+from rasa.model.clip_checkpoints import NEW, NEW_HEADS, WORDS, check_folder, download, with_mask_word
 from rasa.model.files import read_tensors
 from rasa.model.layouts import recognise
 from rasa.model.queue import FeatureQueue
@@ -65,7 +67,10 @@ def released_name(name: str, text_layers: int, momentum: bool = False) -> str:
 
 
 def names(model: RaSa, momentum: Encoders | None) -> dict[str, torch.nn.Parameter]:
-    """Every parameter by its released key."""
+    """Every parameter by its released key; on CLIP, where nothing is released, by its own name."""
+    if model.encoders.clip:
+        own = dict(model.named_parameters())
+        return own if momentum is None else own | {f"momentum.{n}": p for n, p in momentum.named_parameters()}
     depth = len(model.encoders.text.layers)
     found = {released_name(n, depth): p for n, p in model.named_parameters()}
     if momentum is not None:
@@ -81,7 +86,7 @@ def to_released(
     `redundant` adds the tied pairs and constant buffers that the released code's strict loading expects.
     """
     state: dict[str, Tensor] = {key: p.detach() for key, p in names(model, momentum).items()}
-    for suffix in () if not redundant else ("", "_m") if momentum is not None else ("",):
+    for suffix in () if not redundant or model.encoders.clip else ("", "_m") if momentum is not None else ("",):
         bert = f"text_encoder{suffix}.bert.embeddings"
         positions = len(state[f"{bert}.position_embeddings.weight"])
         state[f"{bert}.position_ids"] = torch.arange(positions)[None]
@@ -135,14 +140,21 @@ def load_released(
     the first differences if a key is missing, unknown, or of another shape; then nothing has been changed.
     """
     report = LoadReport()
+    clip = model.encoders.clip
+    if clip != is_clip(state):
+        raise ResourceError(
+            f"{source}: holds {'ALBEF or TCL' if clip else 'CLIP'} weights; set model.backbone and the sizes to theirs, "
+            f"e.g. -o model.backbone={'albef' if clip else 'clip'}"
+        )
+    absent = _may_be_absent(state, clip)
     targets: dict[str, Tensor] = dict(names(model, momentum))
-    if momentum is not None and not any(re.match(r"(visual|text)_encoder_m\.", key) for key in state):
+    if momentum is not None and not any(_is_momentum(key) for key in state):
         report.momentum_from_online = True
         targets = {key: p for key, p in targets.items() if not _is_momentum(key)}
     wanted, problems = {}, []
     for key, target in targets.items():
         if key not in state:
-            if key.startswith(ABSENT_IN_PRETRAINING):
+            if key.startswith(absent):
                 report.fresh.append(key)
             else:
                 problems.append(f"{key} is missing")
@@ -151,10 +163,14 @@ def load_released(
         if key.endswith("pos_embed") and value.shape != target.shape:
             value = resize_position_embedding(value, model.encoders.vision.patch_embed.grid_size)
             report.resized.append(key)
+        if key == WORDS and len(value) + 1 == len(target):
+            value = with_mask_word(value)
+            report.fresh.append("[MASK] of the word embeddings")
         if value.shape != target.shape:
-            problems.append(f"{key} is {list(value.shape)}, this model has {list(target.shape)}")
+            remedy = "; set data.tokenizer to the vocabulary of these weights" if "word_embeddings" in key else ""
+            problems.append(f"{key} is {list(value.shape)}, this model has {list(target.shape)}{remedy}")
         wanted[key] = value
-    known = _known_key(len(model.encoders.text.layers))
+    known = CLIP_KEY if clip else _known_key()
     problems += [f"{key} is unknown" for key in state if key not in wanted and not known.match(key)]
     if problems:
         hint = "" if any(".cls." in key for key in state) or not any(".cls." in text for text in problems) else WORDLESS
@@ -178,6 +194,12 @@ def _copy_online(online: Encoders, momentum: Encoders) -> None:
         parameter.copy_(source[name])
 
 
+CLIP_KEY = re.compile(
+    r"^(temperature$|(encoders\.|momentum\.)(vision|text|fusion|language_head|vision_proj|text_proj)\.|"
+    r"heads\.(itm|prd|rtd)\.|(image|text|idx)_queue$|queue_ptr$)"
+)
+
+
 def _load_queue(state: Mapping[str, Tensor], queue: FeatureQueue, report: LoadReport) -> None:
     """Features of an equally sized queue; without `idx_queue` they stay nobody's (negatives for everyone)."""
     for key, name in QUEUES.items():
@@ -192,10 +214,22 @@ def _load_queue(state: Mapping[str, Tensor], queue: FeatureQueue, report: LoadRe
 
 
 def _is_momentum(key: str) -> bool:
-    return key.split(".", 1)[0] in {f"{module}_m" for module in MOMENTUM_MODULES}
+    return key.split(".", 1)[0] in {f"{module}_m" for module in MOMENTUM_MODULES} | {"momentum"}
 
 
-def _known_key(text_layers: int) -> re.Pattern[str]:
+def is_clip(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are a CLIP model's weights (under our names, as `recognise` gives them)."""
+    return any(key.startswith("encoders.") for key in state)
+
+
+def _may_be_absent(state: Mapping[str, Tensor], clip: bool) -> tuple[str, ...]:
+    """Starts of the keys that a sound file of this kind can lack, so that they keep their random start, and are named."""
+    if not clip:
+        return ABSENT_IN_PRETRAINING
+    return NEW_HEADS if any(key.startswith("encoders.fusion.") for key in state) else NEW
+
+
+def _known_key() -> re.Pattern[str]:
     """Keys that a RaSa, ALBEF or TCL file may hold, whether or not this model has that part."""
     layer = r"bert\.encoder\.layer\.\d+\.(attention|crossattention|intermediate|output)\."
     text = rf"text_encoder(_m)?\.(bert\.embeddings\.|{layer}|cls\.predictions\.)"
@@ -206,7 +240,8 @@ def _known_key(text_layers: int) -> re.Pattern[str]:
 
 
 def _shorten(keys: list[str]) -> str:
-    prefixes = list(dict.fromkeys(key.split(".", 1)[0] for key in keys))
+    named = (key.split(".") for key in keys)
+    prefixes = list(dict.fromkeys(".".join(parts[: 2 if parts[0] == "encoders" else 1]) for parts in named))
     return ", ".join(prefixes[:6]) + (", ..." if len(prefixes) > 6 else "")
 
 
@@ -224,6 +259,18 @@ def resize_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tenso
     image = rest.reshape(1, side, side, -1).permute(0, 3, 1, 2)
     image = F.interpolate(image, size=tuple(grid), mode="bicubic", align_corners=False)
     return torch.cat([first, image.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+
+def initial_state(model: ModelConfig) -> dict[str, Tensor]:
+    """The tensors that `model.weights` names: see `read_state`; for CLIP also a transformers folder or name.
+
+    Raises ResourceError, too, if a folder's config.json says that it is another CLIP than this project has.
+    """
+    assert model.weights is not None
+    path = model.weights if model.weights_name is None else download(model.weights_name)
+    if model.backbone == "clip":
+        check_folder(model, path)
+    return read_state(path)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def _checked(key: str, value: Tensor, file: Path) -> Tensor:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(path.rglob("*")) if path.is_dir() else [path]
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def _sha256(path: Path) -> str:

@@ -21,19 +21,20 @@ from torch import Tensor
 from rasa.checkpoint import STATE, TENSORS, load_checkpoint
 from rasa.errors import ResourceError
 
+FOLDERS = (TENSORS, "model.safetensors", "pytorch_model.bin")  # weights in a folder: one of ours, or transformers'
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net")  # under which training programs file their weights
 ROOM = 2**30  # bytes that reading may take beside twice the file
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors by name of a .safetensors file, of a pickled state dict (alone or wrapped), or of one of our folders.
+    """The tensors by name of a .safetensors file, of a pickled state dict (alone or wrapped), or of a folder of either.
 
     They lie on the CPU. Raises ResourceError if the file is missing, damaged, or holds anything but dense tensors.
     """
     if path.is_dir() and (path / STATE).is_file():
         return dict(load_checkpoint(path)[0])  # a folder that this project wrote: its hash must fit
-    if path.is_dir() and (path / TENSORS).is_file():
-        path = path / TENSORS
+    if path.is_dir():
+        path = next((path / name for name in FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
         raise ResourceError(f"{path}: no such file; give the checkpoint's path, e.g. -o model.weights=ALBEF.pth")
     try:

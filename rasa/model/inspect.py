@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rasa.config import Config
 from rasa.errors import ResourceError
-from rasa.model.checkpoints import REDUNDANT, names, to_released
+from rasa.model.checkpoints import REDUNDANT, is_clip, names, to_released
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import HEADS, Encoders, RaSa, momentum_copy
 
@@ -32,6 +32,8 @@ OPTIONAL = (
     "text_queue",
     "idx_queue",
     "queue_ptr",
+    "heads.",
+    "encoders.language_head.",
 )
 
 
@@ -60,11 +62,13 @@ class Inspection:
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Model sizes as config fields, from the shapes of released keys. Raises ResourceError if the trunk is absent."""
+    if is_clip(state):
+        return _clip_sizes(state)
 
     def shape(key: str) -> torch.Size:
         if key not in state:
             hint = next((text for start, text in HINTS.items() if any(k.startswith(start) for k in state)), "")
-            raise ResourceError(f"not a RaSa, ALBEF or TCL checkpoint: {key} is missing{hint}")
+            raise ResourceError(f"not a RaSa, ALBEF, TCL or CLIP checkpoint: {key} is missing{hint}")
         return state[key].shape
 
     def count(pattern: str) -> int:
@@ -92,6 +96,36 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+def _clip_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    def shape(key: str) -> torch.Size:
+        if f"encoders.{key}" not in state:
+            raise ResourceError(f"not CLIP weights: encoders.{key} is missing")
+        return state[f"encoders.{key}"].shape
+
+    def count(part: str) -> int:
+        return len({m[1] for key in state if (m := re.match(rf"encoders\.{part}\.(\d+)\.", key))})
+
+    patches = shape("vision.pos_embed")[1] - 1
+    patch = shape("vision.patch_embed.proj.weight")[-1]
+    vocabulary, text_width = shape("text.embeddings.word_embeddings.weight")
+    return {
+        "backbone": "clip",
+        "image_side": math.isqrt(patches) * patch if math.isqrt(patches) ** 2 == patches else None,
+        "image_patches": patches,
+        "patch_size": patch,
+        "vision_width": shape("vision.cls_token")[-1],
+        "vision_depth": count(r"vision\.blocks"),
+        "text_width": text_width,
+        "text_layers": count(r"text\.layers"),
+        "fusion_layers": count(r"fusion\.layers"),
+        "text_mlp_width": shape("text.layers.0.intermediate.weight")[0],
+        "max_positions": shape("text.embeddings.position_embeddings.weight")[0],
+        "vocabulary": vocabulary,
+        "embed_dim": shape("vision_proj.weight")[0],
+        "queue_size": state["image_queue"].shape[1] if "image_queue" in state else None,
+    }
+
+
 def inspect(state: Mapping[str, Tensor]) -> Inspection:
     """Hold a state dict against the full model (all heads, momentum, queues) of its own sizes, on no device."""
     sizes = sizes_of(state)
@@ -103,17 +137,19 @@ def inspect(state: Mapping[str, Tensor]) -> Inspection:
     expected = to_released(model, momentum, queue)
     missing = [key for key in expected if key not in state and not REDUNDANT.match(key)]
     pretraining = {"idx_queue", *(f"{head}_head.{part}" for head in ("prd", "mrtd") for part in ("weight", "bias"))}
-    momentum_keys = {key for key in expected if key.split(".", 1)[0].endswith("_m")}
+    momentum_keys = {key for key in expected if key.split(".", 1)[0].endswith("_m") or key.startswith("momentum.")}
     word_heads = {key for key in expected if ".cls.predictions." in key and not REDUNDANT.match(key)}
     layout = OTHER
     if not missing:
         layout = "RaSa training checkpoint (online, momentum, heads, queues)"
     elif set(missing) == pretraining:
         layout = "ALBEF or TCL pre-training checkpoint"
-    elif word_heads <= set(missing) <= pretraining | word_heads:
+    elif word_heads and word_heads <= set(missing) <= pretraining | word_heads:
         layout = "ALBEF or TCL checkpoint fine-tuned for retrieval"
     elif all(key in momentum_keys or key.startswith(OPTIONAL) for key in missing):
         layout = "online RaSa weights"
+        if model.encoders.clip:
+            layout = f"{layout} on CLIP" if sizes["fusion_layers"] else "CLIP's two towers"
     return Inspection(
         layout=layout,
         keys=len(state),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from rasa.errors import ResourceError
+from rasa.model.clip_checkpoints import from_transformers
 
 # What data-parallel wrappers and trainers put in front of every key.
 PREFIXES = ("module.", "model.", "net.")
@@ -27,7 +28,7 @@ class Reading(NamedTuple):
 
 
 def recognise(state: Mapping[str, Tensor], source: str) -> Reading:
-    """The tensors under the names of the released RaSa, ALBEF and TCL files, as far as their names are known variants.
+    """The tensors under the names of the released RaSa, ALBEF and TCL files, or for CLIP our own, as far as they are known.
 
     Raises ResourceError if two keys become one.
     """
@@ -38,6 +39,8 @@ def recognise(state: Mapping[str, Tensor], source: str) -> Reading:
     while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in named)), None):
         named = {key.removeprefix(prefix): value for key, value in named.items()}
         notes.append(f"prefix `{prefix}` removed from all keys")
+    if (clip := from_transformers(named)) is not None:
+        return Reading(clip, (*notes, "names of transformers' CLIPModel mapped; logit_scale became the temperature"))
     if any(PLAIN_BERT.match(key) for key in named):
         named = _renamed(named, lambda key: PLAIN_BERT.sub(r"\1.bert.\2.", key), source)
         notes.append("`bert.` added to the text keys: a file fine-tuned for retrieval")

@@ -109,7 +109,7 @@ def _trained(tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.M
             torch.set_num_threads(1)  # so that the words that it proposes do not depend on the machine's cores
             train_masked_lm(tokenizer, captions).save_pretrained(temporary)
             torch.set_num_threads(threads)
-            tokenizer.save(temporary / "vocab.txt")  # so that the folder can be given as masked_lm, and is compared
+            tokenizer.save(temporary / tokenizer.file)  # so that the folder can be given as masked_lm, and is compared
             os.replace(temporary, folder)
     from transformers import DistilBertForMaskedLM
 

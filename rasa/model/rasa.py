@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rasa.config import FUSION_LOSSES, Config
 from rasa.config import Model as ModelConfig
 from rasa.draws import generator
+from rasa.model.clip import ClipTextEncoder, vision_tower
 from rasa.model.text import FusionEncoder, ImageKeyValues, LanguageHead, Packing, Text, TextEncoder, Wanted, take_rows
 
 HEADS = ("itm", "prd", "rtd")
@@ -30,19 +31,26 @@ class Encoders(nn.Module):
         language: bool,
     ):
         super().__init__()
-        self.vision = VisionTransformer(
-            img_size=image_size,
-            patch_size=config.patch_size,
-            embed_dim=config.vision_width,
-            depth=config.vision_depth,
-            num_heads=config.vision_heads,
-            num_classes=0,
-            global_pool="",
-        )
+        self.clip = config.backbone == "clip"
         text = (config.text_heads, config.text_mlp_width, config.dropout)
-        self.text = TextEncoder(vocabulary, config.max_positions, config.text_width, config.text_layers, *text, pad_id)
-        self.vision_proj = nn.Linear(config.vision_width, config.embed_dim)
-        self.text_proj = nn.Linear(config.text_width, config.embed_dim)
+        sizes = (vocabulary, config.max_positions, config.text_width, config.text_layers)
+        self.text: TextEncoder | ClipTextEncoder
+        if self.clip:
+            self.vision = vision_tower(config, image_size)
+            self.text = ClipTextEncoder(*sizes, config.text_heads, config.text_mlp_width)
+        else:
+            self.vision = VisionTransformer(
+                img_size=image_size,
+                patch_size=config.patch_size,
+                embed_dim=config.vision_width,
+                depth=config.vision_depth,
+                num_heads=config.vision_heads,
+                num_classes=0,
+                global_pool="",
+            )
+            self.text = TextEncoder(*sizes, *text, pad_id)
+        self.vision_proj = nn.Linear(config.vision_width, config.embed_dim, bias=not self.clip)
+        self.text_proj = nn.Linear(config.text_width, config.embed_dim, bias=not self.clip)
         self.fusion: FusionEncoder | None = None
         if fusion:
             self.fusion = FusionEncoder(config.text_width, config.fusion_layers, *text, config.vision_width)
@@ -136,8 +144,8 @@ def initialise(model: RaSa, seed: int, temperature: float) -> None:
             std = 0.02 if embedded else 0.02 * math.sqrt(768 / parameter[0].numel())
             parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=draw))
     embedding = model.encoders.text.embeddings.word_embeddings
-    assert embedding.padding_idx is not None
-    embedding.weight[embedding.padding_idx].zero_()
+    if embedding.padding_idx is not None:  # CLIP has none
+        embedding.weight[embedding.padding_idx].zero_()
 
 
 def momentum_copy(encoders: Encoders, fusion: bool, language: bool) -> Encoders:
