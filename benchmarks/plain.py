@@ -24,6 +24,7 @@ from rasa.draws import Draws
 from rasa.fidelity import Fidelity
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa
+from rasa.model.text import TextEncoder
 from rasa.objectives.language import SpecialIds
 from rasa.step import StepInputs, Teachers
 
@@ -76,6 +77,7 @@ def additive(mask_BL: Tensor, dtype: torch.dtype) -> Tensor:
 
 def text_states(encoders: Encoders, text: Tokens, dropout: float) -> Tensor:
     """[B, L, D] of the text encoder."""
+    assert isinstance(encoders.text, TextEncoder)  # the released structure is ALBEF's
     words = encoders.text.embeddings
     embedded = F.embedding(text.ids, words.word_embeddings.weight, words.word_embeddings.padding_idx)
     embedded = embedded + words.position_embeddings.weight[: text.ids.shape[1]] + words.token_type_embeddings.weight[0]

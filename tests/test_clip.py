@@ -8,7 +8,7 @@ import torch
 from clip_folder import SIZES, vocabulary, write_clip, write_tokenizer
 from people import tiny_config, write_people
 from test_model import ALL, tiny
-from test_step import ROWS, SPECIAL, VOCABULARY, Fixed, inputs, text
+from test_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, Fixed, inputs, text
 
 from rasa.cli import main
 from rasa.config import Config, Objectives
@@ -177,7 +177,7 @@ def test_reranking_scores_equal_the_pairwise_pass():
 
 def step(losses, positives="probabilistic", generator=None, preset="paper", dropout=0.1):
     """(losses, trace, model) of a first step on CLIP, as `test_step.run` on ALBEF."""
-    weights = {name: ALL[name] for name in losses}
+    weights = {name: WEIGHTS[name] for name in losses}
     config = tiny(weights, generator, dropout=dropout, backbone="clip", fusion_layers=1)
     model = build_model(config, VOCABULARY)
     teachers = Teachers(momentum_copy(model.encoders, True, True), FeatureQueue(10, 12), Fixed())
@@ -206,7 +206,7 @@ def test_every_row_computes_its_losses_and_trains_all_it_builds(row, preset):
 def test_every_row_runs_where_texts_are_not(row):
     """Texts and masks on the CPU, all else on another device, here the one that computes nothing: nothing may mix."""
     losses, positives, generator = ROWS[row]
-    weights = {name: ALL[name] for name in losses}
+    weights = {name: WEIGHTS[name] for name in losses}
     model = build_model(tiny(weights, generator, backbone="clip"), VOCABULARY, device="meta")
     teachers = Teachers(momentum_copy(model.encoders, True, True), FeatureQueue(10, 12).to("meta"), Fixed())
     batch = inputs(matched="itm" in losses or "prd" in losses)
