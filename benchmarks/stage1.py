@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.plot_style import DPI, PALETTE, STYLE
 from rasa.retrieval.index import top_k
 from rasa.retrieval.metrics import stage1_order
-from reports.figures import DPI, PALETTE, STYLE, WIDTH
+from reports.figures import WIDTH
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 GRID = 2**8

@@ -10,8 +10,8 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from experiments.plot_style import DPI, PALETTE, STYLE
 from rasa.start import WEIGHTS
-from reports.figures import DPI, PALETTE, STYLE
 
 
 def main(path: Path) -> None:

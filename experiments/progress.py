@@ -4,26 +4,22 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from experiments.plan import PlannedRun
 from experiments.rundir import About, read_points
 from experiments.runner import Outcome
 
 
-class Display:
-    """Follows the runs of one command; used as a context."""
+class Bars:
+    """Bars of tasks on stderr, with lines above them; used as a context."""
 
-    def __init__(self, total: int, console: Console | None = None):
+    def __init__(self, *columns: ProgressColumn, console: Console | None = None):
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *columns,
             TextColumn("{task.fields[note]}"), console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
-        self._alone = total == 1
-        self._all = self._bars.add_task("runs", total=total, note="")
-        self._tasks: dict[str, TaskID] = {}  # by run id
-        self._epochs: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -35,6 +31,17 @@ class Display:
     def say(self, line: str) -> None:
         """Print a line above the bars. Figures and paths are text here, not markup."""
         self._console.print(line, markup=False)
+
+
+class Display(Bars):
+    """Follows the runs of one command; used as a context."""
+
+    def __init__(self, total: int, console: Console | None = None):
+        super().__init__(TimeElapsedColumn(), console=console)
+        self._alone = total == 1
+        self._all = self._bars.add_task("runs", total=total, note="")
+        self._tasks: dict[str, TaskID] = {}  # by run id
+        self._epochs: dict[str, int] = {}
 
     def started(self, run: PlannedRun) -> None:
         """A run begins, or goes on."""

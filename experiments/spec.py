@@ -109,7 +109,18 @@ class Sweep(_Spec):
             }
 
 
-class Suite(_Spec):
+class SpecFile(_Spec):
+    """What a whole YAML file holds."""
+
+    _file: str = PrivateAttr("")
+
+    @property
+    def file(self) -> str:
+        """The file's name, as messages give it."""
+        return self._file
+
+
+class Suite(SpecFile):
     """A table of rows that differ in what they learn, all else equal."""
 
     suite: Name = Field(description="Names the suite in commands, folders and records.")
@@ -126,7 +137,6 @@ class Suite(_Spec):
     sweeps: tuple[Sweep, ...] = Field(
         (), description="One parameter after the other over several values; rows of their own."
     )
-    _file: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _swept(self) -> "Suite":
@@ -150,11 +160,6 @@ class Suite(_Spec):
                 raise ValueError(f"rows.{row.name}.versus: no other row {row.versus}{hint}")
         return self
 
-    @property
-    def file(self) -> str:
-        """The file's name, as messages give it."""
-        return self._file
-
     def row(self, name: str) -> Row:
         """The row of that name; SpecError with the nearest names if there is none."""
         for row in self.rows:
@@ -167,21 +172,15 @@ class Suite(_Spec):
         return dict(zip(self.labels, row.labels or (row.name, *[""] * (len(self.labels) - 1)), strict=True))
 
 
-class Profile(_Spec):
+class Profile(SpecFile):
     """At which size and on which data a suite's rows run."""
 
     profile: Name = Field(description="Names the profile in commands, folders and records.")
     title: str = Field("", description="One line that says what it is for.")
     config: dict[str, Any] = Field(description="Config fields, nested as in the config.")
-    _file: str = PrivateAttr("")
-
-    @property
-    def file(self) -> str:
-        """The file's name, as messages give it."""
-        return self._file
 
 
-_S = TypeVar("_S", Suite, Profile)
+S = TypeVar("S", bound=SpecFile)
 
 
 def suite_names() -> list[str]:
@@ -197,25 +196,25 @@ def profile_names() -> list[str]:
 def load_suite(name_or_path: str) -> Suite:
     """A built-in suite by name, or the user's own file. Raises SpecError."""
     if FILE.fullmatch(name_or_path):
-        suite = _read(Suite, Path(name_or_path), name_or_path)
+        suite = read_spec(Suite, Path(name_or_path), name_or_path)
         if suite.suite in suite_names() and suite.model_dump() != load_suite(suite.suite).model_dump():
             raise SpecError(f"{name_or_path}: suite: {suite.suite} is a built-in suite; give yours another name")
         return suite
     if name_or_path not in suite_names():
         raise SpecError(f"no suite {name_or_path!r} (a file ends in .yaml){did_you_mean(name_or_path, suite_names())}")
-    return _read(Suite, files("experiments") / "specs" / f"{name_or_path}.yaml", f"{name_or_path}.yaml")
+    return read_spec(Suite, files("experiments") / "specs" / f"{name_or_path}.yaml", f"{name_or_path}.yaml")
 
 
 def load_profile(name: str) -> Profile:
     """A built-in profile by name, or the user's own file. Raises SpecError."""
     if FILE.fullmatch(name):
-        profile = _read(Profile, Path(name), name)
+        profile = read_spec(Profile, Path(name), name)
         if profile.profile in profile_names() and profile.model_dump() != load_profile(profile.profile).model_dump():
             raise SpecError(f"{name}: profile: {profile.profile} is a built-in profile; give yours another name")
         return profile
     if name not in profile_names():
         raise SpecError(f"no profile {name!r} (a file ends in .yaml){did_you_mean(name, profile_names())}")
-    return _read(Profile, files("experiments") / "specs" / "profiles" / f"{name}.yaml", f"profiles/{name}.yaml")
+    return read_spec(Profile, files("experiments") / "specs" / "profiles" / f"{name}.yaml", f"profiles/{name}.yaml")
 
 
 def parse_target(target: str) -> tuple[Suite, list[Row]]:
@@ -308,7 +307,8 @@ def _names(folder: Traversable) -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def _read(model: type[_S], file: Traversable, shown: str) -> _S:
+def read_spec(model: type[S], file: Traversable, shown: str) -> S:
+    """The file as `model`. Raises SpecError with one line that names it as `shown`, the field and the remedy."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -3,34 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.plot_style import DPI, INK, PALETTE, STYLE
 from reports.tables import FINISHED, KINDS, MISSING, Line
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; dark enough for white paper.
-PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
-INK = "#222222"
 WIDTH, ROW_HEIGHT, MARGINS = 8.0, 0.34, 1.25  # inches
-DPI = 150
 LABEL_WIDTH = 24  # characters
-STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so the picture is the same everywhere
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "text.color": INK,
-    "text.parse_math": False,  # a label is text, also with two dollar signs
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-}
 
 
 class Bar(NamedTuple):

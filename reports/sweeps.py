@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from experiments.plot_style import DPI, INK, PALETTE, STYLE
 from experiments.spec import Suite, Sweep
 from reports import stats
 from reports.cells import NONE, Column
-from reports.figures import DPI, INK, PALETTE, STYLE
 from reports.grid import Cell, Grid
 from reports.stats import Floats
 from reports.tables import MISSING, Line, Spread

@@ -1,13 +1,13 @@
 """What a person sees of a study on stderr: all drivers' trials, as bars on a terminal, and plain lines elsewhere."""
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import TaskID
 
 from experiments.plan import PlannedRun
+from experiments.progress import Bars
 from studies.liveness import BEAT, DRIVER
 from studies.space import Space
 from studies.trials import Tally, tally
@@ -17,28 +17,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-class Screen:
+class Screen(Bars):
     """Follows one study; used as a context."""
 
     def __init__(self, space: Space, console: Console | None = None):
-        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-            console=self._console, disable=not self._console.is_terminal,
-        )  # fmt: skip
+        super().__init__(console=console)
         self._space, self._all = space, self._bars.add_task("trials", total=None, note="")
         self._tasks: dict[int, TaskID] = {}  # by trial
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bars.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line above the bars."""
-        self._console.print(line, markup=False)
 
     def began(self, trial: "Trial", runs: Sequence[PlannedRun]) -> None:
         """A trial begins, or goes on."""

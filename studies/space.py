@@ -7,15 +7,13 @@ validation or of cost: the test split is looked at once, by the runs that a repo
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from experiments.spec import FILE, Name
-from experiments.wording import describe, did_you_mean
-from experiments.yaml_io import load_mapping
+from experiments.spec import FILE, Name, SpecFile, read_spec
+from experiments.wording import did_you_mean
 from rasa.errors import SpecError
 
 if TYPE_CHECKING:
@@ -164,7 +162,7 @@ class Pruner(_Section):
     p_threshold: float = Field(0.1, gt=0, lt=1, description="Wilcoxon: stop once a trial is worse at this p.")
 
 
-class Space(_Section):
+class Space(SpecFile):
     """One search."""
 
     study: Name = Field(description="Names the study in commands, storage and records.")
@@ -181,12 +179,6 @@ class Space(_Section):
     pruner: Pruner = Pruner()
     start_at_row: bool = Field(True, description="The first trial is the row as it is, if it lies in the space.")
     start_at: tuple[dict[str, Value], ...] = Field((), description="Points that are tried next.")
-    _file: str = PrivateAttr("")
-
-    @property
-    def file(self) -> str:
-        """The file's name, as messages give it."""
-        return self._file
 
     @property
     def size(self) -> int | None:
@@ -241,25 +233,10 @@ def space_names() -> list[str]:
 def load_space(name_or_path: str) -> Space:
     """A built-in space by name, or the user's own file. Raises SpecError."""
     if FILE.fullmatch(name_or_path):
-        space = _read(Path(name_or_path), name_or_path)
+        space = read_spec(Space, Path(name_or_path), name_or_path)
         if space.study in space_names() and space.model_dump() != load_space(space.study).model_dump():
             raise SpecError(f"{name_or_path}: study: {space.study} is a built-in study; give yours another name")
         return space
     if name_or_path not in space_names():
         raise SpecError(f"no space {name_or_path!r} (a file ends in .yaml){did_you_mean(name_or_path, space_names())}")
-    return _read(files("studies") / "spaces" / f"{name_or_path}.yaml", f"{name_or_path}.yaml")
-
-
-def _read(file: Traversable, shown: str) -> Space:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SpecError(f"{shown}: cannot be read ({reason})") from error
-    values = load_mapping(text, shown)
-    try:
-        space = Space.model_validate_json(json.dumps(values), strict=True)
-    except ValidationError as error:
-        raise SpecError(f"{shown}: " + "; ".join(fault.text for fault in describe(error, Space))) from error
-    space._file = shown
-    return space
+    return read_spec(Space, files("studies") / "spaces" / f"{name_or_path}.yaml", f"{name_or_path}.yaml")

@@ -7,36 +7,23 @@ longest, W wanted cells of the text with most, N packed tokens, D text width.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from rasa.config import Model
 from rasa.model.text import Packing, Wanted, take_rows
 
 NORM_EPS = 1e-5
 ACTIVATION = "quick_gelu"
-
-
-def vision_tower(config: Model, image_size: tuple[int, int]) -> VisionTransformer:
-    """CLIP's ViT: no bias in the patch embedding, a norm before the layers, quick GELU.
-
-    Its last norm, which CLIP applies to the class token alone, is applied to all: the fusion block attends to them.
-    """
-    return VisionTransformer(
-        img_size=image_size,
-        patch_size=config.patch_size,
-        embed_dim=config.vision_width,
-        depth=config.vision_depth,
-        num_heads=config.vision_heads,
-        num_classes=0,
-        global_pool="",
-        pre_norm=True,
-        norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
-        act_layer=ACTIVATION,
-    )
+# Where CLIP's ViT differs from ALBEF's: no bias in the patch embedding, a norm before the layers, quick GELU. Its last norm,
+# which CLIP applies to the class token alone, is applied to all: the fusion block attends to them.
+VISION: dict[str, Any] = {
+    "pre_norm": True,
+    "norm_layer": partial(nn.LayerNorm, eps=NORM_EPS),
+    "act_layer": ACTIVATION,
+}
 
 
 def reading_order(mask_BL: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     patches = shape("visual_encoder.pos_embed")[1] - 1
     patch = shape("visual_encoder.patch_embed.proj.weight")[-1]
     return {
-        "image_side": math.isqrt(patches) * patch if math.isqrt(patches) ** 2 == patches else None,
+        "image_side": _side(patches, patch),
         "image_patches": patches,
         "patch_size": patch,
         "vision_width": shape("visual_encoder.cls_token")[-1],
@@ -94,6 +94,12 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "embed_dim": shape("vision_proj.weight")[0],
         "queue_size": state["image_queue"].shape[1] if "image_queue" in state else None,
     }
+
+
+def _side(patches: int, patch: int) -> int | None:
+    """Pixels a side of a square image of so many patches; None: it is not square."""
+    side = math.isqrt(patches)
+    return side * patch if side * side == patches else None
 
 
 def _clip_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def _clip_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     vocabulary, text_width = shape("text.embeddings.word_embeddings.weight")
     return {
         "backbone": "clip",
-        "image_side": math.isqrt(patches) * patch if math.isqrt(patches) ** 2 == patches else None,
+        "image_side": _side(patches, patch),
         "image_patches": patches,
         "patch_size": patch,
         "vision_width": shape("vision.cls_token")[-1],

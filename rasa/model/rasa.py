@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from rasa.config import FUSION_LOSSES, Config
 from rasa.config import Model as ModelConfig
 from rasa.draws import generator
-from rasa.model.clip import ClipTextEncoder, vision_tower
+from rasa.model.clip import VISION as CLIP_VISION
+from rasa.model.clip import ClipTextEncoder
 from rasa.model.text import FusionEncoder, ImageKeyValues, LanguageHead, Packing, Text, TextEncoder, Wanted, take_rows
 
 HEADS = ("itm", "prd", "rtd")
@@ -35,19 +36,19 @@ class Encoders(nn.Module):
         text = (config.text_heads, config.text_mlp_width, config.dropout)
         sizes = (vocabulary, config.max_positions, config.text_width, config.text_layers)
         self.text: TextEncoder | ClipTextEncoder
+        self.vision = VisionTransformer(
+            img_size=image_size,
+            patch_size=config.patch_size,
+            embed_dim=config.vision_width,
+            depth=config.vision_depth,
+            num_heads=config.vision_heads,
+            num_classes=0,
+            global_pool="",
+            **(CLIP_VISION if self.clip else {}),
+        )
         if self.clip:
-            self.vision = vision_tower(config, image_size)
             self.text = ClipTextEncoder(*sizes, config.text_heads, config.text_mlp_width)
         else:
-            self.vision = VisionTransformer(
-                img_size=image_size,
-                patch_size=config.patch_size,
-                embed_dim=config.vision_width,
-                depth=config.vision_depth,
-                num_heads=config.vision_heads,
-                num_classes=0,
-                global_pool="",
-            )
             self.text = TextEncoder(*sizes, *text, pad_id)
         self.vision_proj = nn.Linear(config.vision_width, config.embed_dim, bias=not self.clip)
         self.text_proj = nn.Linear(config.text_width, config.embed_dim, bias=not self.clip)
