@@ -31,7 +31,7 @@ def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, o
     """Rank the images of a data set for each of its captions, and print R@1, R@5, R@10 and mAP.
 
     RUN is a run's directory: its spec, its selected weights and its vocabulary are taken. CHECKPOINT is a file or folder
-    of RaSa, ALBEF, TCL or CLIP weights: its sizes are read off its shapes, and the released code's reading of the
+    of RaSa, ALBEF, TCL or CLIP weights, or `start`, which ships with this: its sizes are read off its shapes, and the released code's reading of the
     ranking applies (-o fidelity=paper for the paper's).
     """
     from rasa.evaluation import evaluate_weights
@@ -49,7 +49,10 @@ def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, o
 def config_for(weights: Path, root: Path | None, layout: str | None, overrides: "tuple[str, ...]") -> "Config":
     """The config of an evaluation. Raises SpecError, ResourceError, or click's UsageError if no data is named."""
     from experiments.layers import Layer, build, parse_override
+    from experiments.plan import located
+    from rasa import start
 
+    weights = start.WEIGHTS if weights == Path(start.NAME) else weights
     run = run_of(weights)
     below, seed = _of_run(run, root) if run is not None else (_of_checkpoint(weights), 0)
     given = [parse_override(text) for text in overrides]
@@ -62,7 +65,7 @@ def config_for(weights: Path, root: Path | None, layout: str | None, overrides: 
         given.insert(0, Layer("--format", {"data": {"format": layout}}))
     if run is None:
         _refuse_unknown_heads(weights, below, given)
-    return build([below], given, seed)
+    return located(build([below], given, seed), Path())
 
 
 def run_of(weights: Path) -> Path | None:
@@ -88,6 +91,7 @@ def _of_run(run: Path, root: Path | None) -> "tuple[Layer, int]":
         raise ResourceError(f"{run}: has no selected weights yet; they are there after its first epoch")
     values: dict[str, Any] = config.model_dump(mode="json", exclude={"seed"})
     values["model"]["weights"] = str(found[-1].absolute())
+    values["data"]["target"] = None  # the run's result has it; here --data says where else
     if (vocabulary := vocabulary_file(run)) is not None:
         values["data"]["tokenizer"] = str(vocabulary.absolute())
     if root is not None:  # where things lie in the run's own data says nothing of another
@@ -154,7 +158,8 @@ def show(weights: Path, found: "Evaluated") -> None:
     click.echo(
         f"{weights} on {found.dataset.name} {found.split}: {len(split.image_files)} images, {len(split.captions)} captions"
     )
-    names = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP"}
+    names = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP", "ap50": "AP@50"}
+    names |= {f"tr_{name}": f"TR {text}" for name, text in names.items() if name.startswith("r")}
     lines = {"stage 1": found.ranking.stage1.metrics}
     if found.ranking.scores_TK is not None:
         lines["re-ranked"] = found.ranking.final.metrics

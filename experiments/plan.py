@@ -29,7 +29,8 @@ from experiments.rundir import (
 )
 from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, row_digest, short_digest
 from rasa import start
-from rasa.config import Config
+from rasa.config import Config, Data
+from rasa.data.synthetic import BenchmarkParams
 from rasa.errors import ResourceError
 
 State = Literal["new", "finished", "stale", "failed", "interrupted", "running", "superseded"]
@@ -92,30 +93,40 @@ def planned_again(run: Recorded, workspace: Path) -> PlannedRun:
 def located(config: Config, workspace: Path) -> Config:
     """The config with absolute paths, and with data.root set if it is the built-in benchmark and that is built."""
     data, model, objectives = config.data, config.model, config.objectives
-    root = built(config, workspace) if data.root is None else data.root.expanduser().absolute()
+    target = data.target
+    if target is not None:
+        target = target.model_copy(update={"root": _root(data.of_target(), workspace)})
     weights = model.weights.expanduser().absolute() if model.weights and not model.weights_name else model.weights
     if model.weights == Path(start.NAME):
         weights = start.WEIGHTS
     tokenizer, masked_lm = (str(local_path(name) or name) for name in (data.tokenizer, objectives.masked_lm))
     sections = {
-        "data": data.model_copy(update={"root": root, "tokenizer": tokenizer}),
+        "data": data.model_copy(update={"root": _root(data, workspace), "tokenizer": tokenizer, "target": target}),
         "model": model.model_copy(update={"weights": weights}),
         "objectives": objectives.model_copy(update={"masked_lm": masked_lm}),
     }
     return config.model_copy(update=sections)
 
 
-def built(config: Config, workspace: Path) -> Path | None:
-    """Where the built-in benchmark of this config was built; None if it was not, or is gone."""
+def not_built(config: Config) -> list[BenchmarkParams]:
+    """The built-in benchmarks that a located config needs and that are not there."""
+    parts = [config.data, *([config.data.of_target()] if config.data.target is not None else [])]
+    return [part.synthetic for part in parts if part.root is None and part.synthetic is not None]
+
+
+def _root(data: Data, workspace: Path) -> Path | None:
+    """The data set's absolute path; None if it is a built-in benchmark that was not built, or is gone."""
+    if data.root is not None:
+        return data.root.expanduser().absolute()
     index = read_json(workspace / DATA / BUILTIN) or {}
-    root = index.get(_benchmark_key(config))
+    root = index.get(data.synthetic.key()) if data.synthetic is not None else None
     return Path(root) if root and Path(root).is_dir() else None
 
 
-def remember_built(config: Config, workspace: Path, root: Path) -> None:
-    """Note where the built-in benchmark of this config lies, so that a plan need not build it to know its digest."""
+def remember_built(params: BenchmarkParams, workspace: Path, root: Path) -> None:
+    """Note where the built-in benchmark of these parameters lies, so that a plan need not build it to know its digest."""
     index = read_json(workspace / DATA / BUILTIN) or {}
-    write_json(workspace / DATA / BUILTIN, index | {_benchmark_key(config): str(root.absolute())})
+    write_json(workspace / DATA / BUILTIN, index | {params.key(): str(root.absolute())})
 
 
 def judge(directory: Path) -> tuple[State, str]:
@@ -137,7 +148,7 @@ def judge(directory: Path) -> tuple[State, str]:
 
 def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Path,
              read: Callable[[str], tuple[str, str]]) -> PlannedRun:  # fmt: skip
-    if config.data.root is None:
+    if not_built(config):
         about = _about(suite, row, profile, config, "", "", "built-in")
         seconds = _estimate(about, workspace)
         return PlannedRun(about, config, None, "new", "the built-in benchmark is not built yet", seconds)
@@ -216,13 +227,6 @@ def _weights_digest(config: Config) -> str:
         return content_digest(path)
     except OSError as error:
         raise ResourceError(f"model.weights: {path}: {error.strerror}; give the file's path") from error
-
-
-def _benchmark_key(config: Config) -> str:
-    from rasa.data.synthetic import VERSION
-
-    assert config.data.synthetic is not None  # a config has a root or a benchmark
-    return short_digest([VERSION, config.data.synthetic.model_dump(mode="json")])
 
 
 def _changed_code(directory: Path) -> str:

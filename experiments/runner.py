@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from experiments.adopt import COPIED_FROM, copied
 from experiments.environment import code_digest, environment
-from experiments.plan import DATA, PlannedRun, State, judge, located, remember_built
+from experiments.plan import DATA, PlannedRun, State, judge, located, not_built, remember_built
 from experiments.rundir import (
     ABOUT,
     ENVIRONMENT,
@@ -65,17 +65,15 @@ UNWATCHED = Watch(lambda run: None, lambda *figures: None, lambda outcome: None,
 def ensure_data(configs: Sequence[Config], workspace: Path, say: Say) -> None:
     """Build the built-in benchmarks that these configs need and that are not there. Raises ResourceError."""
     for config in configs:
-        if located(config, workspace).data.root is not None or config.data.synthetic is None:
-            continue
-        from rasa.data.load import ensure_builtin
+        for params in not_built(located(config, workspace)):
+            from rasa.data.load import ensure_builtin
 
-        say(f"building the built-in benchmark in {workspace / DATA}")
-        try:
-            (workspace / DATA).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResourceError(f"{workspace / DATA}: {error.strerror}; give a writable --workspace") from error
-        root = ensure_builtin(config.data.synthetic, workspace / DATA, _tenths(say))
-        remember_built(config, workspace, root)
+            say(f"building the built-in benchmark in {workspace / DATA}")
+            try:
+                (workspace / DATA).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ResourceError(f"{workspace / DATA}: {error.strerror}; give a writable --workspace") from error
+            remember_built(params, workspace, ensure_builtin(params, workspace / DATA, _tenths(say)))
 
 
 def check_resources(configs: Sequence[Config]) -> None:

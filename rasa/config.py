@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rasa.data.formats import FORMATS
 from rasa.data.synthetic import BenchmarkParams
@@ -17,6 +17,19 @@ from rasa.fidelity import Fidelity
 LOSSES = ("cl", "itc", "itm", "prd", "mlm", "rtd")
 FUSION_LOSSES = ("itm", "prd", "mlm", "rtd")
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
+IF_GIVEN: dict[str, Any] = {"identity": "if given"}  # null leaves the run id as it was before there was such a field
+DataFormat = Literal[
+    "cuhk-pedes",
+    "icfg-pedes",
+    "rstpreid",
+    "flickr30k",
+    "coco",
+    "cub",
+    "flowers",
+    "table",
+    "imagefolder",
+    "datasets",
+]
 
 
 def _by_backbone(albef: int, clip: int) -> Callable[[dict[str, Any]], int]:
@@ -35,21 +48,27 @@ def by_format(field: str, usual: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda validated: FORMATS[validated["format"]].defaults.get(field, usual)
 
 
+class Target(Section):
+    """Another data set, of which the test split alone is read (Table 7's target domain)."""
+
+    format: DataFormat = Field("cuhk-pedes", description="Layout of its files, as data.format.")
+    root: Path | None = Field(
+        None, description="Its folder; null: the built-in benchmark.", json_schema_extra=NOT_IDENTITY
+    )
+    annotations: str | None = Field(None, description="Its annotation file; null: the published name of the format.")
+    image_folder: str = Field(
+        default_factory=by_format("image_folder", "imgs"), description="Its image folder inside root."
+    )
+    synthetic: dict[str, Any] | None = Field(
+        None,
+        description="In what the built-in benchmark differs from data.synthetic, e.g. {domain: evening}, if root is null.",
+    )
+
+
 class Data(Section):
     """Which captioned people are read, and how a caption and an image become tensors."""
 
-    format: Literal[
-        "cuhk-pedes",
-        "icfg-pedes",
-        "rstpreid",
-        "flickr30k",
-        "coco",
-        "cub",
-        "flowers",
-        "table",
-        "imagefolder",
-        "datasets",
-    ] = Field(
+    format: DataFormat = Field(
         "cuhk-pedes",
         description="Layout of the files on disk, which also says how the data set is evaluated (docs/data.md).",
     )
@@ -103,6 +122,39 @@ class Data(Section):
         description="Disk space that the cache of decoded and resized images may take; 0: decode every time.",
         json_schema_extra=NOT_IDENTITY,
     )
+    target: Target | None = Field(
+        None,
+        description="Test on this data set's test split instead, and report the own one as the source's (Table 7).",
+        json_schema_extra=IF_GIVEN,
+    )
+
+    def of_target(self) -> "Data":
+        """This section with the target's files, everything else as it is. `target` must be given."""
+        assert self.target is not None
+        files, synthetic = dict(self.target), None
+        if self.synthetic is not None and self.target.synthetic is not None:
+            synthetic = BenchmarkParams.model_validate(self.synthetic.model_dump() | self.target.synthetic)
+        return self.model_copy(update={**files, "synthetic": synthetic, "target": None})
+
+    @model_validator(mode="after")
+    def _target_is_there(self) -> "Data":
+        if self.target is None:
+            return self
+        try:
+            target = self.of_target()
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(["target", "synthetic", *map(str, fault["loc"])])
+            raise ValueError(f"{where}: {fault['msg']} ({fault['input']!r})") from None
+        if target.root is None and target.synthetic is None:
+            raise ValueError("target.root is not set; give that data set's folder, e.g. -o data.target.root=DIR")
+        ours, theirs = (FORMATS[name].protocol for name in (self.format, target.format))
+        if ours != theirs:
+            raise ValueError(
+                f"target.format {target.format} is evaluated by {theirs}, format {self.format} by {ours}; "
+                "take two data sets that are evaluated alike"
+            )
+        return self
 
 
 class Model(Section):
@@ -349,8 +401,9 @@ def _identity(section: BaseModel) -> dict[str, Any]:
     plain = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
         extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("identity") is False:
-            continue
         value = getattr(section, name)
+        counts = extra.get("identity", True) if isinstance(extra, dict) else True
+        if counts is False or (counts == "if given" and value is None):
+            continue
         out[name] = _identity(value) if isinstance(value, BaseModel) else plain[name]
     return out

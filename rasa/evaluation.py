@@ -11,7 +11,6 @@ from torch import Tensor
 from rasa.config import Config
 from rasa.data.formats import FORMATS
 from rasa.data.load import load_dataset
-from rasa.data.loader import image_batches
 from rasa.data.table import Dataset
 from rasa.data.tokens import build_tokenizer
 from rasa.errors import ResourceError
@@ -20,7 +19,7 @@ from rasa.model.inspect import sizes_of
 from rasa.model.rasa import build_model
 from rasa.retrieval.evaluate import Ranking
 from rasa.retrieval.protocols import query_identities
-from rasa.train import evaluate_split, pick_device
+from rasa.train import evaluate_split, gallery, pick_device
 
 HEADS = {384: 6, 512: 8, 768: 12, 1024: 16}  # by width, of the published ViT and BERT sizes; shapes do not tell them
 LONGEST = 50  # tokens, of the formats' captions
@@ -37,8 +36,7 @@ class Evaluated(NamedTuple):
 
     def figures(self) -> dict[str, float]:
         """The final figures by name, and stage 1's under names like stage1_r1."""
-        first = {f"stage1_{name}": value for name, value in self.ranking.stage1.metrics.items()}
-        return {**self.ranking.final.metrics, **first}
+        return self.ranking.figures()
 
     def save(self, file: Path) -> None:
         """What a run keeps of each query, and stage 2's candidates and scores. Raises ResourceError."""
@@ -109,14 +107,6 @@ def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = la
         )
     say(f"{config.model.weights}: {report}")
     chosen = dataset.splits[split]
-    gallery = image_batches(
-        chosen.image_files,
-        dataset.image_root,
-        config.data.image_size,
-        config.evaluation.batch_size,
-        config.data.workers,
-        prefetch=device.type == "cuda",
-        say=say,
-    )
-    ranking = evaluate_split(model, chosen, gallery, tokenizer, config, device)
+    images = gallery(dataset, split, config, None, device.type == "cuda", say)
+    ranking = evaluate_split(model, chosen, images, tokenizer, config, device)
     return Evaluated(ranking, dataset, split, query_identities(FORMATS[config.data.format].protocol, chosen))

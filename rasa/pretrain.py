@@ -244,7 +244,7 @@ def pretrain(
                 log("train", step, {name: value.item() for name, value in found_losses.items()} | {"hard": hard})
             if step % recipe.evaluate_every == 0 or step == recipe.steps:
                 ranking = evaluate_split(average, val, gallery, tokenizer, config, device)
-                figures = ranking.final.metrics | {f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}
+                figures = ranking.figures()
                 curve.append({"step": step} | figures)
                 log("val", step, figures)
                 checkpoint()

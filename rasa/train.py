@@ -88,7 +88,8 @@ def train(
 
     # Data.
     dataset = load_dataset(config.data, config.seed)
-    for note in dataset.notes:
+    tested = dataset.tested
+    for note in dict.fromkeys((*dataset.notes, *tested.notes)):
         say(note)
     captions = dataset.splits["train"].captions
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
@@ -100,20 +101,10 @@ def train(
     held_out = None
     if config.evaluation.detectors and set(DETECTORS) & set(on):
         held_out = training_pairs(dataset, "val", tokenizer, config, cache, on_gpu, say)
-    galleries = {
-        name: image_batches(
-            dataset.splits[name].image_files,
-            dataset.image_root,
-            config.data.image_size,
-            config.evaluation.batch_size,
-            config.data.workers,
-            cache,
-            config.data.image_cache_gib,
-            prefetch=on_gpu,
-            say=say,
-        )
-        for name in ("val", "test")
-    }
+    galleries = {"val": gallery(dataset, "val", config, cache, on_gpu, say)}
+    galleries["test"] = gallery(tested, "test", config, cache, on_gpu, say)
+    if dataset.target is not None:
+        galleries["source"] = gallery(dataset, "test", config, cache, on_gpu, say)
     started += time.monotonic() - tick  # images are decoded once for all runs, so not at this run's cost
     steps_per_epoch = loader.steps_per_epoch
     if "prd" in on and not loader.has_weak_pairs:
@@ -243,7 +234,7 @@ def train(
         # Validate, select, move to the next epoch.
         guard.check()
         ranking = evaluate_split(model, dataset.splits["val"], galleries["val"], tokenizer, config, device)
-        figures = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
+        figures = ranking.figures()
         if held_out is not None:
             held_out_inputs = (step_inputs(batch, device) for batch in held_out.epoch(0))
             figures |= detector_figures(model, teachers, held_out_inputs, config.objectives, fidelity, special)
@@ -251,7 +242,7 @@ def train(
         progress.history.append({"epoch": epoch + 1, **figures})
         if config.evaluation.selection_gap:
             tick = time.monotonic()
-            ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
+            ranking = evaluate_split(model, tested.splits["test"], galleries["test"], tokenizer, config, device)
             progress.tested.append({"epoch": epoch + 1, **ranking.final.metrics})
             started += (took := time.monotonic() - tick)  # a look that training without it does not take
             progress.looks_seconds += took
@@ -270,20 +261,22 @@ def train(
     assert progress.best_epoch is not None
     weights, _ = load_checkpoint(directory / "selected" / f"epoch-{progress.best_epoch:04d}")
     load_released(weights, model, source=str(directory / "selected"))
-    ranking = evaluate_split(model, dataset.splits["test"], galleries["test"], tokenizer, config, device)
-    test = {**ranking.final.metrics, **{f"stage1_{k}": v for k, v in ranking.stage1.metrics.items()}}
+    ranking = evaluate_split(model, tested.splits["test"], galleries["test"], tokenizer, config, device)
+    test = ranking.figures()
     log("test", step, test)
+    source = {}
+    if dataset.target is not None:
+        own = evaluate_split(model, dataset.splits["test"], galleries["source"], tokenizer, config, device)
+        log("source", step, source := own.figures())
     probed = {}
     if config.evaluation.sensitivity:
         tick = time.monotonic()
-        probed = sensitivity_figures(
-            model, lambda: galleries["test"], dataset.splits["test"], tokenizer, config, device
-        )
+        probed = sensitivity_figures(model, lambda: galleries["test"], tested.splits["test"], tokenizer, config, device)
         log("probe", step, probed)
         started += (took := time.monotonic() - tick)  # nor does training take this
         progress.looks_seconds += took
     protocol = FORMATS[config.data.format].protocol
-    save_predictions(directory, ranking, query_identities(protocol, dataset.splits["test"]))
+    save_predictions(directory, ranking, query_identities(protocol, tested.splits["test"]))
     cost = {
         "seconds": seconds_before + time.monotonic() - started,
         "looks_seconds": progress.looks_seconds,
@@ -302,6 +295,7 @@ def train(
     return (
         oracle
         | ({"sensitivity": probed} if probed else {})
+        | ({"source": source} if source else {})
         | {
             "selected": {"epoch": progress.best_epoch, "step": progress.best_epoch * steps_per_epoch, "val": selected},
             "test": test,
@@ -315,9 +309,26 @@ def train(
                     "captions": len(split.captions),
                     "identities": len(set(split.image_identities.tolist())),
                 }
-                for name, split in dataset.splits.items()
+                for name, split in {**dataset.splits, "test": tested.splits["test"]}.items()
             },
         }
+    )
+
+
+def gallery(
+    dataset: Dataset, split: str, config: Config, cache: Path | None, prefetch: bool, say: Callable[[str], None]
+) -> Iterable[Tensor]:
+    """A split's images in batches, each time it is iterated."""
+    return image_batches(
+        dataset.splits[split].image_files,
+        dataset.image_root,
+        config.data.image_size,
+        config.evaluation.batch_size,
+        config.data.workers,
+        cache,
+        config.data.image_cache_gib,
+        prefetch=prefetch,
+        say=say,
     )
 
 

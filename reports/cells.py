@@ -21,6 +21,10 @@ DETECTION = (
     "What the detectors learned, on validation pairs: loss beside that of guessing the base rate (nats), the share of weak "
     "pairs or replaced words, and how well they are found (percent; AUC 50: not at all)"
 )
+DOMAINS = (
+    "Domains: R@1 and mAP on the test split of the data trained on (source) and on that of the other data set (target), and "
+    "the drop between them, paired by seed"
+)
 SENSITIVITY = (
     "Sensitivity: one word of the query exchanged for a wrong one. Noticed: the image scores lower with it (50 %: not "
     "seen), in brackets by stage 1 alone; step: minus the row before, with the t-interval over seeds; R@1 before and after; factor by which the rank of the first true image grows"
@@ -68,6 +72,7 @@ def grids(report: Report) -> list[Grid]:
         *told_apart,
         _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
         _grid(SELECTION, [*labels, *_selection()], report.lines),
+        *_domains(report.lines, labels),
         *_measured(report.lines, labels[-1]),
     ]
 
@@ -196,6 +201,27 @@ def _selection() -> list[Column]:
         column("Test, chosen", "r1"), column("Test, last", "last_r1"), column("Test, oracle", "oracle_r1"),
         Column("Gap (oracle - chosen)", gap),
     ]  # fmt: skip
+
+
+def _domains(lines: Sequence[Line], labels: Sequence[Column]) -> list[Grid]:
+    """Source beside target, where some run was tested on another data set."""
+    moved = [line for line in lines if line.figures["source_r1"].n]
+    columns = [column for metric in ("r1", "map") for column in _moved(metric)]
+    return [_grid(DOMAINS, [*labels, *columns], moved)] if moved else []
+
+
+def _moved(metric: str) -> list[Column]:
+    def drop(line: Line) -> str:
+        lost = line.figures[metric].minus(line.figures[f"source_{metric}"])
+        interval = "" if lost.interval is None else _interval(*lost.interval, "+.1f")
+        return NONE if lost.mean is None else signed(lost.mean) + interval
+
+    heading = HEADINGS[metric]
+    return [
+        _figure(f"Source {heading}", f"source_{metric}"),
+        _figure(f"Target {heading}", metric),
+        Column("Drop", drop),
+    ]
 
 
 def _measured(lines: Sequence[Line], label: Column) -> list[Grid]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reports.cells import Report, grids
 from reports.grid import Cell, Grid
-from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, Line, Spread
+from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, SOURCE_FIGURES, Line, Spread
 from reports.verdict import Step
 
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
@@ -156,7 +156,7 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
     record |= {"paper_gain_r1": _number(line.paper_gain)}
     for name in OTHERS:
         record |= _spread(name, line.figures[name])
-    for name in (*DETECTOR_FIGURES, *PROBE_FIGURES):  # of the runs that were asked for them
+    for name in (*SOURCE_FIGURES, *DETECTOR_FIGURES, *PROBE_FIGURES):  # of the runs that were asked for them
         if line.figures[name].n:
             record |= _spread(name, line.figures[name])
     return record

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -24,6 +25,7 @@ from experiments.rundir import PREDICTIONS, RESULT, read_json
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
 from experiments.store import SQLITE, faults, mlflow_error, open_store
 from rasa.config import Config, Data
+from rasa.data.synthetic import BenchmarkParams
 from rasa.errors import RasaError, ResourceError, SpecError
 from reports.tables import FIGURES, FINISHED
 
@@ -130,11 +132,23 @@ def row_configs(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[st
     def config(row: str) -> Config:
         try:
             return resolve(suite, row, profile, overrides, seed=0)
-        except SpecError:
-            found = resolve(suite, row, profile, ["data.root=.", *overrides], seed=0)
-            return found.model_copy(update={"data": found.data.model_copy(update={"root": None})})
+        except SpecError as fault:
+            for unset in (["data.root=."], ["data.target.root=."], ["data.root=.", "data.target.root=."]):
+                with suppress(SpecError):
+                    return _rootless(resolve(suite, row, profile, [*unset, *overrides], seed=0), unset)
+            raise fault from None
 
     return {row.name: config(row.name) for row in suite.rows}
+
+
+def _rootless(config: Config, unset: Sequence[str]) -> Config:
+    """The config without the folders that were put in so that it resolves."""
+    data, target = config.data, config.data.target
+    if "data.root=." in unset:
+        data = data.model_copy(update={"root": None})
+    if "data.target.root=." in unset and target is not None:
+        data = data.model_copy(update={"target": target.model_copy(update={"root": None})})
+    return config.model_copy(update={"data": data})
 
 
 def choose(records: Iterable[Record], configs: Mapping[str, Config]) -> tuple[list[Record], tuple[str, ...]]:
@@ -214,15 +228,16 @@ def _on_data(run: "Run", data: Data) -> bool:
     tags, params = run.data.tags, run.data.params
     if data.root is not None:
         root = data.root.expanduser().absolute()
-        digest = _digest_now(data.model_copy(update={"root": root}).model_dump_json()) if root.is_dir() else ""
+        known = root.is_dir() and (data.target is None or data.target.root is not None)
+        digest = _digest_now(data.model_copy(update={"root": root}).model_dump_json()) if known else ""
         if digest:
             return tags.get(tracking.DATA_DIGEST) == digest
         return tags.get(tracking.DATA_ROOT, params.get("data.root")) == str(root)
     if data.synthetic is None:
         return True
-    asked = data.synthetic.model_dump(mode="json")
     if benchmark := tags.get(tracking.BENCHMARK):
-        return bool(json.loads(benchmark) == asked)
+        return data.synthetic == BenchmarkParams.model_validate_json(benchmark)
+    asked = data.synthetic.model_dump(mode="json")
     # Its folder was gone when the run was delivered, or the run is older than that tag: the config's parameters count.
     leaves = flatten({"data": {"synthetic": asked}})
     same = all(params.get(name, str(value)) == str(value) for name, value in leaves.items())

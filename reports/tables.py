@@ -22,6 +22,8 @@ KINDS = ("colour", "garment", "accessory")
 PROBED = ("queries", "apart", "effect", "r1", "r1_exchanged", "rank_factor", "stage1_apart")  # as rasa/probe.py does
 DETECTOR_FIGURES = tuple(f"{head}_{name}" for head in DETECTORS for name in DETECTION)
 PROBE_FIGURES = tuple(f"{kind}_{name}" for kind in KINDS for name in PROBED)
+SOURCE = ("r1", "r5", "r10", "map")  # of the data trained on, where test is another data set's (data.target)
+SOURCE_FIGURES = tuple(f"source_{name}" for name in SOURCE)
 FIGURES = {
     "r1": ("test/r1", 1.0),
     "r5": ("test/r5", 1.0),
@@ -29,6 +31,7 @@ FIGURES = {
     "map": ("test/map", 1.0),
     **{name: (f"test/{name}", 1.0) for name in ("tr_r1", "tr_r5", "tr_r10", "ap50")},
     "stage1_r1": ("test/stage1_r1", 1.0),
+    **{f"source_{name}": (f"source/{name}", 1.0) for name in SOURCE},
     "val_r1": ("selected/val_r1", 1.0),  # of the checkpoint that validation chose, as are the figures on test above
     "last_val_r1": ("val/r1", 1.0),
     "last_r1": ("last/test_r1", 1.0),

@@ -7,6 +7,7 @@ import golden_set as golden
 import numpy as np
 import pytest
 import torch
+from dataset_folders import write_finegrained
 from people import tiny_config, write_people
 from PIL import Image
 from safetensors.torch import load_file
@@ -115,6 +116,21 @@ def test_the_figures_are_a_table_for_people(recorded, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "cuhk-pedes val: 10 images, 14 captions" in lines[0]
     assert lines[1].split() == ["R@1", "R@5", "R@10", "mAP"] and lines[3].startswith("re-ranked     21.43")
+
+
+def test_the_start_on_cub_by_its_protocol(tmp_path, capsys):
+    """Weights by their short name on a folder of Reed et al.'s layout, which is found: classes are searched, both ways."""
+    root = write_finegrained(tmp_path / "cub", "cub")
+    arguments = ["start", "--data", root, "-o", "data.tokenizer=start", "-o", "data.image_size=[96, 48]",
+                 "-o", "model.vision_heads=4", "-o", "model.text_heads=4"]  # fmt: skip
+    assert run("evaluate", *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "start on cub test: 6 images, 60 captions"
+    assert lines[1].split("  ")[-1] == "AP@50" and "TR R@10" in lines[1]
+    assert run("evaluate", *arguments, "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    # Two classes of three coloured images each, six in all: the 50 found first are all six, half of them right.
+    assert metrics["ap50"] == 50 and metrics["r1"] == metrics["tr_r1"] == 100
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,16 @@ ROWS = [(suite, row.name) for suite in suite_names() for row in load_suite(suite
 PAPER = ("data.root=/data/CUHK-PEDES",)
 
 
-def given(profile):
+def given(profile, suite="table4"):
     """What a user has to give for a profile to resolve."""
-    return PAPER if profile == "paper" else ()
+    target = ("data.target.root=/data/ICFG-PEDES",) if suite == "table7" else ()
+    return PAPER + target if profile == "paper" else ()
 
 
 @pytest.mark.parametrize("profile", profile_names())
 @pytest.mark.parametrize(("suite", "row"), ROWS)
 def test_every_row_resolves_at_every_profile(suite, row, profile):
-    config = resolve(load_suite(suite), row, profile, given(profile), 3)
+    config = resolve(load_suite(suite), row, profile, given(profile, suite), 3)
     assert config.seed == 3
     assert load_profile(profile).profile == profile
 

@@ -1,7 +1,6 @@
 """From a typed `data` section to a data set on disk, the built-in benchmark included."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +10,12 @@ from rasa.config import Data
 from rasa.data.annotated import Source, assemble
 from rasa.data.captions import captions_source
 from rasa.data.finegrained import finegrained_source
+from rasa.data.formats import FORMATS
 from rasa.data.own import imagefolder_source, table_source
 from rasa.data.pedes import pedes_source
 from rasa.data.saved import saved_source
-from rasa.data.synthetic import VERSION, BenchmarkParams, write_benchmark
-from rasa.data.synthetic.write import ABOUT
+from rasa.data.synthetic import BenchmarkParams, write_benchmark
+from rasa.data.synthetic.write import ABOUT, IMAGES
 from rasa.data.table import Dataset
 from rasa.errors import ResourceError
 from rasa.lock import locked
@@ -38,12 +38,26 @@ def load_dataset(data: Data, seed: int = 0) -> Dataset:
     """The data set at `data.root`. Raises ResourceError or SpecError, in one line, for whatever is wrong with it.
 
     For the built-in benchmark give the folder of `ensure_builtin` as `data.root`; its name is `synthetic`. `seed` decides
-    nothing: a validation split that has to be taken from train is the same for all seeds.
+    nothing: a validation split that has to be taken from train is the same for all seeds. With `data.target` the
+    digest covers both.
     """
-    dataset = assemble(SOURCES[data.format](data), data)
     if data.root is not None and (Path(data.root) / ABOUT).is_file():
-        return replace(dataset, name="synthetic")
-    return dataset
+        dataset = replace(assemble(_builtin_source(data), data), name="synthetic")
+    else:
+        dataset = assemble(SOURCES[data.format](data), data)
+    if data.target is None:
+        return dataset
+    target = load_dataset(data.of_target(), seed)
+    both = hashlib.sha256(f"{dataset.digest} {target.digest}".encode()).hexdigest()[:16]
+    return replace(dataset, digest=both, target=target)
+
+
+def _builtin_source(data: Data) -> Source:
+    """The built-in benchmark, which stands in for any format: its files are CUHK-PEDES's, its classes the format's."""
+    source = pedes_source(data.model_copy(update={"format": "cuhk-pedes", "annotations": None, "image_folder": IMAGES}))
+    if FORMATS[data.format].own_classes:
+        source = replace(source, rows=[row._replace(identity=number) for number, row in enumerate(source.rows)])
+    return source
 
 
 def ensure_builtin(
@@ -55,8 +69,7 @@ def ensure_builtin(
     Processes that need the same one wait for the one that builds it. Raises ResourceError if `folder` cannot be
     written.
     """
-    content = json.dumps([VERSION, params.model_dump(mode="json")], sort_keys=True)
-    root = Path(folder) / f"synthetic-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    root = Path(folder) / f"synthetic-{params.key()}"
     if root.is_dir():
         return root
     try:

@@ -42,7 +42,7 @@ class Dataset:
     """The splits `train`, `val` and `test` of one data set.
 
     `notes` are sentences that a report must repeat (e.g. how a missing validation split was taken); `digest`
-    names the content that was read.
+    names the content that was read. `target`: the data set whose test split a run is tested on instead of its own.
     """
 
     name: str
@@ -50,3 +50,9 @@ class Dataset:
     splits: dict[str, Split]
     notes: tuple[str, ...]
     digest: str
+    target: "Dataset | None" = None
+
+    @property
+    def tested(self) -> "Dataset":
+        """The data set whose test split a run is tested on."""
+        return self.target or self

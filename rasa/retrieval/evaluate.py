@@ -33,6 +33,10 @@ class Ranking(NamedTuple):
     scores_TK: Tensor | None  # stage 2's, in the order of candidates_TK; None without an ITM head
     candidates_TK: Tensor
 
+    def figures(self) -> dict[str, float]:
+        """The final figures by name, and stage 1's under names like stage1_r1; in percent."""
+        return self.final.metrics | {f"stage1_{name}": value for name, value in self.stage1.metrics.items()}
+
     def predictions(self) -> dict[str, Tensor]:
         """What is kept of each query, by name."""
         kept = {

@@ -15,7 +15,9 @@ __all__ = ["CAMERAS", "HAIR_RGB", "PARTS", "RGB", "SCENES", "render"]
 SUPERSAMPLING = 3
 
 
-def render(person: Person, shot: Shot, rng: np.random.Generator, height: int, width: int) -> Image.Image:
+def render(
+    person: Person, shot: Shot, rng: np.random.Generator, height: int, width: int, domain: str = "day"
+) -> Image.Image:
     """The image of `person` in `shot`: RGB, `width` x `height` pixels. `rng` draws surroundings and noise.
 
     What stands before the person is drawn from a generator of its own, so that it leaves light and noise as they are.
@@ -29,7 +31,8 @@ def render(person: Person, shot: Shot, rng: np.random.Generator, height: int, wi
     canvas.finish_shading()
     if shot.occluder not in (NONE, "frame"):
         surroundings.occluder(canvas, shot.occluder, TOP_OF_COVER.get(shot.cover, 0.0), before)
-    return surroundings.photograph(canvas.image.reduce(SUPERSAMPLING), CAMERAS[place], rng)
+    camera = CAMERAS[place] if domain == "day" else surroundings.in_the_evening(CAMERAS[place])
+    return surroundings.photograph(canvas.image.reduce(SUPERSAMPLING), camera, rng)
 
 
 def _body(canvas: Canvas, person: Person, shot: Shot) -> None:

@@ -18,6 +18,7 @@ class Camera(NamedTuple):
     blur: float
     noise: float
     resolution: float
+    slope: float = 0.24  # between the most and the least by which light falls off over the width
 
 
 CAMERAS = {
@@ -28,6 +29,12 @@ CAMERAS = {
     "shop": Camera((1.08, 1.05, 1.02), 0.4, 7.0, 0.75),
     "underpass": Camera((0.86, 0.88, 0.97), 0.4, 8.0, 0.9),
 }
+
+
+def in_the_evening(camera: Camera) -> Camera:
+    """The same camera under lamps: warm and dim light from one side, a longer exposure, more noise."""
+    red, green, blue = camera.gain
+    return Camera((0.78 * red, 0.6 * green, 0.44 * blue), 1.3 * camera.blur, 1.8 * camera.noise, camera.resolution, 0.7)
 
 
 class Scene(NamedTuple):
@@ -141,7 +148,7 @@ def photograph(image: Image.Image, camera: Camera, rng: np.random.Generator) -> 
         coarse = max(1, round(width * camera.resolution)), max(1, round(height * camera.resolution))
         image = image.resize(coarse, Image.Resampling.BOX).resize((width, height), Image.Resampling.BILINEAR)
     image = image.filter(ImageFilter.GaussianBlur(camera.blur * height / 96))
-    exposure, slope = 0.9 + 0.2 * float(rng.random()), 0.24 * (float(rng.random()) - 0.5)
+    exposure, slope = 0.9 + 0.2 * float(rng.random()), camera.slope * (float(rng.random()) - 0.5)
     light = exposure * (1 + slope * np.linspace(-1, 1, width, dtype=np.float32))
     pixels = np.asarray(image, dtype=np.float32) * np.asarray(camera.gain, dtype=np.float32) * light[:, None]
     grain = rng.random((height, width, 3), dtype=np.float32) - np.float32(0.5)

@@ -2,11 +2,12 @@
 
 import csv
 import errno
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +51,14 @@ class BenchmarkParams(BaseModel):
     mistakes: float = Field(
         0.03, ge=0, le=1, description="Share of told attributes for which an annotator takes a neighbouring value."
     )
+    domain: Literal["day", "evening"] = Field(
+        "day", description="When the same people are photographed; in the evening light is warm, dim and uneven."
+    )
+
+    def key(self) -> str:
+        """A digest that is equal for equal bytes; what was built before there were domains keeps its key."""
+        told = self.model_dump(mode="json", exclude={"domain"} if self.domain == "day" else None)
+        return hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Identity(NamedTuple):
@@ -149,7 +158,7 @@ def _counts(params: BenchmarkParams) -> dict[str, dict[str, int]]:
 def _save_image(file: Path, sample: Sample, params: BenchmarkParams) -> None:
     who, person, shot = sample.who, sample.person, sample.shot
     rng = stream(params.seed, "pixels", who.split, who.place, sample.image)
-    picture = render(person, shot, rng, params.image_height, params.image_width)
+    picture = render(person, shot, rng, params.image_height, params.image_width, params.domain)
     file.parent.mkdir(parents=True, exist_ok=True)
     picture.save(file, "PNG", compress_level=3)  # noise hardly compresses
 

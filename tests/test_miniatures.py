@@ -1,0 +1,174 @@
+"""Tables 5 to 7 in small, on rendered people: their suites run, by their own protocols, and report what they should."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from people import tiny_config, write_people
+from PIL import Image
+from pydantic import ValidationError
+
+from experiments.plan import located
+from experiments.spec import load_suite, resolve
+from rasa.cli import main
+from rasa.config import Config, Data
+from rasa.data.load import load_dataset
+from rasa.data.synthetic import BenchmarkParams, write_benchmark
+
+PEOPLE = {"train_identities": 12, "val_identities": 3, "test_identities": 4}
+SHORT = ["-o", "optimisation.epochs=1", "-o", "optimisation.max_steps_per_epoch=2", "-o", "optimisation.batch_size=8"]
+
+
+def run(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def sized(**sizes) -> list[str]:
+    return [part for name, value in sizes.items() for part in ("-o", f"data.synthetic.{name}={value}")]
+
+
+def results(workspace: Path) -> dict[str, dict]:
+    """What the finished runs of a workspace recorded, by row."""
+    return {file.parts[-4]: json.loads(file.read_text()) for file in workspace.glob("runs/*/*/*/*/result.json")}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suite", "sizes", "figures", "headings"),
+    [
+        ("table5", {"train_identities": 24}, {"tr_r1", "tr_r5", "tr_r10"}, ["TR R@1", "IR R@10"]),
+        ("table6", {"images_per_identity": 6}, {"tr_r1", "ap50"}, ["TR R@1", "AP@50"]),
+    ],
+)
+def test_captions_without_identities_and_classes(tmp_path, capsys, suite, sizes, figures, headings):
+    options = ["--profile", "smoke", *sized(**PEOPLE | sizes), *SHORT]
+    assert run("run", suite, *options) == 0
+    found = results(tmp_path)
+    assert set(found) == {row.name for row in load_suite(suite).rows}
+    for result in found.values():
+        assert figures <= set(result["test"]) and all(0 <= result["test"][name] <= 100 for name in figures)
+        assert result["sizes"]["test"]["identities"] == 4
+    capsys.readouterr()
+    assert run("report", suite, *options) == 0
+    page = capsys.readouterr().out
+    assert all(heading in page for heading in headings) and "missing" not in page.split("As published")[0]
+
+
+def test_the_built_in_benchmark_has_the_classes_of_the_format(tmp_path):
+    """Of Flickr30K every image is a class, of CUB the person; the files are the same."""
+    write_benchmark(tmp_path / "b", BenchmarkParams(train_identities=4, val_identities=2, test_identities=2))
+    read = {name: load_dataset(Data(root=tmp_path / "b", format=name)) for name in ("cuhk-pedes", "flickr30k", "cub")}
+    assert {name: len(set(data.splits["test"].image_identities.tolist())) for name, data in read.items()} == {
+        "cuhk-pedes": 2, "flickr30k": 8, "cub": 2,
+    }  # fmt: skip
+    assert {data.name for data in read.values()} == {"synthetic"}
+    assert len({data.splits["test"].image_files for data in read.values()}) == 1
+    assert {len(caption.split()) for caption in read["cub"].splits["test"].captions} <= set(range(31))
+
+
+def test_what_a_domain_changes(tmp_path):
+    """The evening has the same people, poses and captions, and other pixels: darker, and redder than blue."""
+    sizes = {"train_identities": 2, "val_identities": 1, "test_identities": 2}
+    for domain in ("day", "evening"):
+        write_benchmark(tmp_path / domain, BenchmarkParams(**sizes, domain=domain))
+    day, evening = tmp_path / "day", tmp_path / "evening"
+    for name in ("reid_raw.json", "attributes.csv", "facts.json"):
+        assert (day / name).read_bytes() == (evening / name).read_bytes()
+    pixels = {
+        folder: np.stack([np.asarray(Image.open(file), float) for file in sorted(folder.glob("imgs/*/*.png"))])
+        for folder in (day, evening)
+    }
+    assert pixels[evening].mean() < 0.75 * pixels[day].mean()
+    cast = {folder: values[..., 0].mean() / values[..., 2].mean() for folder, values in pixels.items()}
+    assert cast[evening] > 1.5 * cast[day]
+    assert BenchmarkParams().key() != BenchmarkParams(domain="evening").key()
+
+
+def test_trained_by_day_and_tested_in_the_evening_with_the_drop_shown(tmp_path, capsys):
+    """Table 7's miniature: the start that ships with the package, two more steps, both test splits, the difference."""
+    options = ["--profile", "synth", *sized(train_identities=12, val_identities=3, test_identities=24), *SHORT,
+               "-o", "model.queue_size=16", "-o", "optimisation.learning_rate=1e-6", "-o", "optimisation.warmup_steps=0",
+               "-o", "evaluation.sensitivity=0"]  # fmt: skip
+    assert run("run", "table7/rasa-c-to-i", *options) == 0
+    result = results(tmp_path)["rasa-c-to-i"]
+    source, target = result["source"]["r1"], result["test"]["r1"]
+    assert source > target + 10, "the start has seen no evening"
+    assert result["sizes"]["test"] == {"images": 96, "captions": 192, "identities": 24}
+    capsys.readouterr()
+
+    assert run("report", "table7", *options, "--format", "csv") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("C to I,RaSa,"))
+    assert f",{source}" in line and f",{target}" in line
+    assert run("report", "table7", *options) == 0
+    table = next(
+        part for part in capsys.readouterr().out.split("\n\n") if part.startswith("| Domains") and "Drop" in part
+    )
+    row = next(line for line in table.splitlines() if "C to I" in line)
+    assert f"{source:.1f}" in row and f"{target:.1f}" in row and f"{target - source:+.1f}" in row
+
+    # `rasa evaluate` tells both by hand: a run's own data is the source, the target is named.
+    (directory,) = tmp_path.glob("runs/*/*/*/seed-0-*")
+    (evening,) = (file.parent for file in tmp_path.glob("data/*/synthetic.json") if '"evening"' in file.read_text())
+    for arguments, figures in (((directory,), "source"), ((directory, "--data", evening), "test")):
+        assert run("evaluate", *arguments, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["metrics"] == pytest.approx(result[figures])
+
+
+def test_a_target_of_files_is_part_of_the_digest_and_of_the_run_id(tmp_path):
+    home, away = (write_people(tmp_path / name, train=16, seed=seed) for name, seed in (("home", 0), ("away", 7)))
+    data = Data(root=home, target={"format": "cuhk-pedes", "root": away})
+    alone, moved = load_dataset(Data(root=home)), load_dataset(data)
+    assert moved.target is not None and moved.tested is moved.target and alone.tested is alone
+    assert moved.target.digest == load_dataset(Data(root=away)).digest
+    assert len({alone.digest, moved.digest, moved.target.digest}) == 3
+    (away / "reid_raw.json").write_text((away / "reid_raw.json").read_text().replace("walking", "strolling"))
+    assert load_dataset(data).digest != moved.digest and load_dataset(Data(root=home)).digest == alone.digest
+
+    without = Config.model_validate(tiny_config(home))
+    beside = without.model_copy(update={"data": without.data.model_copy(update={"target": data.target})})
+    assert "target" not in without.identity()["data"]
+    assert beside.identity()["data"]["target"] == {"format": "cuhk-pedes", "annotations": None, "image_folder": "imgs",
+                                                   "synthetic": None}  # fmt: skip
+
+
+def test_a_target_is_built_with_the_parameters_of_the_source(tmp_path):
+    config = located(resolve(load_suite("table7"), "rasa-i-to-c", "smoke", [], 0), tmp_path)
+    target = config.data.of_target()
+    assert (config.data.synthetic.domain, target.synthetic.domain) == ("evening", "day")
+    assert target.synthetic.model_copy(update={"domain": "evening"}) == config.data.synthetic
+    assert target.target is None and target.tokenizer == config.data.tokenizer
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({}, "target.root is not set; give that data set's folder, e.g. -o data.target.root=DIR"),
+        (
+            {"synthetic": {"domain": "night"}},
+            r"target.synthetic.domain: Input should be 'day' or 'evening' \('night'\)",
+        ),
+        ({"synthetic": {"fog": 1}}, "target.synthetic.fog: Extra inputs are not permitted"),
+        (
+            {"format": "cub", "root": "."},
+            "target.format cub is evaluated by classes, format cuhk-pedes by text-to-image",
+        ),
+    ],
+)
+def test_targets_that_cannot_be_are_one_line(target, message):
+    with pytest.raises(ValidationError, match=message) as caught:
+        Data.model_validate({"synthetic": {}, "target": target})
+    assert caught.value.error_count() == 1
+
+
+def test_a_report_needs_no_folder_of_the_target(tmp_path, capsys):
+    """As without a target: at the paper profile any data will do, and what is missing is the runs."""
+    (tmp_path / "home").mkdir()
+    for options in ([], ["-o", "data.root=home"], ["-o", "data.target.root=home"]):
+        assert run("report", "table7", "--profile", "paper", *options) == 5
+        assert "mlflow.db: no runs yet; start them with" in capsys.readouterr().err
