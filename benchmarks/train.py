@@ -25,8 +25,8 @@ from rasa.draws import Draws
 from rasa.errors import SpecError
 from rasa.model.rasa import ema_update
 from rasa.numerics import FiniteGuard, compile_layers, float32_products
+from rasa.optimizer import gradient_norm, parameter_groups
 from rasa.step import StepInputs
-from rasa.train import gradient_norm, parameter_groups
 
 PARTS = ("encode", "momentum", "text", "fusion", "heads", "optimizer")
 METHODS = {

@@ -14,12 +14,13 @@ from rasa.data.load import load_dataset
 from rasa.data.table import Dataset
 from rasa.data.tokens import build_tokenizer
 from rasa.errors import ResourceError
+from rasa.inputs import gallery
 from rasa.model.checkpoints import initial_state, load_released
 from rasa.model.inspect import sizes_of
 from rasa.model.rasa import build_model
 from rasa.retrieval.evaluate import Ranking
 from rasa.retrieval.protocols import query_identities
-from rasa.train import evaluate_split, gallery, pick_device
+from rasa.train import evaluate_split, pick_device
 
 HEADS = {384: 6, 512: 8, 768: 12, 1024: 16}  # by width, of the published ViT and BERT sizes; shapes do not tell them
 LONGEST = 50  # tokens, of the formats' captions

@@ -32,7 +32,8 @@ from rasa.model.rasa import RaSa, build_model, ema_update
 from rasa.model.text import Text, Wanted
 from rasa.objectives import contrastive, language, matching
 from rasa.objectives.language import MaskDraws, SpecialIds
-from rasa.train import evaluate_split, parameter_groups
+from rasa.optimizer import moments, parameter_groups, restore_moments
+from rasa.train import evaluate_split
 
 Log = Callable[[str, int, dict[str, float]], None]
 
@@ -268,9 +269,7 @@ def pretrain(
 def _tensors(model: RaSa, average: RaSa, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {f"model.{name}": p for name, p in model.named_parameters()}
     found |= {f"average.{name}": p for name, p in average.named_parameters()}
-    for name, parameter in model.named_parameters():
-        found |= {f"optimizer.{kind}.{name}": value for kind, value in optimizer.state[parameter].items()}
-    return found
+    return found | dict(moments(model, optimizer))
 
 
 @torch.no_grad()
@@ -278,6 +277,4 @@ def _restore(tensors: dict[str, Tensor], model: RaSa, average: RaSa, optimizer: 
     for prefix, target in (("model", model), ("average", average)):
         for name, parameter in target.named_parameters():
             parameter.copy_(tensors[f"{prefix}.{name}"])
-    for name, parameter in model.named_parameters():
-        state = {kind: tensors[f"optimizer.{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
-        optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in state.items()}
+    restore_moments(tensors, model, optimizer)

@@ -7,40 +7,40 @@ The trainer reports numbers through a plain callable and keeps what it needs to 
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from rasa.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint
 from rasa.config import Config
 from rasa.cost import peak_mib, reset_peak
 from rasa.data.formats import FORMATS
-from rasa.data.load import load_dataset
-from rasa.data.loader import Batch, TrainingLoader, encode_captions, image_batches
-from rasa.data.table import Dataset, Split
-from rasa.data.tokens import Tokenizer, build_tokenizer
-from rasa.data.transforms import two_views
-from rasa.detectors import DETECTORS, detector_figures
-from rasa.errors import ResourceError, RunFailed, SpecError
-from rasa.fidelity import Fidelity
+from rasa.data.loader import Batch, encode_captions
+from rasa.data.table import Split
+from rasa.data.tokens import Tokenizer
+from rasa.detectors import detector_figures
+from rasa.errors import ResourceError, RunFailed
+from rasa.inputs import read_images, read_words, step_inputs
 from rasa.model.checkpoints import initial_state, load_released, to_released
 from rasa.model.masked_lm import build_masked_lm
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import RaSa, build_model, ema_update, momentum_copy
 from rasa.numerics import FiniteGuard, compile_layers, float32_products, resolve_compile, resolve_precision
-from rasa.objectives.language import SpecialIds
+from rasa.optimizer import gradient_norm, moments, parameter_groups, restore_moments
 from rasa.probe import sensitivity_figures
 from rasa.retrieval.evaluate import Ranking
 from rasa.retrieval.protocols import Settings, evaluate_by, query_identities, selection_key
 from rasa.schedules import alpha_at, learning_rates
-from rasa.step import StepInputs, Teachers
+from rasa.step import StepOutput, Teachers
 
 Log = Callable[[str, int, dict[str, float]], None]
+Say = Callable[[str], None]
 CHECKPOINTS_KEPT = 2
 
 
@@ -62,6 +62,25 @@ class Progress(BaseModel):
     peak_mib: float = 0.0
 
 
+class Clock:
+    """Seconds of a run over all its processes, without what is not at its cost."""
+
+    def __init__(self) -> None:
+        self._started, self.before = time.monotonic(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far that counts."""
+        return self.before + time.monotonic() - self._started
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What happens inside does not count."""
+        tick = time.monotonic()
+        yield
+        self._started += time.monotonic() - tick
+
+
 def train(
     config: Config,
     directory: Path,
@@ -69,7 +88,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     resume_from_step: Callable[[int], None] = lambda step: None,
     cache: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Train, select by validation, test once. Returns the run's figures as plain JSON types.
 
@@ -77,289 +96,285 @@ def train(
     on, `say` a line for a person. With `should_stop` true the step is finished, a checkpoint written, and
     KeyboardInterrupt raised. Raises RunFailed, ResourceError or SpecError with one line.
     """
-    started = time.monotonic()
-    device = pick_device(config.optimisation.device)
-    if config.optimisation.threads:
-        torch.set_num_threads(config.optimisation.threads)
-    reset_peak(device)
-    on, fidelity, optimisation = config.objectives.weights, config.fidelity, config.optimisation
-    precision = resolve_precision(optimisation.precision, device)
-    compiled = resolve_compile(optimisation.compile, device)
+    run = Training(config, directory, log, say, cache)
+    resume_from_step(run.resume())
+    while run.progress.epoch < config.optimisation.epochs:
+        run.train_epoch(should_stop)
+        run.validate()
+    return run.test()
 
-    # Data.
-    dataset = load_dataset(config.data, config.seed)
-    tested = dataset.tested
-    for note in dict.fromkeys((*dataset.notes, *tested.notes)):
-        say(note)
-    captions = dataset.splits["train"].captions
-    tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
-    tokenizer.save(directory / tokenizer.file)
-    special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
-    tick = time.monotonic()
-    on_gpu = device.type == "cuda"
-    loader = training_pairs(dataset, "train", tokenizer, config, cache, on_gpu, say)
-    held_out = None
-    if config.evaluation.detectors and set(DETECTORS) & set(on):
-        held_out = training_pairs(dataset, "val", tokenizer, config, cache, on_gpu, say)
-    galleries = {"val": gallery(dataset, "val", config, cache, on_gpu, say)}
-    galleries["test"] = gallery(tested, "test", config, cache, on_gpu, say)
-    if dataset.target is not None:
-        galleries["source"] = gallery(dataset, "test", config, cache, on_gpu, say)
-    started += time.monotonic() - tick  # images are decoded once for all runs, so not at this run's cost
-    steps_per_epoch = loader.steps_per_epoch
-    if "prd" in on and not loader.has_weak_pairs:
-        raise SpecError(
-            "weights.prd needs weak pairs, but no identity of train has a caption that would make one; leave prd out"
+
+class Training:
+    """The state of one run: what it reads, its models and optimizer, and how far it is. Each step is a method."""
+
+    def __init__(self, config: Config, directory: Path, log: Log, say: Say, cache: Path | None):
+        self.clock = Clock()
+        self.config, self.directory, self.log, self.say = config, directory, log, say
+        self.device = pick_device(config.optimisation.device)
+        if config.optimisation.threads:
+            torch.set_num_threads(config.optimisation.threads)
+        reset_peak(self.device)
+        self.precision = resolve_precision(config.optimisation.precision, self.device)
+        self.compiled = resolve_compile(config.optimisation.compile, self.device)
+
+        dataset, tokenizer = read_words(config, directory, say)
+        with self.clock.stopped():  # images are decoded once for all runs, so not at this run's cost
+            self.inputs = read_images(dataset, tokenizer, config, cache, self.device.type == "cuda", say)
+        self.parts = batch_parts(self.inputs.loader.batch_size, config.fidelity.ranks, config.optimisation.accumulation)
+        if self.parts.note:
+            say(self.parts.note)
+
+        self.model, self.teachers = self._models(cache)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(
+                self.model, config.optimisation.weight_decay, config.fidelity.decay_temperature_and_positions
+            ),
+            fused=True,
         )
-    parts = batch_parts(loader.batch_size, fidelity.ranks, optimisation.accumulation)
-    if parts.note:
-        say(parts.note)
-    if loader.longest_caption > config.model.max_positions:
-        raise SpecError(
-            f"model.max_positions {config.model.max_positions} is less than the longest training caption, "
-            f"{loader.longest_caption} tokens; raise it, or set fidelity.truncate_training_tokens=true"
+        self.guard = FiniteGuard(self.device)
+        self.progress = Progress(
+            identity=computation(config, self.precision, self.compiled),
+            digests={"data": dataset.digest, "tokenizer": tokenizer.digest},
         )
 
-    # Models: online, momentum, queues, and the fixed generator if the row has one.
-    model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device)
-    asked = ("mlm" in on and fidelity.mlm_soft_targets) or config.objectives.generator == "momentum"
-    momentum = momentum_copy(model.encoders, fusion=asked, language=asked)
-    queue = FeatureQueue(config.model.queue_size, config.model.embed_dim, config.seed).to(device)
-    if config.model.weights is not None:
-        state = initial_state(config.model)
-        kept = queue if fidelity.queue_from_weights else None
-        say(f"{config.model.weights}: {load_released(state, model, momentum, kept, str(config.model.weights))}")
-    masked_lm = None
-    if config.objectives.generator == "fixed":
+    def _models(self, cache: Path | None) -> tuple[RaSa, Teachers]:
+        """The online model; the momentum model, queues, and the fixed generator if the row has one."""
+        config, tokenizer, objectives = self.config, self.inputs.tokenizer, self.config.objectives
+        model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, self.device)
+        soft = "mlm" in objectives.weights and config.fidelity.mlm_soft_targets
+        asked = soft or objectives.generator == "momentum"
+        momentum = momentum_copy(model.encoders, fusion=asked, language=asked)
+        queue = FeatureQueue(config.model.queue_size, config.model.embed_dim, config.seed).to(self.device)
+        if config.model.weights is not None:
+            state = initial_state(config.model)
+            kept = queue if config.fidelity.queue_from_weights else None
+            report = load_released(state, model, momentum, kept, str(config.model.weights))
+            self.say(f"{config.model.weights}: {report}")
+        masked_lm = None
+        if objectives.generator == "fixed":
+            captions, folder = self.inputs.dataset.splits["train"].captions, cache or self.directory / "cache"
+            with self.clock.stopped():  # made once for all seeds, so not at this run's cost
+                masked_lm = build_masked_lm(objectives.masked_lm, tokenizer, captions, folder).to(self.device)
+        model.train()
+        momentum.train(config.fidelity.momentum_dropout)
+        if self.compiled:
+            compile_layers(model.encoders)
+            compile_layers(momentum)
+        return model, Teachers(momentum, queue, masked_lm)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken."""
+        return self.progress.epoch * self.inputs.loader.steps_per_epoch + self.progress.step_in_epoch
+
+    def resume(self) -> int:
+        """Go on from the newest checkpoint that can be read, if there is one; returns the step at which that is."""
+        if found := newest_checkpoint(self.directory / "checkpoints"):
+            tensors, saved, problems = found
+            for problem in problems:
+                self.say(f"{problem}; going on from the one before")
+            restored = Progress.model_validate(saved)
+            if (restored.identity, restored.digests) != (self.progress.identity, self.progress.digests):
+                raise ResourceError(
+                    f"{self.directory}: its checkpoint belongs to another config or to other data; remove it"
+                )
+            self.progress = restored
+            restore(tensors, self.model, self.teachers, self.optimizer)
+            self.clock.before = restored.seconds
+        return self.step
+
+    def train_epoch(self, should_stop: Callable[[], bool]) -> None:
+        """The epoch from where the run stands to its end. Raises KeyboardInterrupt after a checkpoint if told to stop."""
+        progress, every = self.progress, self.config.optimisation.checkpoint_steps
         tick = time.monotonic()
-        masked_lm = build_masked_lm(config.objectives.masked_lm, tokenizer, captions, cache or directory / "cache").to(
-            device
-        )
-        started += time.monotonic() - tick  # made once for all seeds, so not this run's cost
-    teachers = Teachers(momentum, queue, masked_lm)
-    model.train()
-    momentum.train(fidelity.momentum_dropout)
-    if compiled:
-        compile_layers(model.encoders)
-        compile_layers(momentum)
-
-    # Optimizer and resume.
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, optimisation.weight_decay, fidelity.decay_temperature_and_positions), fused=True
-    )
-    guard = FiniteGuard(device)
-    progress = Progress(
-        identity=computation(config, precision, compiled),
-        digests={"data": dataset.digest, "tokenizer": tokenizer.digest},
-    )
-    if found := newest_checkpoint(directory / "checkpoints"):
-        tensors, saved, problems = found
-        for problem in problems:
-            say(f"{problem}; going on from the one before")
-        restored = Progress.model_validate(saved)
-        if (restored.identity, restored.digests) != (progress.identity, progress.digests):
-            raise ResourceError(f"{directory}: its checkpoint belongs to another config or to other data; remove it")
-        progress = restored
-        restore(tensors, model, teachers, optimizer)
-    step = progress.epoch * steps_per_epoch + progress.step_in_epoch
-    resume_from_step(step)
-    seconds_before = progress.seconds
-    log_every = max(10 if on_gpu else 1, steps_per_epoch // 100)  # a GPU is waited for at each
-
-    def checkpoint() -> None:
-        guard.check()
-        progress.seconds = seconds_before + time.monotonic() - started
-        progress.peak_mib = max(progress.peak_mib, peak_mib(device))
-        position = progress.epoch * steps_per_epoch + progress.step_in_epoch
-        folder = directory / "checkpoints"
-        save_checkpoint(
-            folder / f"step-{position:09d}", training_tensors(model, teachers, optimizer), progress.model_dump()
-        )
-        prune(folder, CHECKPOINTS_KEPT)
-
-    while progress.epoch < optimisation.epochs:
-        epoch = progress.epoch
-        tick = time.monotonic()
-        for batch in loader.epoch(epoch, start=progress.step_in_epoch):
-            i = progress.step_in_epoch
-            rates = learning_rates(optimisation, fidelity.head_rate_from == "iteration-101", epoch, i, steps_per_epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = rates[1] if group["heads"] else rates[0]
-            alpha = alpha_at(config.objectives.alpha, config.objectives.alpha_warmup_epochs, epoch, i, steps_per_epoch)
-            if fidelity.ema_timing == "before":
-                ema_update(momentum, model.encoders, config.model.momentum)
-            optimizer.zero_grad(set_to_none=True)
-            try:
-                inputs = step_inputs(batch, device)
-                with float32_products(precision):
-                    out = forward_backward(model, teachers, inputs, config, parts, alpha, step, special, precision)
-                norm = gradient_norm(model, optimisation.clip_norm)
-                # As a gradient scaler would: the fused kernel applies nothing where this is 1.
-                optimizer.found_inf = guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
-                if device.type == "cpu":
-                    guard.check()
-                optimizer.step()
-            except torch.OutOfMemoryError as fault:
-                size = config.data.image_size
-                raise RunFailed(out_of_memory(loader.batch_size, fidelity.ranks, parts.number, size)) from fault
-            if config.model.temperature_range:
-                with torch.no_grad():
-                    model.temperature.clamp_(*config.model.temperature_range)
-            if out.image_feature_m is not None and out.text_feature_m is not None:
-                queue.push(out.image_feature_m, out.text_feature_m, inputs.identity)
-            if fidelity.ema_timing == "after":
-                ema_update(momentum, model.encoders, config.model.momentum)
-
-            if i % log_every == 0:
-                guard.check()
-                told = {f"loss_{name}": value for name, value in out.losses.items()}
-                told |= {"gradient_norm": norm, "temperature": model.temperature.detach()}
-                figures = dict(zip(told, torch.stack(list(told.values())).tolist(), strict=True))  # one wait for all
-                total = sum(weight * figures[f"loss_{name}"] for name, weight in on.items())
-                figures |= {"loss": total, "learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha}
-                log("train", step, figures)
-            step += 1
+        for batch in self.inputs.loader.epoch(progress.epoch, start=progress.step_in_epoch):
+            self._train_step(batch)
             progress.step_in_epoch += 1
             progress.pairs += len(batch.identity)
             tock = time.monotonic()
             progress.train_seconds += tock - tick
             tick = tock
             if should_stop():
-                checkpoint()
+                self.checkpoint()
                 raise KeyboardInterrupt
-            if optimisation.checkpoint_steps and progress.step_in_epoch % optimisation.checkpoint_steps == 0:
-                checkpoint()
+            if every and progress.step_in_epoch % every == 0:
+                self.checkpoint()
                 tick = time.monotonic()
+        self.guard.check()
 
-        # Validate, select, move to the next epoch.
-        guard.check()
-        ranking = evaluate_split(model, dataset.splits["val"], galleries["val"], tokenizer, config, device)
-        figures = ranking.figures()
-        if held_out is not None:
-            held_out_inputs = (step_inputs(batch, device) for batch in held_out.epoch(0))
-            figures |= detector_figures(model, teachers, held_out_inputs, config.objectives, fidelity, special)
-        log("val", step, figures | {"epoch": epoch + 1})
-        progress.history.append({"epoch": epoch + 1, **figures})
+    def _train_step(self, batch: Batch) -> None:
+        config, epoch, i = self.config, self.progress.epoch, self.progress.step_in_epoch
+        fidelity, optimisation, momentum = config.fidelity, config.optimisation, self.teachers.momentum
+        steps_per_epoch = self.inputs.loader.steps_per_epoch
+        rates = learning_rates(optimisation, fidelity.head_rate_from == "iteration-101", epoch, i, steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rates[1] if group["heads"] else rates[0]
+        alpha = alpha_at(config.objectives.alpha, config.objectives.alpha_warmup_epochs, epoch, i, steps_per_epoch)
+        if fidelity.ema_timing == "before":
+            ema_update(momentum, self.model.encoders, config.model.momentum)
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            inputs = step_inputs(batch, self.device)
+            with float32_products(self.precision):
+                out = forward_backward(
+                    self.model, self.teachers, inputs, config, self.parts, alpha, self.step, self.inputs.special,
+                    self.precision,
+                )  # fmt: skip
+            norm = gradient_norm(self.model, optimisation.clip_norm)
+            # As a gradient scaler would: the fused kernel applies nothing where this is 1.
+            self.optimizer.found_inf = self.guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
+            if self.device.type == "cpu":
+                self.guard.check()
+            self.optimizer.step()
+        except torch.OutOfMemoryError as fault:
+            pairs, parts = self.inputs.loader.batch_size, self.parts.number
+            raise RunFailed(out_of_memory(pairs, fidelity.ranks, parts, config.data.image_size)) from fault
+        if config.model.temperature_range:
+            with torch.no_grad():
+                self.model.temperature.clamp_(*config.model.temperature_range)
+        if out.image_feature_m is not None and out.text_feature_m is not None:
+            self.teachers.queue.push(out.image_feature_m, out.text_feature_m, inputs.identity)
+        if fidelity.ema_timing == "after":
+            ema_update(momentum, self.model.encoders, config.model.momentum)
+        log_every = max(10 if self.device.type == "cuda" else 1, steps_per_epoch // 100)  # a GPU is waited for at each
+        if i % log_every == 0:
+            self.guard.check()
+            self._log_step(out, norm, rates, alpha)
+
+    def _log_step(self, out: StepOutput, norm: Tensor, rates: tuple[float, float], alpha: float) -> None:
+        told = {f"loss_{name}": value for name, value in out.losses.items()}
+        told |= {"gradient_norm": norm, "temperature": self.model.temperature.detach()}
+        figures = dict(zip(told, torch.stack(list(told.values())).tolist(), strict=True))  # one wait for all
+        weights = self.config.objectives.weights
+        total = sum(weight * figures[f"loss_{name}"] for name, weight in weights.items())
+        figures |= {"loss": total, "learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha}
+        self.log("train", self.step, figures)
+
+    def validate(self) -> None:
+        """Measure the epoch on validation, keep the weights if they are the best so far, move to the next epoch."""
+        config, inputs, progress = self.config, self.inputs, self.progress
+        step, epoch = self.step, progress.epoch + 1
+        figures = self._ranking("val").figures()
+        if inputs.held_out is not None:
+            pairs = (step_inputs(batch, self.device) for batch in inputs.held_out.epoch(0))
+            figures |= detector_figures(
+                self.model, self.teachers, pairs, config.objectives, config.fidelity, inputs.special
+            )
+        self.log("val", step, figures | {"epoch": epoch})
+        progress.history.append({"epoch": epoch, **figures})
         if config.evaluation.selection_gap:
-            tick = time.monotonic()
-            ranking = evaluate_split(model, tested.splits["test"], galleries["test"], tokenizer, config, device)
-            progress.tested.append({"epoch": epoch + 1, **ranking.final.metrics})
-            started += (took := time.monotonic() - tick)  # a look that training without it does not take
-            progress.looks_seconds += took
+            with self._look():
+                tested = self._ranking("test").final.metrics
+            progress.tested.append({"epoch": epoch, **tested})
         key = selection_key(figures)
-        progress.epoch, progress.step_in_epoch = epoch + 1, 0
+        progress.epoch, progress.step_in_epoch = epoch, 0
+        selected = self.directory / "selected"
         if key > progress.best:
-            progress.best, progress.best_epoch = key, epoch + 1
-            folder = directory / "selected" / f"epoch-{epoch + 1:04d}"
-            save_checkpoint(folder, to_released(model, redundant=False), progress.history[-1])
-        checkpoint()
-        for old in (directory / "selected").glob("epoch-*"):
-            if old.name != f"epoch-{progress.best_epoch:04d}":
+            progress.best, progress.best_epoch = key, epoch
+            save_checkpoint(_of_epoch(selected, epoch), to_released(self.model, redundant=False), progress.history[-1])
+        self.checkpoint()
+        for old in selected.glob("epoch-*"):
+            if progress.best_epoch is None or old != _of_epoch(selected, progress.best_epoch):
                 shutil.rmtree(old)
 
-    # Test once, on the selected weights.
-    assert progress.best_epoch is not None
-    weights, _ = load_checkpoint(directory / "selected" / f"epoch-{progress.best_epoch:04d}")
-    load_released(weights, model, source=str(directory / "selected"))
-    ranking = evaluate_split(model, tested.splits["test"], galleries["test"], tokenizer, config, device)
-    test = ranking.figures()
-    log("test", step, test)
-    source = {}
-    if dataset.target is not None:
-        own = evaluate_split(model, dataset.splits["test"], galleries["source"], tokenizer, config, device)
-        log("source", step, source := own.figures())
-    probed = {}
-    if config.evaluation.sensitivity:
-        tick = time.monotonic()
-        probed = sensitivity_figures(model, lambda: galleries["test"], tested.splits["test"], tokenizer, config, device)
-        log("probe", step, probed)
-        started += (took := time.monotonic() - tick)  # nor does training take this
-        progress.looks_seconds += took
-    protocol = FORMATS[config.data.format].protocol
-    save_predictions(directory, ranking, query_identities(protocol, tested.splits["test"]))
-    cost = {
-        "seconds": seconds_before + time.monotonic() - started,
-        "looks_seconds": progress.looks_seconds,
-        "pairs_per_s": progress.pairs / progress.train_seconds,
-        "peak_mib": max(progress.peak_mib, peak_mib(device)),
-        "steps": float(step),
-        "parameters": float(sum(p.numel() for p in model.parameters())),
-    }
-    log("cost", step, cost)
-    selected = progress.history[progress.best_epoch - 1]
-    last_test, oracle = {}, {}
-    if progress.tested:
-        best = max(progress.tested, key=lambda figures: selection_key(figures)[0])
-        last_test = {"test": _figures(progress.tested[-1])}
-        oracle = {"test_oracle": {"epoch": int(best["epoch"]), "test": _figures(best)}}
-    return (
-        oracle
-        | ({"sensitivity": probed} if probed else {})
-        | ({"source": source} if source else {})
-        | {
-            "selected": {"epoch": progress.best_epoch, "step": progress.best_epoch * steps_per_epoch, "val": selected},
-            "test": test,
-            "last": {"epoch": optimisation.epochs, "val": progress.history[-1]} | last_test,
-            "cost": cost,
-            "numerics": {"precision": precision, "compiled": compiled, "batch": str(parts)},
-            "digests": {"data": dataset.digest, "tokenizer": tokenizer.digest},
+    def checkpoint(self) -> None:
+        """Keep everything that a resumed run needs. Raises RunFailed if a loss or gradient since the last was no number."""
+        self.guard.check()
+        self.progress.seconds = self.clock.seconds
+        self.progress.peak_mib = max(self.progress.peak_mib, peak_mib(self.device))
+        folder = self.directory / "checkpoints"
+        tensors = training_tensors(self.model, self.teachers, self.optimizer)
+        save_checkpoint(folder / f"step-{self.step:09d}", tensors, self.progress.model_dump())
+        prune(folder, CHECKPOINTS_KEPT)
+
+    def test(self) -> dict[str, Any]:
+        """Test once, on the selected weights; returns the run's figures."""
+        config, inputs, progress, step = self.config, self.inputs, self.progress, self.step
+        assert progress.best_epoch is not None
+        selected = self.directory / "selected"
+        weights, _ = load_checkpoint(_of_epoch(selected, progress.best_epoch))
+        load_released(weights, self.model, source=str(selected))
+        ranking = self._ranking("test")
+        found: dict[str, Any] = {"test": ranking.figures()}
+        self.log("test", step, found["test"])
+        if "source" in inputs.galleries:
+            found["source"] = self._ranking("source").figures()
+            self.log("source", step, found["source"])
+        if config.evaluation.sensitivity:
+            with self._look():
+                found["sensitivity"] = sensitivity_figures(
+                    self.model, lambda: inputs.galleries["test"], inputs.dataset.tested.splits["test"],
+                    inputs.tokenizer, config, self.device,
+                )  # fmt: skip
+            self.log("probe", step, found["sensitivity"])
+        protocol = FORMATS[config.data.format].protocol
+        save_predictions(self.directory, ranking, query_identities(protocol, inputs.dataset.tested.splits["test"]))
+        found["cost"] = self._cost()
+        self.log("cost", step, found["cost"])
+        return found | self._selection() | self._facts()
+
+    def _cost(self) -> dict[str, float]:
+        return {
+            "seconds": self.clock.seconds,
+            "looks_seconds": self.progress.looks_seconds,
+            "pairs_per_s": self.progress.pairs / self.progress.train_seconds,
+            "peak_mib": max(self.progress.peak_mib, peak_mib(self.device)),
+            "steps": float(self.step),
+            "parameters": float(sum(p.numel() for p in self.model.parameters())),
+        }
+
+    def _selection(self) -> dict[str, Any]:
+        """The checkpoint that validation chose, the last one, and the best on test if every epoch was tested."""
+        progress, last = self.progress, self.config.optimisation.epochs
+        assert progress.best_epoch is not None
+        epoch, step = progress.best_epoch, progress.best_epoch * self.inputs.loader.steps_per_epoch
+        found: dict[str, Any] = {
+            "selected": {"epoch": epoch, "step": step, "val": progress.history[epoch - 1]},
+            "last": {"epoch": last, "val": progress.history[-1]},
+        }
+        if progress.tested:
+            best = max(progress.tested, key=lambda figures: selection_key(figures)[0])
+            found["last"]["test"] = _figures(progress.tested[-1])
+            found["test_oracle"] = {"epoch": int(best["epoch"]), "test": _figures(best)}
+        return found
+
+    def _facts(self) -> dict[str, Any]:
+        """How it was computed, and on what."""
+        dataset = self.inputs.dataset
+        return {
+            "numerics": {"precision": self.precision, "compiled": self.compiled, "batch": str(self.parts)},
+            "digests": self.progress.digests,
             "sizes": {
                 name: {
                     "images": len(split.image_files),
                     "captions": len(split.captions),
                     "identities": len(set(split.image_identities.tolist())),
                 }
-                for name, split in {**dataset.splits, "test": tested.splits["test"]}.items()
+                for name, split in {**dataset.splits, "test": dataset.tested.splits["test"]}.items()
             },
         }
-    )
+
+    def _ranking(self, name: str) -> Ranking:
+        """`val`, `test` or `source` ranked by the model as it is."""
+        dataset = self.inputs.dataset
+        split = {"val": dataset.splits["val"], "test": dataset.tested.splits["test"], "source": dataset.splits["test"]}[
+            name
+        ]
+        return evaluate_split(
+            self.model, split, self.inputs.galleries[name], self.inputs.tokenizer, self.config, self.device
+        )
+
+    @contextmanager
+    def _look(self) -> Iterator[None]:
+        """An evaluation that training does not need: timed beside the run's own seconds."""
+        tick = time.monotonic()
+        with self.clock.stopped():
+            yield
+        self.progress.looks_seconds += time.monotonic() - tick
 
 
-def gallery(
-    dataset: Dataset, split: str, config: Config, cache: Path | None, prefetch: bool, say: Callable[[str], None]
-) -> Iterable[Tensor]:
-    """A split's images in batches, each time it is iterated."""
-    return image_batches(
-        dataset.splits[split].image_files,
-        dataset.image_root,
-        config.data.image_size,
-        config.evaluation.batch_size,
-        config.data.workers,
-        cache,
-        config.data.image_cache_gib,
-        prefetch=prefetch,
-        say=say,
-    )
-
-
-def training_pairs(
-    dataset: Dataset,
-    split: str,
-    tokenizer: Tokenizer,
-    config: Config,
-    cache: Path | None,
-    prefetch: bool,
-    say: Callable[[str], None],
-) -> TrainingLoader:
-    """The pairs of `train`; of another split the same kind of pairs, for which draws do not depend on the run's seed."""
-    fidelity, training = config.fidelity, split == "train"
-    return TrainingLoader(
-        dataset.splits[split],
-        dataset.image_root,
-        tokenizer,
-        config.data,
-        positives=config.objectives.positives if draws_captions(config.objectives.weights, fidelity) else None,
-        p_weak=config.objectives.p_weak,
-        weak_pool=fidelity.weak_pool,
-        weak_label=fidelity.weak_label,
-        truncate=fidelity.truncate_training_tokens or not training,
-        batch_size=config.optimisation.batch_size,
-        max_steps=config.optimisation.max_steps_per_epoch if training else None,
-        seed=config.seed if training else 0,
-        cache=cache,
-        prefetch=prefetch,
-        say=say,
-    )
+def _of_epoch(selected: Path, epoch: int) -> Path:
+    return selected / f"epoch-{epoch:04d}"
 
 
 def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any]:
@@ -368,12 +383,6 @@ def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any
     del identity["data"]["tokenizer"], identity["objectives"]["masked_lm"]
     identity["optimisation"] |= {"precision": precision, "compile": compiled}
     return identity
-
-
-def draws_captions(weights: Collection[str], fidelity: Fidelity) -> bool:
-    """Whether a loss looks at the caption drawn for matching: ITM and PRD, and in the released reading CL and ITC too."""
-    contrasting = "cl" in weights or "itc" in weights
-    return "itm" in weights or "prd" in weights or (contrasting and fidelity.contrastive_text == "matching")
 
 
 def pick_device(name: str) -> torch.device:
@@ -388,49 +397,9 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def step_inputs(batch: Batch, device: torch.device) -> StepInputs:
-    """The batch on the device, with the two augmented views that share one decoding."""
-    view1, view2 = two_views(batch.images.to(device, non_blocking=True), batch.flip, batch.crops)
-    return StepInputs(
-        view1,
-        view2,
-        batch.annotated,
-        batch.matched,
-        batch.weak.to(device, non_blocking=True),
-        batch.identity.to(device, non_blocking=True),
-    )
-
-
-def parameter_groups(model: RaSa, weight_decay: float, decay_all_matrices: bool) -> list[dict[str, Any]]:
-    """Four groups: (model | PRD and RTD heads) x (without | with weight decay). Biases and norms have none.
-
-    `decay_all_matrices`: released code: everything that is not a vector decays, so the temperature (a scalar), position
-    and class embeddings do (OF 38, 52-54).
-    """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(h, d): [] for h in (False, True) for d in (False, True)}
-    for name, parameter in model.named_parameters():
-        special = name == "temperature" or name.endswith(("pos_embed", "cls_token", "position_embeddings.weight"))
-        decays = parameter.dim() != 1 and (decay_all_matrices or not special)
-        groups[name.startswith(("heads.prd", "heads.rtd")), decays].append(parameter)
-    return [
-        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "heads": heads}
-        for (heads, decays), parameters in groups.items()
-        if parameters
-    ]
-
-
-def gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
-    """L2 norm of all gradients before clipping to `clip`."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
-    return norm
-
-
 def training_tensors(model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Everything that has a tensor's shape: online, momentum, queues, optimizer moments."""
-    return {**model_tensors(model, teachers), **dict(_moments(model, optimizer))}
+    return {**model_tensors(model, teachers), **dict(moments(model, optimizer))}
 
 
 def model_tensors(model: RaSa, teachers: Teachers) -> dict[str, Tensor]:
@@ -438,12 +407,6 @@ def model_tensors(model: RaSa, teachers: Teachers) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in model.named_parameters()}
     tensors |= {f"momentum.{name}": p for name, p in teachers.momentum.named_parameters()}
     return tensors | {f"queue.{name}": b for name, b in teachers.queue.named_buffers()}
-
-
-def _moments(model: RaSa, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in model.named_parameters():
-        for kind, value in optimizer.state.get(parameter, {}).items():
-            yield f"optimizer.{kind}.{name}", value
 
 
 @torch.no_grad()
@@ -455,14 +418,7 @@ def restore(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers, optimiz
         raise ResourceError(f"the checkpoint has other tensors than the model: {', '.join(differing[:5])}")
     for name, target in own.items():
         target.copy_(tensors[name])
-    for name, parameter in model.named_parameters():
-        saved = {
-            kind: tensors[f"optimizer.{kind}.{name}"]
-            for kind in ("step", "exp_avg", "exp_avg_sq")
-            if f"optimizer.{kind}.{name}" in tensors
-        }
-        if saved:
-            optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in saved.items()}
+    restore_moments(tensors, model, optimizer)
 
 
 def evaluate_split(

@@ -17,11 +17,11 @@ from rasa.model.checkpoints import REDUNDANT, names, resize_position_embedding, 
 from rasa.model.rasa import ema_update
 from rasa.model.text import Text
 from rasa.objectives.language import MaskDraws, mask_tokens
+from rasa.optimizer import parameter_groups
 from rasa.retrieval.metrics import evaluate_order, final_order, stage1_order
 from rasa.retrieval.rerank import PackedTexts, rerank
 from rasa.schedules import alpha_at, learning_rates
 from rasa.step import step_losses
-from rasa.train import parameter_groups
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 FACT_FILES = Path(__file__).parent / "golden" / "facts"

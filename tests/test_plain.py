@@ -23,9 +23,9 @@ from rasa.model.checkpoints import names
 from rasa.model.queue import NOBODY, FeatureQueue
 from rasa.model.rasa import build_model, ema_update, momentum_copy
 from rasa.model.text import Text
+from rasa.optimizer import parameter_groups
 from rasa.retrieval.rerank import PackedTexts, rerank
 from rasa.step import Teachers, step_losses
-from rasa.train import parameter_groups
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 TOLERANCE = 1e-10
