@@ -31,7 +31,12 @@ class Curve(NamedTuple):
     sweep: Sweep
     figures: Mapping[float, Spread]
     best: Mapping[float, float]
-    over: str  # what was drawn anew, in words
+    seeds: int  # that all values have, over which (and queries) the resamples are
+
+    @property
+    def over(self) -> str:
+        """What was drawn anew, in words."""
+        return "queries" if self.seeds == 1 else f"queries and {self.seeds} seeds"
 
     @property
     def top(self) -> float | None:
@@ -60,23 +65,23 @@ def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = s
         rows = {point.value: sweep.row_name(point) for point in sweep.by_value}
         figures = {value: by_name[row].figures["r1"] for value, row in rows.items() if by_name[row].n}
         best: dict[float, float] = {}
-        over = ""
+        seeds = 0
         if sweep.compares:
-            best, over = _best({value: rows[value] for value in figures}, known, resamples)
-        found.append(Curve(sweep, figures, best, over))
+            best, seeds = _best({value: rows[value] for value in figures}, known, resamples)
+        found.append(Curve(sweep, figures, best, seeds))
     return found
 
 
-def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict[float, float], str]:
-    """How often each value is best. Only seeds that all values have count, so that all are compared alike."""
+def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict[float, float], int]:
+    """How often each value is best, and over how many seeds. Only seeds that all values have count, so that all are compared alike."""
     seeds = sorted(set.intersection(*({seed for row, seed in known if row == name} for name in rows.values()))
                    if rows else ())  # fmt: skip
     if len(rows) < 2 or not seeds:
-        return {}, ""
+        return {}, 0
     first = known[next(iter(rows.values())), seeds[0]]
     queries = [[known[row, seed] for seed in seeds] for row in rows.values()]
     if any(not np.array_equal(each.identity_T, first.identity_T) for of_row in queries for each in of_row):
-        return {}, ""
+        return {}, 0
     hits_TK = np.stack([each.first_rank_T == 1 for of_row in queries for each in of_row], 1).astype(np.float64) * 100
     generator = np.random.default_rng(SEED)
     means_RVS = stats.cluster_bootstrap(hits_TK, first.identity_T, generator, resamples)
@@ -84,8 +89,7 @@ def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict
     means_RV = _reseeded(means_RVS, generator)
     top_R = means_RV.argmax(1)
     shares = np.bincount(top_R, minlength=len(rows)) / resamples
-    what = "queries" if len(seeds) == 1 else f"queries and {len(seeds)} seeds"
-    return dict(zip(rows, shares.tolist(), strict=True)), what
+    return dict(zip(rows, shares.tolist(), strict=True)), len(seeds)
 
 
 def _reseeded(means_RVS: Floats, generator: np.random.Generator) -> Floats:
@@ -120,7 +124,7 @@ def _agreement(curve: Curve, paper: float) -> str:
     if not curve.best:
         return "no uncertainty is known, since the runs' queries are not"
     if paper not in curve.candidates:
-        return "it does not agree"
+        return "it does not agree" + ("" if curve.seeds > 1 else " with this one seed; of others nothing is known")
     if len(curve.candidates) == len(curve.figures):
         return "it may agree, as may every other value: these runs cannot tell"
     return "it agrees within the uncertainty"

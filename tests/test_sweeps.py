@@ -97,6 +97,10 @@ def test_where_the_best_value_lies():
     far = {key: _spread([1] * 60 if key[0] == "p-0.3" else [0] * 60) for key in found}
     (curve,) = curves(mine, lines, far, 500)
     assert curve.candidates == (0.3,) and next(iter(sentences([curve]))).endswith("it does not agree.")
+    alone = {key: each for key, each in far.items() if key[1] == 0}
+    (curve,) = curves(mine, lines, alone, 500)
+    assert curve.over == "queries"
+    assert next(iter(sentences([curve]))).endswith("it does not agree with this one seed; of others nothing is known.")
 
 
 def test_what_cannot_be_told_is_said():
