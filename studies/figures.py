@@ -169,6 +169,8 @@ def _scatter(axis: "Axes", across: Sequence[float], found: Sequence[Dot]) -> Non
 
 
 def _scale(axis: "Axes", space: Space, name: str) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     parameter = space.parameters[name]
     axis.set_xlabel(name.removeprefix("objectives.").removeprefix("optimisation."))
     if parameter.choices is not None:
@@ -176,6 +178,9 @@ def _scale(axis: "Axes", space: Space, name: str) -> None:
         axis.set_xlim(-0.5, len(parameter.choices) - 0.5)
     elif parameter.log:
         axis.set_xscale("log")
+        # Ticks in plain digits: matplotlib's own for logarithms are formulas, and a label is text here (STYLE).
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _place(space: Space, name: str, value: Any) -> float:
