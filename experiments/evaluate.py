@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 @json_option
 def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, overrides: tuple[str, ...],
              predictions: Path | None, as_json: bool) -> None:  # fmt: skip
-    """Rank the images of a data set for each of its captions, and print R@1, R@5, R@10 and mAP.
+    """Rank a data set as its format is evaluated, and print the figures: R@1, R@5, R@10, mAP, and what else it has.
 
-    RUN is a run's directory: its spec, its selected weights and its vocabulary are taken. CHECKPOINT is a file or folder
-    of RaSa, ALBEF, TCL or CLIP weights, or `start`, which ships with this: its sizes are read off its shapes, and the released code's reading of the
+    RUN is a run's directory: its spec, its selected weights and its vocabulary are taken; without --data its own data is
+    ranked, also where it was tested on another (data.target). CHECKPOINT is a file or folder of RaSa, ALBEF, TCL or CLIP
+    weights, or `start`, which ships with this: its sizes are read off its shapes, and the released code's reading of the
     ranking applies (-o fidelity=paper for the paper's).
     """
     from rasa.evaluation import evaluate_weights
@@ -147,22 +148,22 @@ def document(weights: Path, config: "Config", found: "Evaluated") -> dict[str, A
         "split": found.split,
         "images": len(split.image_files),
         "captions": len(split.captions),
-        "metrics": found.figures(),
+        "metrics": found.ranking.figures(),
         "notes": list(found.dataset.notes),
     }
 
 
 def show(weights: Path, found: "Evaluated") -> None:
     """The figures as a small table."""
+    from experiments.spec import HEADINGS
+
     split = found.dataset.splits[found.split]
     click.echo(
         f"{weights} on {found.dataset.name} {found.split}: {len(split.image_files)} images, {len(split.captions)} captions"
     )
-    names = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP", "ap50": "AP@50"}
-    names |= {f"tr_{name}": f"TR {text}" for name, text in names.items() if name.startswith("r")}
     lines = {"stage 1": found.ranking.stage1.metrics}
     if found.ranking.scores_TK is not None:
         lines["re-ranked"] = found.ranking.final.metrics
-    click.echo(f"{'':<10}" + "".join(f"{names.get(name, name):>9}" for name in found.ranking.final.metrics))
+    click.echo(f"{'':<10}" + "".join(f"{HEADINGS[name]:>9}" for name in found.ranking.final.metrics))
     for label, metrics in lines.items():
         click.echo(f"{label:<10}" + "".join(f"{value:>9.2f}" for value in metrics.values()))

@@ -25,7 +25,6 @@ from experiments.rundir import (
     row_folder,
     run_folder,
     workspace_of,
-    write_json,
 )
 from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, row_digest, short_digest
 from rasa import start
@@ -34,7 +33,7 @@ from rasa.data.synthetic import BenchmarkParams
 from rasa.errors import ResourceError
 
 State = Literal["new", "finished", "stale", "failed", "interrupted", "running", "superseded"]
-DATA, BUILTIN = "data", "builtin.json"
+DATA = "data"
 
 
 class PlannedRun(NamedTuple):
@@ -118,15 +117,8 @@ def _root(data: Data, workspace: Path) -> Path | None:
     """The data set's absolute path; None if it is a built-in benchmark that was not built, or is gone."""
     if data.root is not None:
         return data.root.expanduser().absolute()
-    index = read_json(workspace / DATA / BUILTIN) or {}
-    root = index.get(data.synthetic.key()) if data.synthetic is not None else None
-    return Path(root) if root and Path(root).is_dir() else None
-
-
-def remember_built(params: BenchmarkParams, workspace: Path, root: Path) -> None:
-    """Note where the built-in benchmark of these parameters lies, so that a plan need not build it to know its digest."""
-    index = read_json(workspace / DATA / BUILTIN) or {}
-    write_json(workspace / DATA / BUILTIN, index | {params.key(): str(root.absolute())})
+    root = workspace / DATA / data.synthetic.folder() if data.synthetic is not None else None
+    return root.absolute() if root is not None and root.is_dir() else None  # it is built aside, so it is whole
 
 
 def judge(directory: Path) -> tuple[State, str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from experiments.adopt import COPIED_FROM, copied
 from experiments.environment import code_digest, environment
-from experiments.plan import DATA, PlannedRun, State, judge, located, not_built, remember_built
+from experiments.plan import DATA, PlannedRun, State, judge, located, not_built
 from experiments.rundir import (
     ABOUT,
     ENVIRONMENT,
@@ -73,7 +73,7 @@ def ensure_data(configs: Sequence[Config], workspace: Path, say: Say) -> None:
                 (workspace / DATA).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ResourceError(f"{workspace / DATA}: {error.strerror}; give a writable --workspace") from error
-            remember_built(params, workspace, ensure_builtin(params, workspace / DATA, _tenths(say)))
+            ensure_builtin(params, workspace / DATA, _tenths(say))
 
 
 def check_resources(configs: Sequence[Config]) -> None:

@@ -27,6 +27,12 @@ from rasa.errors import ResourceError, SpecError
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 # As runs report them on the test split; tr_ is the search for texts, and ap50 that for images by a class (A.3).
 Metric = Literal["r1", "r5", "r10", "map", "tr_r1", "tr_r5", "tr_r10", "ap50"]
+# Every figure that a table may have, and its heading. R@K and AP@50 are of a text (or class) that asks for images, which
+# Tables 5 and 6 call IR; TR: an image asks for texts.
+HEADINGS = {
+    "r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP", "ap50": "AP@50",
+    "tr_r1": "TR R@1", "tr_r5": "TR R@5", "tr_r10": "TR R@10",
+}  # fmt: skip
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8"]
 AT = "Config fields that are set at one profile only, by the profile's name."
 FILE = re.compile(r"(?P<file>.*\.ya?ml)(?:/(?P<row>[^/]*))?")
@@ -180,7 +186,7 @@ class Profile(SpecFile):
     config: dict[str, Any] = Field(description="Config fields, nested as in the config.")
 
 
-S = TypeVar("S", bound=SpecFile)
+_S = TypeVar("_S", bound=SpecFile)
 
 
 def suite_names() -> list[str]:
@@ -307,7 +313,7 @@ def _names(folder: Traversable) -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def read_spec(model: type[S], file: Traversable, shown: str) -> S:
+def read_spec(model: type[_S], file: Traversable, shown: str) -> _S:
     """The file as `model`. Raises SpecError with one line that names it as `shown`, the field and the remedy."""
     try:
         text = file.read_text(encoding="utf-8")

@@ -389,16 +389,7 @@ def _split_sizes(data: str, digest: str) -> dict[str, dict[str, int]]:
     from rasa.data.load import load_dataset
 
     dataset = load_dataset(Data.model_validate_json(data))
-    if dataset.digest != digest:
-        return {}
-    return {
-        name: {
-            "images": len(split.image_files),
-            "captions": len(split.captions),
-            "identities": len(set(split.image_identities.tolist())),
-        }
-        for name, split in dataset.splits.items()
-    }
+    return dataset.sizes() if dataset.digest == digest else {}
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

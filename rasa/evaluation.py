@@ -35,10 +35,6 @@ class Evaluated(NamedTuple):
     split: str
     identity_T: Tensor
 
-    def figures(self) -> dict[str, float]:
-        """The final figures by name, and stage 1's under names like stage1_r1."""
-        return self.ranking.figures()
-
     def save(self, file: Path) -> None:
         """What a run keeps of each query, and stage 2's candidates and scores. Raises ResourceError."""
         kept = self.ranking.predictions() | {"identity": self.identity_T.clone()}
@@ -107,7 +103,6 @@ def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = la
             "-o 'objectives.weights={cl: 1}'"
         )
     say(f"{config.model.weights}: {report}")
-    chosen = dataset.splits[split]
-    images = gallery(dataset, split, config, None, device.type == "cuda", say)
+    chosen, images = gallery(dataset, split, config, None, device.type == "cuda", say)
     ranking = evaluate_split(model, chosen, images, tokenizer, config, device)
     return Evaluated(ranking, dataset, split, query_identities(FORMATS[config.data.format].protocol, chosen))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from rasa.config import Config
 from rasa.data.load import load_dataset
 from rasa.data.loader import Batch, TrainingLoader, image_batches
-from rasa.data.table import Dataset
+from rasa.data.table import Dataset, Split
 from rasa.data.tokens import Tokenizer, build_tokenizer
 from rasa.data.transforms import two_views
 from rasa.detectors import DETECTORS
@@ -22,17 +23,24 @@ from rasa.step import StepInputs
 Say = Callable[[str], None]
 
 
+class Gallery(NamedTuple):
+    """A split that is searched, and its images in batches, each time they are iterated."""
+
+    split: Split
+    images: Iterable[Tensor]
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """`held_out`: validation pairs for the detectors' figures, if asked for. `galleries`: images of `val`, `test` and, where
-    the test is on another data set, of the own test split as `source`; each in batches, each time it is iterated."""
+    """`held_out`: validation pairs for the detectors' figures, if asked for. `galleries`: `val`, `test` and, where
+    the test is on another data set, the own test split as `source`."""
 
     dataset: Dataset
     tokenizer: Tokenizer
     special: SpecialIds
     loader: TrainingLoader
     held_out: TrainingLoader | None
-    galleries: dict[str, Iterable[Tensor]]
+    galleries: dict[str, Gallery]
 
 
 def read_words(config: Config, directory: Path, say: Say) -> tuple[Dataset, Tokenizer]:
@@ -78,7 +86,7 @@ def training_pairs(
     config: Config,
     cache: Path | None,
     prefetch: bool,
-    say: Callable[[str], None],
+    say: Say,
 ) -> TrainingLoader:
     """The pairs of `train`; of another split the same kind of pairs, for which draws do not depend on the run's seed."""
     fidelity, training = config.fidelity, split == "train"
@@ -101,12 +109,11 @@ def training_pairs(
     )
 
 
-def gallery(
-    dataset: Dataset, split: str, config: Config, cache: Path | None, prefetch: bool, say: Callable[[str], None]
-) -> Iterable[Tensor]:
-    """A split's images in batches, each time it is iterated."""
-    return image_batches(
-        dataset.splits[split].image_files,
+def gallery(dataset: Dataset, name: str, config: Config, cache: Path | None, prefetch: bool, say: Say) -> Gallery:
+    """The split of that name, to be searched."""
+    split = dataset.splits[name]
+    images = image_batches(
+        split.image_files,
         dataset.image_root,
         config.data.image_size,
         config.evaluation.batch_size,
@@ -116,6 +123,7 @@ def gallery(
         prefetch=prefetch,
         say=say,
     )
+    return Gallery(split, images)
 
 
 def draws_captions(weights: Collection[str], fidelity: Fidelity) -> bool:

@@ -210,7 +210,7 @@ def pretrain(
     step, before, curve = 0, 0.0, []
     if found := newest_checkpoint(directory / "checkpoints"):
         tensors, saved, _ = found
-        if saved["recipe"] != recipe.model_dump(mode="json"):
+        if Recipe.model_validate(saved["recipe"]) != recipe:
             raise ResourceError(f"{directory}: was begun with another recipe; give another folder")
         step, before, curve = saved["step"], saved["seconds"], saved["curve"]
         _restore(tensors, model, average, optimizer)

@@ -26,7 +26,7 @@ from rasa.data.table import Split
 from rasa.data.tokens import Tokenizer
 from rasa.detectors import detector_figures
 from rasa.errors import ResourceError, RunFailed
-from rasa.inputs import read_images, read_words, step_inputs
+from rasa.inputs import Say, read_images, read_words, step_inputs
 from rasa.model.checkpoints import initial_state, load_released, to_released
 from rasa.model.masked_lm import build_masked_lm
 from rasa.model.queue import FeatureQueue
@@ -40,7 +40,6 @@ from rasa.schedules import alpha_at, learning_rates
 from rasa.step import StepOutput, Teachers
 
 Log = Callable[[str, int, dict[str, float]], None]
-Say = Callable[[str], None]
 CHECKPOINTS_KEPT = 2
 
 
@@ -294,7 +293,7 @@ class Training:
         selected = self.directory / "selected"
         weights, _ = load_checkpoint(_of_epoch(selected, progress.best_epoch))
         load_released(weights, self.model, source=str(selected))
-        ranking = self._ranking("test")
+        ranking, (tested, images) = self._ranking("test"), inputs.galleries["test"]
         found: dict[str, Any] = {"test": ranking.figures()}
         self.log("test", step, found["test"])
         if "source" in inputs.galleries:
@@ -303,12 +302,11 @@ class Training:
         if config.evaluation.sensitivity:
             with self._look():
                 found["sensitivity"] = sensitivity_figures(
-                    self.model, lambda: inputs.galleries["test"], inputs.dataset.tested.splits["test"],
-                    inputs.tokenizer, config, self.device,
-                )  # fmt: skip
+                    self.model, lambda: images, tested, inputs.tokenizer, config, self.device
+                )
             self.log("probe", step, found["sensitivity"])
         protocol = FORMATS[config.data.format].protocol
-        save_predictions(self.directory, ranking, query_identities(protocol, inputs.dataset.tested.splits["test"]))
+        save_predictions(self.directory, ranking, query_identities(protocol, tested))
         found["cost"] = self._cost()
         self.log("cost", step, found["cost"])
         return found | self._selection() | self._facts()
@@ -340,29 +338,16 @@ class Training:
 
     def _facts(self) -> dict[str, Any]:
         """How it was computed, and on what."""
-        dataset = self.inputs.dataset
         return {
             "numerics": {"precision": self.precision, "compiled": self.compiled, "batch": str(self.parts)},
             "digests": self.progress.digests,
-            "sizes": {
-                name: {
-                    "images": len(split.image_files),
-                    "captions": len(split.captions),
-                    "identities": len(set(split.image_identities.tolist())),
-                }
-                for name, split in {**dataset.splits, "test": dataset.tested.splits["test"]}.items()
-            },
+            "sizes": self.inputs.dataset.sizes(),
         }
 
     def _ranking(self, name: str) -> Ranking:
         """`val`, `test` or `source` ranked by the model as it is."""
-        dataset = self.inputs.dataset
-        split = {"val": dataset.splits["val"], "test": dataset.tested.splits["test"], "source": dataset.splits["test"]}[
-            name
-        ]
-        return evaluate_split(
-            self.model, split, self.inputs.galleries[name], self.inputs.tokenizer, self.config, self.device
-        )
+        split, images = self.inputs.galleries[name]
+        return evaluate_split(self.model, split, images, self.inputs.tokenizer, self.config, self.device)
 
     @contextmanager
     def _look(self) -> Iterator[None]:

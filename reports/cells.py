@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from experiments.spec import HEADINGS
 from reports import grid
 from reports.grid import Grid
 from reports.grid import grid_of as _grid
-from reports.published import HEADINGS
 from reports.stats import Estimate
 from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread
 from reports.verdict import SHARE, Judged, Step, sentences

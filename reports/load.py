@@ -364,7 +364,7 @@ def _identities(tensors: Mapping[str, NDArray[Any]], record: Record, data: Data)
         return None
     dataset = _dataset(data.model_copy(update={"root": root}).model_dump_json())
     same = dataset is not None and dataset.digest == record["data_digest"]
-    return dataset.splits["test"].caption_identities if dataset and same else None
+    return dataset.tested.splits["test"].caption_identities if dataset and same else None
 
 
 def _sizes(finished: Sequence[Record]) -> dict[str, dict[str, int]]:

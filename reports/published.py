@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+from experiments.spec import HEADINGS
 from experiments.wording import did_you_mean
 from rasa.errors import SpecError
 
@@ -28,12 +29,6 @@ TITLES = {
     "table7": "Comparison with other methods on domain generalization task (C: CUHK-PEDES, I: ICFG-PEDES)",
     "table8": "Comparison with other methods on CUHK-PEDES, with CLIP and TCL as backbones of RaSa",
 }
-# Every figure that a table may have, and its heading. R@K and AP@50 are of a text (or class) that asks for images, which
-# Tables 5 and 6 call IR; TR: an image asks for texts.
-HEADINGS = {
-    "r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP", "ap50": "AP@50",
-    "tr_r1": "TR R@1", "tr_r5": "TR R@5", "tr_r10": "TR R@10",
-}  # fmt: skip
 # Appendix A.1 and A.3: by which sizes a test split is known to be the published one.
 TEST_SPLITS = {
     "CUHK-PEDES": {"images": 3074, "captions": 6156},

@@ -8,6 +8,7 @@ import pytest
 from people import tiny_config, write_people
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from experiments.plan import located
 from experiments.spec import load_suite, resolve
@@ -15,6 +16,8 @@ from rasa.cli import main
 from rasa.config import Config, Data
 from rasa.data.load import load_dataset
 from rasa.data.synthetic import BenchmarkParams, write_benchmark
+from rasa.errors import ResourceError
+from rasa.train import train
 
 PEOPLE = {"train_identities": 12, "val_identities": 3, "test_identities": 4}
 SHORT = ["-o", "optimisation.epochs=1", "-o", "optimisation.max_steps_per_epoch=2", "-o", "optimisation.batch_size=8"]
@@ -87,7 +90,7 @@ def test_what_a_domain_changes(tmp_path):
     assert pixels[evening].mean() < 0.75 * pixels[day].mean()
     cast = {folder: values[..., 0].mean() / values[..., 2].mean() for folder, values in pixels.items()}
     assert cast[evening] > 1.5 * cast[day]
-    assert BenchmarkParams().key() != BenchmarkParams(domain="evening").key()
+    assert BenchmarkParams().folder() != BenchmarkParams(domain="evening").folder()
 
 
 def test_trained_by_day_and_tested_in_the_evening_with_the_drop_shown(tmp_path, capsys):
@@ -135,6 +138,35 @@ def test_a_target_of_files_is_part_of_the_digest_and_of_the_run_id(tmp_path):
     assert "target" not in without.identity()["data"]
     assert beside.identity()["data"]["target"] == {"format": "cuhk-pedes", "annotations": None, "image_folder": "imgs",
                                                    "synthetic": None}  # fmt: skip
+
+
+def test_every_figure_on_test_is_of_the_target(tmp_path):
+    """Two folders of different size: test, its records and the oracle are of the other data, `source` of the own."""
+    home = write_people(tmp_path / "home", train=16, test=4)
+    away = write_people(tmp_path / "away", train=16, test=6, seed=7)
+    config = tiny_config(home, {"cl": 0.5, "itm": 1.0}, evaluation={"topk": 6, "selection_gap": True})
+    config["data"]["target"] = {"format": "cuhk-pedes", "root": str(away)}
+    logged = []
+    result = train(Config.model_validate(config), tmp_path, lambda group, step, values: logged.append(group))
+    assert result["sizes"]["test"] == {"images": 18, "captions": 36, "identities": 6}
+    kept = load_file(tmp_path / "predictions.safetensors")
+    assert {len(tensor) for tensor in kept.values()} == {36}
+    of_target = [share * 36 / 100 for share in (result["test"]["r1"], result["test_oracle"]["test"]["r1"])]
+    assert of_target == pytest.approx([round(hits) for hits in of_target])
+    assert result["source"]["r1"] * 24 / 100 == pytest.approx(round(result["source"]["r1"] * 24 / 100))
+    assert 100 * (kept["first_rank"] == 1).double().mean() == pytest.approx(result["test"]["r1"])
+    assert logged.count("source") == logged.count("test") == 1
+
+
+def test_files_of_one_s_own_beside_a_built_in_benchmark_are_read(tmp_path):
+    """It stands in for a format only where that format's own annotations are not, and none are named."""
+    write_benchmark(tmp_path / "b", BenchmarkParams(train_identities=4, val_identities=2, test_identities=2))
+    with pytest.raises(ResourceError, match=r"nope.json: the annotation file of format cuhk-pedes is missing"):
+        load_dataset(Data(root=tmp_path / "b", annotations="nope.json"))
+    records = json.loads((tmp_path / "b" / "reid_raw.json").read_text())
+    rows = [f"imgs/{r['file_path']},{r['captions'][0].replace(',', ' ')},{r['id']},{r['split']}" for r in records]
+    (tmp_path / "b" / "captions.csv").write_text("\n".join(["image,caption,identity,split", *rows[:-4]]) + "\n")
+    assert len(load_dataset(Data(root=tmp_path / "b", format="table")).splits["test"].captions) == 4
 
 
 def test_a_target_is_built_with_the_parameters_of_the_source(tmp_path):

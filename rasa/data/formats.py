@@ -60,6 +60,11 @@ def detect_format(root: Path) -> str | None:
     return next((name for name, format in FORMATS.items() if _mark(root, format) is not None), None)
 
 
+def has_annotations(root: Path, format: str) -> bool:
+    """Whether the published annotations of that format lie in `root`."""
+    return _mark(root, FORMATS[format]) is not None
+
+
 def _mark(root: Path, format: Format) -> Path | None:
     return next((path for name in format.annotations for path in sorted(root.glob(name))), None)
 

@@ -10,7 +10,7 @@ from rasa.config import Data
 from rasa.data.annotated import Source, assemble
 from rasa.data.captions import captions_source
 from rasa.data.finegrained import finegrained_source
-from rasa.data.formats import FORMATS
+from rasa.data.formats import FORMATS, has_annotations
 from rasa.data.own import imagefolder_source, table_source
 from rasa.data.pedes import pedes_source
 from rasa.data.saved import saved_source
@@ -41,10 +41,11 @@ def load_dataset(data: Data, seed: int = 0) -> Dataset:
     nothing: a validation split that has to be taken from train is the same for all seeds. With `data.target` the
     digest covers both.
     """
-    if data.root is not None and (Path(data.root) / ABOUT).is_file():
-        dataset = replace(assemble(_builtin_source(data), data), name="synthetic")
-    else:
-        dataset = assemble(SOURCES[data.format](data), data)
+    builtin = data.root is not None and (data.root / ABOUT).is_file()
+    own = data.root is None or data.annotations is not None or has_annotations(data.root, data.format)
+    dataset = assemble(_stand_in(data) if builtin and not own else SOURCES[data.format](data), data)
+    if builtin:
+        dataset = replace(dataset, name="synthetic")
     if data.target is None:
         return dataset
     target = load_dataset(data.of_target(), seed)
@@ -52,8 +53,8 @@ def load_dataset(data: Data, seed: int = 0) -> Dataset:
     return replace(dataset, digest=both, target=target)
 
 
-def _builtin_source(data: Data) -> Source:
-    """The built-in benchmark, which stands in for any format: its files are CUHK-PEDES's, its classes the format's."""
+def _stand_in(data: Data) -> Source:
+    """The built-in benchmark under another format: its files are CUHK-PEDES's, its classes the format's."""
     source = pedes_source(data.model_copy(update={"format": "cuhk-pedes", "annotations": None, "image_folder": IMAGES}))
     if FORMATS[data.format].own_classes:
         source = replace(source, rows=[row._replace(identity=number) for number, row in enumerate(source.rows)])
@@ -69,7 +70,7 @@ def ensure_builtin(
     Processes that need the same one wait for the one that builds it. Raises ResourceError if `folder` cannot be
     written.
     """
-    root = Path(folder) / f"synthetic-{params.key()}"
+    root = Path(folder) / params.folder()
     if root.is_dir():
         return root
     try:

@@ -56,3 +56,14 @@ class Dataset:
     def tested(self) -> "Dataset":
         """The data set whose test split a run is tested on."""
         return self.target or self
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Images, captions and identities of what a run trains, selects and is tested on."""
+        return {
+            name: {
+                "images": len(split.image_files),
+                "captions": len(split.captions),
+                "identities": len(np.unique(split.image_identities)),
+            }
+            for name, split in {**self.splits, "test": self.tested.splits["test"]}.items()
+        }

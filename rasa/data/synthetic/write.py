@@ -55,10 +55,10 @@ class BenchmarkParams(BaseModel):
         "day", description="When the same people are photographed; in the evening light is warm, dim and uneven."
     )
 
-    def key(self) -> str:
-        """A digest that is equal for equal bytes; what was built before there were domains keeps its key."""
+    def folder(self) -> str:
+        """A folder's name, equal for equal bytes; what was built before there were domains keeps its own."""
         told = self.model_dump(mode="json", exclude={"domain"} if self.domain == "day" else None)
-        return hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()[:16]
+        return f"synthetic-{hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 class Identity(NamedTuple):
