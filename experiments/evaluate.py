@@ -57,6 +57,7 @@ def config_for(weights: Path, root: Path | None, layout: str | None, overrides: 
     run = run_of(weights)
     below, seed = _of_run(run, root) if run is not None else (_of_checkpoint(weights), 0)
     given = [parse_override(text) for text in overrides]
+    _refuse_target(given)
     if root is None and run is None:
         raise click.UsageError(f"{weights} is no run, so it has no data of its own; give --data DIR")
     if root is not None:
@@ -67,6 +68,17 @@ def config_for(weights: Path, root: Path | None, layout: str | None, overrides: 
     if run is None:
         _refuse_unknown_heads(weights, below, given)
     return located(build([below], given, seed), Path())
+
+
+def _refuse_target(given: "list[Layer]") -> None:
+    from experiments.layers import flatten
+    from rasa.errors import SpecError
+
+    for layer in given:
+        if any(key == "data.target" or key.startswith("data.target.") for key in flatten(layer.values)):
+            raise SpecError(
+                f"{layer.source}: data.target: one data set is ranked at a time; name it with --data DIR and --format"
+            )
 
 
 def run_of(weights: Path) -> Path | None:
@@ -102,7 +114,8 @@ def _of_run(run: Path, root: Path | None) -> "tuple[Layer, int]":
 
 
 def _of_checkpoint(weights: Path) -> "Layer":
-    from experiments.layers import Layer
+    """Of a start of `rasa pretrain`, also that which ships, its recipe's sizes and vocabulary; else what shapes tell."""
+    from experiments.layers import Layer, merge
     from rasa.errors import ResourceError
     from rasa.evaluation import config_of
     from rasa.model.checkpoints import read_state
@@ -112,8 +125,23 @@ def _of_checkpoint(weights: Path) -> "Layer":
         values = config_of(state)
     except ResourceError as fault:
         raise ResourceError(f"{weights}: {fault}") from None
+    values = merge(values, _of_recipe(weights.expanduser().absolute()), whole=True)
     values["model"]["weights"] = str(weights.expanduser().absolute())
     return Layer(str(weights), values)
+
+
+def _of_recipe(weights: Path) -> dict[str, Any]:
+    """What the shapes of a start do not tell and its recipe does; nothing of a checkpoint without one."""
+    from rasa.checkpoint import recipe_of
+    from rasa.data.tokens import vocabulary_file
+
+    recipe = recipe_of(weights)
+    if recipe is None:
+        return {}
+    data: dict[str, Any] = {"image_size": recipe["image_size"]}
+    if (vocabulary := vocabulary_file(weights.parent)) is not None:
+        data["tokenizer"] = str(vocabulary)
+    return {"data": data, "model": {name: recipe["model"][name] for name in ("vision_heads", "text_heads")}}
 
 
 def _refuse_unknown_heads(weights: Path, below: "Layer", given: "list[Layer]") -> None:
@@ -130,7 +158,7 @@ def _refuse_unknown_heads(weights: Path, below: "Layer", given: "list[Layer]") -
 
 
 def _format_in(root: Path) -> str:
-    from rasa.data.pedes import detect_format
+    from rasa.data.formats import detect_format
 
     return detect_format(root) or "cuhk-pedes"
 

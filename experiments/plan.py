@@ -139,13 +139,12 @@ def judge(directory: Path) -> tuple[State, str]:
 
 
 def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Path,
-             read: Callable[[str], tuple[str, str]]) -> PlannedRun:  # fmt: skip
+             read: Callable[[str], "_Read"]) -> PlannedRun:  # fmt: skip
     if not_built(config):
-        about = _about(suite, row, profile, config, "", "", "built-in")
+        about = _about(suite, row, profile, config, _Read("built-in", ""), "")
         seconds = _estimate(about, workspace)
         return PlannedRun(about, config, None, "new", "the built-in benchmark is not built yet", seconds)
-    name, digest = read(config.data.model_dump_json())
-    about = _about(suite, row, profile, config, digest, _weights_digest(config), name)
+    about = _about(suite, row, profile, config, read(config.data.model_dump_json()), _weights_digest(config))
     directory = run_folder(workspace, about)
     state, reason = judge(directory)
     if state == "new" and (same := twin(about, directory)) is not None:
@@ -175,10 +174,9 @@ def twin(about: About, directory: Path) -> Path | None:
     return None
 
 
-def _about(suite: Suite, row: Row, profile: str, config: Config, data_digest: str, weights_digest: str,
-           data_name: str) -> About:  # fmt: skip
-    identity = identity_of(config)
-    run_id = short_digest([identity, data_digest, weights_digest]) if data_digest else ""
+def _about(suite: Suite, row: Row, profile: str, config: Config, data: "_Read", weights_digest: str) -> About:
+    identity, target = identity_of(config), config.data.target
+    run_id = short_digest([identity, data.digest, weights_digest]) if data.digest else ""
     return About(
         run_id=run_id,
         suite=suite.suite,
@@ -191,22 +189,32 @@ def _about(suite: Suite, row: Row, profile: str, config: Config, data_digest: st
         paper=dict(row.paper) if row.paper else None,
         versus=row.versus,
         row_digest=row_digest(config),
-        data_digest=data_digest,
+        data_digest=data.digest,
         weights_digest=weights_digest,
-        data_name=data_name,
+        data_name=data.name,
         data_root=str(config.data.root or ""),
+        target_name=data.target,
+        target_root=str((target and target.root) or ""),
         expected_minutes=suite.expected_minutes.get(profile),
         identity=identity,
     )
 
 
-def _read_data(data: str) -> tuple[str, str]:
-    """Name and digest, equal for all seeds, of the data set that a `data` section's JSON names."""
+class _Read(NamedTuple):
+    """Name and digest of a data set, and the name of its target, if it has one."""
+
+    name: str
+    digest: str
+    target: str = ""
+
+
+def _read_data(data: str) -> _Read:
+    """The data set, equal for all seeds, that a `data` section's JSON names."""
     from rasa.config import Data
     from rasa.data.load import load_dataset
 
     dataset = load_dataset(Data.model_validate_json(data))
-    return dataset.name, dataset.digest
+    return _Read(dataset.name, dataset.digest, dataset.target.name if dataset.target else "")
 
 
 def _weights_digest(config: Config) -> str:

@@ -48,6 +48,8 @@ class About(BaseModel):
     weights_digest: str
     data_name: str
     data_root: str
+    target_name: str = ""  # of the data set that is tested on, where it is another (data.target)
+    target_root: str = ""
     expected_minutes: float | None = None
     identity: dict[str, Any]
 

@@ -97,7 +97,7 @@ def check_resources(configs: Sequence[Config]) -> None:
         from rasa.data.load import load_dataset
         from rasa.data.tokens import build_tokenizer
 
-        captions = load_dataset(data, config.seed).splits["train"].captions if data.tokenizer == "captions" else ()
+        captions = load_dataset(data).splits["train"].captions if data.tokenizer == "captions" else ()
         tokenizer = build_tokenizer(data.tokenizer, captions, data.vocabulary_size)
         if named:
             from rasa.model.masked_lm import check_masked_lm

@@ -50,6 +50,7 @@ SEED, RUN_ID, STATE, DIRECTORY = "rasa.seed", "rasa.run_id", "rasa.state", "rasa
 CODE_DIGEST, GIT_COMMIT, GIT_DIRTY = "rasa.code_digest", "rasa.git_commit", "rasa.git_dirty"
 # The data set's name (`synthetic` or its format), its folder, and the built-in benchmark's parameters as JSON.
 DATA, DATA_ROOT, BENCHMARK = "rasa.data", "rasa.data_root", "rasa.benchmark"
+TARGET, TARGET_ROOT = "rasa.target", "rasa.target_root"  # name and folder of the data tested on, where it is another
 COPIED = "rasa.copied_from"  # the suite/row that was trained, if this run is a copy of it
 SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
 # How the run was computed: float32, tf32 or bf16; whether layers were compiled; the batch, e.g. `4 x 13` if in shares.
@@ -197,6 +198,7 @@ class Delivery:
             DATA: about.data_name,
             DATA_ROOT: about.data_root,
             BENCHMARK: _benchmark(about.data_root) if about.data_name == SYNTHETIC else "",
+            **({TARGET: about.target_name, TARGET_ROOT: about.target_root} if about.target_root else {}),
         }
 
     def _describe(self, cursor: Cursor) -> None:

@@ -62,6 +62,16 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(folder / TENSORS), body["state"]
 
 
+def recipe_of(folder: Path) -> dict[str, Any] | None:
+    """The recipe that a start of `rasa pretrain` carries; None if `folder` is no such. Its hashes are not looked at."""
+    try:
+        body = json.loads((folder / STATE).read_text())
+        recipe: dict[str, Any] = body["state"]["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return recipe
+
+
 def newest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
     """The newest valid checkpoint under `folder` with one line for each newer one that is damaged; None if none is."""
     problems: list[str] = []

@@ -83,10 +83,12 @@ def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = la
     if config.optimisation.threads:
         torch.set_num_threads(config.optimisation.threads)
     state = initial_state(config.model)
-    dataset = load_dataset(config.data, config.seed)
+    from_captions = config.data.tokenizer == "captions"
+    dataset = load_dataset(config.data, test_only=split == "test" and not from_captions)
     for note in dataset.notes:
         say(note)
-    tokenizer = build_tokenizer(config.data.tokenizer, dataset.splits["train"].captions, config.data.vocabulary_size)
+    captions = dataset.splits["train"].captions if from_captions else ()
+    tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
     words = sizes_of(state)["vocabulary"]
     bare_clip = config.model.backbone == "clip" and words + 1 == tokenizer.vocabulary_size  # without [MASK]
     if words != tokenizer.vocabulary_size and not bare_clip:

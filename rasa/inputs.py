@@ -45,7 +45,7 @@ class Inputs:
 
 def read_words(config: Config, directory: Path, say: Say) -> tuple[Dataset, Tokenizer]:
     """The data set, and its tokenizer, which is also saved in `directory`. Raises ResourceError and SpecError."""
-    dataset = load_dataset(config.data, config.seed)
+    dataset = load_dataset(config.data)
     for note in dict.fromkeys((*dataset.notes, *dataset.tested.notes)):
         say(note)
     captions = dataset.splits["train"].captions

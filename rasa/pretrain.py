@@ -189,7 +189,7 @@ def pretrain(
         recipe.people, data_folder, lambda done, of: say(f"{done} of {of} images") if done == of else None
     )
     config = recipe.config(root)
-    dataset = load_dataset(config.data, recipe.seed)
+    dataset = load_dataset(config.data)
     train, val = dataset.splits["train"], dataset.splits["val"]
     tokenizer = train_tokenizer(train.captions, recipe.vocabulary_size)
     tokenizer.save(directory / "vocab.txt")

@@ -297,7 +297,8 @@ class Training:
         found: dict[str, Any] = {"test": ranking.figures()}
         self.log("test", step, found["test"])
         if "source" in inputs.galleries:
-            found["source"] = self._ranking("source").figures()
+            with self._look():
+                found["source"] = self._ranking("source").figures()
             self.log("source", step, found["source"])
         if config.evaluation.sensitivity:
             with self._look():

@@ -226,12 +226,18 @@ def _of_config(run: "Run", configs: Mapping[str, Config], digests: Mapping[str, 
 def _on_data(run: "Run", data: Data) -> bool:
     """Whether the run is on the data that the config names: its root, or the built-in benchmark; any if neither."""
     tags, params = run.data.tags, run.data.params
+    away = data.target.root if data.target is not None else None
     if data.root is not None:
         root = data.root.expanduser().absolute()
-        known = root.is_dir() and (data.target is None or data.target.root is not None)
+        known = root.is_dir() and (data.target is None or away is not None)
         digest = _digest_now(data.model_copy(update={"root": root}).model_dump_json()) if known else ""
         if digest:
             return tags.get(tracking.DATA_DIGEST) == digest
+    if away is not None:
+        tested = tags.get(tracking.TARGET_ROOT, params.get("data.target.root"))
+        if tested != str(away.expanduser().absolute()):
+            return False
+    if data.root is not None:
         return tags.get(tracking.DATA_ROOT, params.get("data.root")) == str(root)
     if data.synthetic is None:
         return True

@@ -121,8 +121,7 @@ def test_the_figures_are_a_table_for_people(recorded, capsys):
 def test_the_start_on_cub_by_its_protocol(tmp_path, capsys):
     """Weights by their short name on a folder of Reed et al.'s layout, which is found: classes are searched, both ways."""
     root = write_finegrained(tmp_path / "cub", "cub")
-    arguments = ["start", "--data", root, "-o", "data.tokenizer=start", "-o", "data.image_size=[96, 48]",
-                 "-o", "model.vision_heads=4", "-o", "model.text_heads=4"]  # fmt: skip
+    arguments = ["start", "--data", root]  # its recipe has the image size, the heads and the vocabulary
     assert run("evaluate", *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "start on cub test: 6 images, 60 captions"
@@ -143,8 +142,9 @@ def test_the_start_on_cub_by_its_protocol(tmp_path, capsys):
         (lambda f: [f / "vocab.txt", *options(f)], 5, "vocab.txt: not a readable checkpoint"),
         (lambda f: [f / "rasa.pth", *options(f), "--data", f], 5, "the annotation file of format cuhk-pedes is missing"),
         (lambda f: [f / "rasa.pth", *options(f), "-o", "model.text_layers=3"], 5, "does not fit this model"),
+        (lambda f: [f / "rasa.pth", *options(f), "-o", "data.target.root=x"], 3, "-o: data.target: one data set is ranked at a time; name it with --data"),
     ],
-    ids=["heads", "no data", "vocabulary", "no file", "no checkpoint", "no data set", "sizes"],
+    ids=["heads", "no data", "vocabulary", "no file", "no checkpoint", "no data set", "sizes", "target"],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_one_line(recorded, capsys, arguments, code, message):
     assert run("evaluate", *arguments(recorded)) == code

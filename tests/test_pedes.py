@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from rasa.config import Data
+from rasa.data.formats import detect_format
 from rasa.data.load import load_dataset
-from rasa.data.pedes import detect_format, read_pedes
 from rasa.errors import ResourceError, SpecError
 
 FILES = {"cuhk-pedes": "reid_raw.json", "icfg-pedes": "ICFG-PEDES.json", "rstpreid": "data_captions.json"}
@@ -52,14 +52,14 @@ def write(root, layout, records, images=None):
 
 def refusal(data, error=ResourceError):
     with pytest.raises(error) as caught:
-        read_pedes(data, seed=0)
+        load_dataset(data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("layout", ["cuhk-pedes", "rstpreid"])
 def test_published_layouts(tmp_path, layout):
-    dataset = load_dataset(write(tmp_path / "data", layout, people(layout)), seed=3)
+    dataset = load_dataset(write(tmp_path / "data", layout, people(layout)))
     folder = "CUHK01/" if layout == "cuhk-pedes" else ""
     train = dataset.splits["train"]
     assert train.image_files == (f"{folder}a.jpg", f"{folder}b.jpg", f"{folder}c.jpg")
@@ -77,23 +77,20 @@ def test_published_layouts(tmp_path, layout):
 def test_equal_captions_have_equal_numbers(tmp_path):
     records = people("cuhk-pedes")
     records[1]["captions"] = ["a man -- IN red"]
-    train = read_pedes(write(tmp_path, "cuhk-pedes", records)).splits["train"]
+    train = load_dataset(write(tmp_path, "cuhk-pedes", records)).splits["train"]
     assert train.captions[2] == train.captions[0]
     assert train.caption_texts.tolist() == [0, 1, 0, 2, 3]
 
 
 def test_validation_identities_are_held_out_where_there_is_no_validation_split(tmp_path):
     data = write(tmp_path, "icfg-pedes", people("icfg-pedes"))
-    datasets = [read_pedes(data.model_copy(update={"val_identities": 2}), seed) for seed in (0, 1)]
-    splits = datasets[0].splits
+    dataset = load_dataset(data.model_copy(update={"val_identities": 2}))
+    splits = dataset.splits
     held = set(splits["val"].image_identities.tolist())
     assert len(held) == 2 and held <= {1, 2, 5, 6}
     assert set(splits["train"].image_identities.tolist()) == {1, 2, 5, 6} - held
     assert splits["test"].image_identities.tolist() == [4]
-    assert datasets[0].notes == (
-        "there is no validation split; 2 training identities, drawn with seed 0, are held out",
-    )
-    assert held == set(datasets[1].splits["val"].image_identities.tolist())  # whatever the run's seed
+    assert dataset.notes == ("there is no validation split; 2 training identities, drawn with seed 0, are held out",)
 
 
 @pytest.mark.parametrize("count", [3, 200])
@@ -108,29 +105,29 @@ def test_icfg_identities_that_restart_in_test_are_told_apart(tmp_path):
     """Train 0, 1, 2 and test 0, 1: other people, so test's are numbered on from 3."""
     records = [record("icfg-pedes", "train", identity, f"{identity}.jpg", ["One"]) for identity in (0, 1, 2)]
     records += [record("icfg-pedes", "test", identity, f"t{identity}.jpg", ["Two"]) for identity in (0, 1)]
-    dataset = read_pedes(write(tmp_path, "icfg-pedes", records))
+    dataset = load_dataset(write(tmp_path, "icfg-pedes", records))
     assert dataset.splits["test"].image_identities.tolist() == [3, 4]
     assert dataset.notes[0] == "train and test both number their identities from 0; 3 was added to those of test"
 
 
 def test_digest_follows_the_content(tmp_path):
     data = write(tmp_path, "cuhk-pedes", people("cuhk-pedes"))
-    digest = read_pedes(data).digest
-    assert len(digest) == 16 and read_pedes(data).digest == digest
+    digest = load_dataset(data).digest
+    assert len(digest) == 16 and load_dataset(data).digest == digest
     Image.new("RGB", (160, 320)).save(tmp_path / "imgs" / "CUHK01" / "a.jpg")
-    changed = read_pedes(data).digest
+    changed = load_dataset(data).digest
     assert changed != digest
     records = people("cuhk-pedes")
     records[0]["captions"][0] = "A man, in rad."
     write(tmp_path, "cuhk-pedes", records, images=[])
-    assert read_pedes(data).digest not in (digest, changed)
+    assert load_dataset(data).digest not in (digest, changed)
 
 
 def test_path_with_spaces_and_letters_beyond_ascii(tmp_path):
     records = people("cuhk-pedes")
     records[0]["file_path"] = "größe 1/ä b.jpg"
     records[0]["captions"] = ["Ein Mann 😀"]
-    train = read_pedes(write(tmp_path / "mit Leerzeichen ü", "cuhk-pedes", records)).splits["train"]
+    train = load_dataset(write(tmp_path / "mit Leerzeichen ü", "cuhk-pedes", records)).splits["train"]
     assert train.image_files[0] == "größe 1/ä b.jpg" and train.captions[0] == "ein mann 😀"
 
 
@@ -138,7 +135,7 @@ def test_one_image_in_two_records_stays_two_images(tmp_path):
     """ICFG-PEDES has such a pair; both records keep their place."""
     records = people("cuhk-pedes")
     records[2]["file_path"] = records[0]["file_path"]
-    train = read_pedes(write(tmp_path, "cuhk-pedes", records)).splits["train"]
+    train = load_dataset(write(tmp_path, "cuhk-pedes", records)).splits["train"]
     assert train.image_files[0] == train.image_files[2] and train.caption_images.tolist() == [0, 0, 1, 2, 2]
 
 
@@ -154,14 +151,14 @@ def test_annotation_file_and_image_folder_may_be_named(tmp_path):
     (tmp_path / FILES["cuhk-pedes"]).rename(tmp_path / "mine.json")
     (tmp_path / "imgs").rename(tmp_path / "pictures")
     data = data.model_copy(update={"annotations": "mine.json", "image_folder": "pictures"})
-    assert len(read_pedes(data).splits["train"].captions) == 5
+    assert len(load_dataset(data).splits["train"].captions) == 5
 
 
 def test_image_folder_may_be_a_link_that_the_user_laid(tmp_path):
     data = write(tmp_path / "data", "cuhk-pedes", people("cuhk-pedes"))
     (tmp_path / "data" / "imgs").rename(tmp_path / "disk")
     (tmp_path / "data" / "imgs").symlink_to(tmp_path / "disk")
-    assert len(read_pedes(data).splits["train"].image_files) == 3
+    assert len(load_dataset(data).splits["train"].image_files) == 3
 
 
 def test_root_is_refused(tmp_path):
@@ -307,7 +304,7 @@ def test_link_inside_the_image_folder_is_read(tmp_path):
     data = write(tmp_path, "cuhk-pedes", people("cuhk-pedes"))
     (tmp_path / "imgs" / "CUHK01" / "c.jpg").unlink()
     (tmp_path / "imgs" / "CUHK01" / "c.jpg").symlink_to("a.jpg")
-    assert len(read_pedes(data).splits["train"].image_files) == 3
+    assert len(load_dataset(data).splits["train"].image_files) == 3
 
 
 def test_missing_images_are_counted_and_the_first_ten_named(tmp_path):

@@ -38,7 +38,8 @@ class Row(NamedTuple):
 class Source:
     """`file` is what messages name. `paths`: images that may be opened, each with the place that names it first.
 
-    `content` is what the digest covers beside the images; `notes` are sentences for the report.
+    `content` is what the digest covers beside the images; `notes` are sentences for the report. `needs`: splits that
+    the layout must have (a validation split that is not among them can be held out), of `unit`s; `remedy` if it lacks one.
     """
 
     file: Path
@@ -48,26 +49,29 @@ class Source:
     faults: list[str]
     content: bytes
     notes: list[str] = field(default_factory=list)
+    needs: tuple[str, ...] = ("train", "test")
+    unit: str = "record"
+    remedy: str = "use the complete published file"
 
     def captions(self) -> Iterator[str]:
         """All captions as written."""
         return (caption for row in self.rows for caption in row.captions)
 
 
-def assemble(source: Source, data: Data) -> Dataset:
-    """The data set of `source`, with its images known to be there but not decoded.
+def assemble(source: Source, data: Data, test_only: bool = False) -> Dataset:
+    """The data set of `source`, with its images known to be there but not decoded; `test_only`: its test split alone.
 
     `digest` covers the annotations' bytes and the sorted (path, size in bytes) of the images: a changed caption, label,
     image list or re-encoded image changes it, at the cost of a stat instead of reading gigabytes.
 
     Raises ResourceError for the first fault of the files, SpecError for one of the fields `data.*`.
     """
-    for fault in source.faults:
+    for fault in (*source.faults, *missing_splits(source, test_only)):
         raise ResourceError(fault)
     listing = list_files(source.image_root, source.paths)
     for fault in listing_faults(source, listing):
         raise ResourceError(fault)
-    splits, notes = _splits(source, data)
+    splits, notes = _splits(source, data, test_only)
     return Dataset(data.format, source.image_root, splits, tuple(notes), _digest(source, listing))
 
 
@@ -121,17 +125,12 @@ class Identities:
         return f"identity {shown} is in {split}, but {where} has it in {before}; give each identity one split"
 
 
-def missing_splits(
-    source: Source,
-    unit: str = "record",
-    wanted: Sequence[str] = ("train", "test"),
-    remedy: str = "use the complete published file",
-) -> Iterator[str]:
-    """A line for each wanted split that no usable row has."""
+def missing_splits(source: Source, test_only: bool = False) -> Iterator[str]:
+    """A line for each split that is needed and that no usable row has; none where faults have left no row at all."""
     seen = {row.split for row in source.rows}
-    for split in wanted:
-        if split not in seen:
-            yield f"{source.file}: no usable {unit} has split {split}; {remedy}"
+    for split in ("test",) if test_only else source.needs:
+        if split not in seen and (seen or not source.faults):
+            yield f"{source.file}: no usable {source.unit} has split {split}; {source.remedy}"
 
 
 def read_json(file: Path) -> tuple[bytes, Any]:
@@ -145,16 +144,17 @@ def read_json(file: Path) -> tuple[bytes, Any]:
         raise ResourceError(f"{file}: not JSON ({one_line(error)}); download the annotation file again") from None
 
 
-def _splits(source: Source, data: Data) -> tuple[dict[str, Split], list[str]]:
+def _splits(source: Source, data: Data, test_only: bool) -> tuple[dict[str, Split], list[str]]:
     """Rows as splits, and notes on what had to be decided."""
     notes, names = list(source.notes), [row.split for row in source.rows]
     identities = np.array([row.identity for row in source.rows], np.int64)
-    if "val" not in names:
+    if "val" not in names and not test_only:
         training = identities[[name == "train" for name in names]]
         held = held_out(source.file, training, data.val_identities)
         names = ["val" if whom in held else name for whom, name in zip(identities.tolist(), names, strict=True)]
         notes.append(f"there is no validation split; {len(held)} training identities, drawn with seed 0, are held out")
-    return {name: _split(name, source, names, identities, data.max_words) for name in SPLITS}, notes
+    wanted = ("test",) if test_only else SPLITS
+    return {name: _split(name, source, names, identities, data.max_words) for name in wanted}, notes
 
 
 def held_out(file: Path, training: IntArray, count: int) -> set[int]:

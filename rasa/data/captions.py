@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rasa.config import Data
-from rasa.data.annotated import LARGEST_IDENTITY, Row, Source, caption_fault, missing_splits, read_json, short
+from rasa.data.annotated import LARGEST_IDENTITY, Row, Source, caption_fault, read_json, short
 from rasa.data.files import path_fault
 from rasa.data.formats import FORMATS, annotation_path, image_folder
 from rasa.errors import ResourceError
@@ -33,7 +33,7 @@ def captions_source(data: Data) -> Source:
     if named != data.format:
         known = f"set data.format to {named}" if named in FORMATS else _expected(data.format)
         raise ResourceError(f"{file}: is the split file of {short(named)} and not of {data.format}; {known}")
-    source = Source(file, image_root, [], _paths(images), [], content)
+    source = Source(file, image_root, [], _paths(images), [], content, needs=("train", "val", "test"))
     _fill(source, images, data)
     return source
 
@@ -51,7 +51,6 @@ def _fill(source: Source, images: list[Any], data: Data) -> None:
         if not found:
             captions = [sentence["raw"] for sentence in image["sentences"]]
             source.rows.append(Row(_path(image), captions, image["imgid"], SPLITS[image["split"]]))
-    source.faults.extend(missing_splits(source, wanted=("train", "val", "test")))
     source.notes.extend(_notes(source, images))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rasa.config import Data
-from rasa.data.annotated import Source, assemble, listing_faults
+from rasa.data.annotated import Source, assemble, listing_faults, missing_splits
 from rasa.data.files import first, list_files
 from rasa.data.load import SOURCES
 from rasa.data.table import Dataset
@@ -44,7 +44,7 @@ def check(
         listing = list_files(source.image_root, source.paths)
     except RasaError as error:
         return [Problem("annotations", str(error), 1, True)]
-    problems = [Problem("record", fault, 1, True) for fault in source.faults]
+    problems = [Problem("record", fault, 1, True) for fault in (*source.faults, *missing_splits(source))]
     problems += [Problem("missing", fault, 1, True) for fault in listing_faults(source, listing)]
     there = [source.image_root / path for path in listing.sizes]
     unreadable = bool(problems)

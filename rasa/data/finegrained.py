@@ -8,10 +8,11 @@ label is the number in its name (`001.Black_footed_Albatross`, `class_00001`).
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rasa.config import Data
-from rasa.data.annotated import Row, Source, caption_faults, missing_splits
+from rasa.data.annotated import Row, Source, caption_faults
 from rasa.data.files import path_fault
 from rasa.data.formats import annotation_path, image_folder
 from rasa.errors import ResourceError
@@ -28,15 +29,14 @@ def finegrained_source(data: Data) -> Source:
     image_root = image_folder(data)
     if not (folder / TEXTS).is_dir():
         raise ResourceError(f"{folder}: has no folder {TEXTS}; {_expected(folder)}")
-    source = Source(folder, image_root, [], {}, [], b"")
+    source = Source(folder, image_root, [], {}, [], b"", needs=SPLITS, unit="image")
     content = bytearray()
     classes = _classes(source, content)
     for name, (split, place) in classes.items():
         _read_class(source, content, name, split, place, data)
-    source.faults.extend(missing_splits(source, "image", SPLITS))
     if other := sum(len(row.captions) != USUAL for row in source.rows):
         source.notes.append(f"{other} images have not {USUAL} captions; all are kept")
-    return Source(folder, image_root, source.rows, source.paths, source.faults, bytes(content), source.notes)
+    return replace(source, content=bytes(content))
 
 
 def _classes(source: Source, content: bytearray) -> dict[str, tuple[str, str]]:

@@ -1,12 +1,13 @@
 """From a typed `data` section to a data set on disk, the built-in benchmark included."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from rasa.config import Data
+from rasa.config import Data, Target
 from rasa.data.annotated import Source, assemble
 from rasa.data.captions import captions_source
 from rasa.data.finegrained import finegrained_source
@@ -17,7 +18,7 @@ from rasa.data.saved import saved_source
 from rasa.data.synthetic import BenchmarkParams, write_benchmark
 from rasa.data.synthetic.write import ABOUT, IMAGES
 from rasa.data.table import Dataset
-from rasa.errors import ResourceError
+from rasa.errors import ResourceError, SpecError
 from rasa.lock import locked
 
 SOURCES: dict[str, Callable[[Data], Source]] = {
@@ -33,22 +34,28 @@ SOURCES: dict[str, Callable[[Data], Source]] = {
     "datasets": saved_source,
 }
 
+OF_TARGET = re.compile(rf"\bdata\.(?=({'|'.join(Target.model_fields)})\b)")
 
-def load_dataset(data: Data, seed: int = 0) -> Dataset:
+
+def load_dataset(data: Data, test_only: bool = False) -> Dataset:
     """The data set at `data.root`. Raises ResourceError or SpecError, in one line, for whatever is wrong with it.
 
-    For the built-in benchmark give the folder of `ensure_builtin` as `data.root`; its name is `synthetic`. `seed` decides
-    nothing: a validation split that has to be taken from train is the same for all seeds. With `data.target` the
-    digest covers both.
+    For the built-in benchmark give the folder of `ensure_builtin` as `data.root`; its name is `synthetic`. Of the data
+    set `data.target`, of which the test split alone is read, faults name the fields there; the digest covers both.
+    `test_only`: the same of `data` itself.
     """
     builtin = data.root is not None and (data.root / ABOUT).is_file()
     own = data.root is None or data.annotations is not None or has_annotations(data.root, data.format)
-    dataset = assemble(_stand_in(data) if builtin and not own else SOURCES[data.format](data), data)
+    source = _stand_in(data) if builtin and not own else SOURCES[data.format](data)
+    dataset = assemble(source, data, test_only)
     if builtin:
         dataset = replace(dataset, name="synthetic")
     if data.target is None:
         return dataset
-    target = load_dataset(data.of_target(), seed)
+    try:
+        target = load_dataset(data.of_target(), test_only=True)
+    except (ResourceError, SpecError) as fault:
+        raise type(fault)(OF_TARGET.sub("data.target.", str(fault))) from None
     both = hashlib.sha256(f"{dataset.digest} {target.digest}".encode()).hexdigest()[:16]
     return replace(dataset, digest=both, target=target)
 

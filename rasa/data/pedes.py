@@ -15,18 +15,13 @@ from rasa.data.annotated import (
     Identities,
     Row,
     Source,
-    assemble,
     caption_faults,
-    missing_splits,
     read_json,
     short,
 )
 from rasa.data.files import path_fault
-from rasa.data.formats import annotation_path, detect_format, image_folder
-from rasa.data.table import Dataset
+from rasa.data.formats import annotation_path, image_folder
 from rasa.errors import ResourceError
-
-__all__ = ["detect_format", "pedes_source", "read_pedes"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +38,6 @@ LAYOUTS = {
     "icfg-pedes": Layout("ICFG-PEDES.json", "file_path", restarts=True),
     "rstpreid": Layout("data_captions.json", "img_path"),
 }
-
-
-def read_pedes(data: Data, seed: int = 0) -> Dataset:
-    """The data set at `data.root`, in the layout `data.format`; see `assemble`.
-
-    `seed` decides nothing: a validation split that has to be taken from train is the same for all seeds.
-    """
-    return assemble(pedes_source(data), data)
 
 
 def pedes_source(data: Data) -> Source:
@@ -81,7 +68,6 @@ def _fill(source: Source, records: list[Any], layout: Layout, max_words: int) ->
         if fault := identities.fault(whom, split, f"record {number}"):
             source.faults.append(f"{source.file}: record {number}: {fault}")
         source.rows.append(Row(record[layout.path_field], record["captions"], whom, split))
-    source.faults.extend(missing_splits(source))
     if shift:
         source.notes.append(f"train and test both number their identities from 0; {shift} was added to those of test")
 

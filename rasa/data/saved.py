@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def saved_source(data: Data) -> Source:
                 yield Line(f"{file.relative_to(root)} row {number}", line, split)
 
     source = source_of(root, unpacked, lines(), PUBLIC, data.max_words, b"")
-    return Source(root, unpacked, source.rows, source.paths, source.faults, content.digest(), source.notes)
+    return replace(source, content=content.digest())
 
 
 def _data_files(data: Data, root: Path) -> list[tuple[Path, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rasa.data.annotated import LARGEST_IDENTITY, SPLITS, Identities, Row, Source, caption_fault, missing_splits, short
+from rasa.data.annotated import LARGEST_IDENTITY, SPLITS, Identities, Row, Source, caption_fault, short
 from rasa.data.files import path_fault
 from rasa.errors import ResourceError
 
@@ -54,7 +54,7 @@ def source_of(
     file: Path, image_root: Path, lines: Iterable[Line], columns: Columns, max_words: int, content: bytes
 ) -> Source:
     """The images that `lines` describe, with the faults of all lines. Raises ResourceError if a column is missing."""
-    source = Source(file, image_root, [], {}, [], content)
+    source = Source(file, image_root, [], {}, [], content, unit="row", remedy="give it some")
     images: dict[str, _Image] = {}
     named: dict[str, str | None] = {}
     for line in lines:
@@ -62,8 +62,6 @@ def source_of(
         for fault in _take(images, source, line, named, max_words):
             source.faults.append(f"{file}: {line.place}: {fault}")
     _fill(source, images, named)
-    if images or not source.faults:
-        source.faults.extend(missing_splits(source, "row", remedy="give it some"))
     return source
 
 
