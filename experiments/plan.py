@@ -57,7 +57,7 @@ class Recorded(NamedTuple):
 
 
 def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[str], seeds: Sequence[int],
-         workspace: Path, read: Callable[[str], tuple[str, str]] | None = None) -> list[PlannedRun]:  # fmt: skip
+         workspace: Path, read: Callable[[str], "_Read"] | None = None) -> list[PlannedRun]:  # fmt: skip
     """The runs of these rows and seeds with their states. Reads, and never builds data.
 
     Seed by seed, so that a suite that is stopped early has the whole table for its first seeds. `read`: one
@@ -70,7 +70,7 @@ def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[st
     return list(_once(runs))
 
 
-def data_reader() -> Callable[[str], tuple[str, str]]:
+def data_reader() -> Callable[[str], "_Read"]:
     """Name and digest of a data set by its section's JSON; ten rows, or a study's points, read one data set once."""
     return cache(_read_data)
 

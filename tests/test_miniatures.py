@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from experiments.plan import located
 from experiments.spec import load_suite, resolve
+from experiments.store import open_store
 from rasa.cli import main
 from rasa.config import Config, Data
 from rasa.data.load import load_dataset
@@ -138,6 +139,65 @@ def test_a_target_of_files_is_part_of_the_digest_and_of_the_run_id(tmp_path):
     assert "target" not in without.identity()["data"]
     assert beside.identity()["data"]["target"] == {"format": "cuhk-pedes", "annotations": None, "image_folder": "imgs",
                                                    "synthetic": None}  # fmt: skip
+
+
+def test_of_a_target_the_test_split_alone_is_read(tmp_path):
+    """So it needs no other, holds nobody out, and says nothing of validation."""
+    home, away = (write_people(tmp_path / name, train=16, seed=seed) for name, seed in (("home", 0), ("away", 7)))
+    file = away / "reid_raw.json"
+    file.write_text(json.dumps([record for record in json.loads(file.read_text()) if record["split"] == "test"]))
+    data = Data(root=home, target={"format": "cuhk-pedes", "root": away})
+    target = load_dataset(data).target
+    assert set(target.splits) == {"test"} and target.notes == ()
+    with pytest.raises(ResourceError, match="no usable record has split train; use the complete published file"):
+        load_dataset(Data(root=away))
+    assert load_dataset(Data(root=away), test_only=True).digest == target.digest
+    config = tiny_config(home)
+    config["data"]["target"] = data.target.model_dump(mode="json")
+    result = train(Config.model_validate(config), tmp_path, lambda *_: None)
+    assert result["sizes"]["test"] == {"images": 12, "captions": 24, "identities": 4}
+    assert result["cost"]["looks_seconds"] > 0  # the own test split is looked at beside what the run costs
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"root": "nowhere"}, r"nowhere: does not exist; set data\.target\.root to the folder that holds reid_raw\.json"),
+        ({"root": "empty"}, r"annotation file of format cuhk-pedes is missing; put it there or set data\.target\.annotations"),
+        ({"root": "people", "format": "rstpreid"}, r"looks like cuhk-pedes: set data\.target\.format to cuhk-pedes"),
+        ({"root": "people", "image_folder": "x"}, r"unpack the images there or set data\.target\.image_folder"),
+    ],
+)  # fmt: skip
+def test_faults_of_a_target_name_its_fields(tmp_path, target, message):
+    write_people(tmp_path / "people", train=4)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ResourceError, match=message):
+        load_dataset(Data(root=tmp_path / "people", target=target))
+
+
+def test_a_report_is_of_runs_on_the_target_asked_for(tmp_path, capsys):
+    """Its name and folder are tags; runs that were tested on another folder are left out, also once the folders are gone."""
+    for name, seed in (("home", 0), ("away", 7), ("far", 9)):
+        write_people(tmp_path / name, train=16, seed=seed)
+    values = tiny_config(Path("home"), {"cl": 0.5, "itm": 1.0}, optimisation={"epochs": 1})
+    values["data"]["target"] = {"format": "cuhk-pedes"}
+    suite = {"suite": "moved", "metrics": ["r1"], "rows": [{"name": "a", "changes": values}]}
+    (tmp_path / "moved.yaml").write_text(json.dumps(suite))
+    target = "data.target.root={}".format
+    assert run("run", "moved.yaml", "-o", target("away")) == 0
+    client = open_store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("moved").experiment_id
+    (made,) = client.search_runs([experiment], "tags.`rasa.kind` = 'seed'")
+    assert made.data.tags["rasa.target"] == "cuhk-pedes"
+    assert made.data.tags["rasa.target_root"] == str(tmp_path / "away")
+    for gone in (False, True):
+        if gone:
+            for name in ("home", "away", "far"):
+                (tmp_path / name).rename(tmp_path / f"{name}-moved")
+        capsys.readouterr()
+        assert run("report", "moved.yaml", "-o", target("away")) == 0
+        assert run("report", "moved.yaml", "-o", target("far")) == 5
+        assert "1 of another config or on other data are there" in capsys.readouterr().err
 
 
 def test_every_figure_on_test_is_of_the_target(tmp_path):
