@@ -149,6 +149,11 @@ class Training:
             kept = queue if config.fidelity.queue_from_weights else None
             report = load_released(state, model, momentum, kept, str(config.model.weights))
             self.say(f"{config.model.weights}: {report}")
+            if "idx_queue" in report.loaded:
+                self.say(
+                    f"{config.model.weights}: its queue comes with the identities of its own data; to train on another "
+                    "data set give -o fidelity.queue_from_weights=false"
+                )
         masked_lm = None
         if objectives.generator == "fixed":
             captions, folder = self.inputs.dataset.splits["train"].captions, cache or self.directory / "cache"

@@ -4,13 +4,19 @@ from argparse import Namespace
 
 import pytest
 import torch
-from published import PRETRAINING, RASA, VOCABULARY, random_state, retrieval_state, small_config, wrapped
+from people import tiny_config, write_people
+from published import PRETRAINING, RASA, SMALL, VOCABULARY, random_state, retrieval_state, small_config, wrapped
+from test_step import ROWS, WEIGHTS
 
+from rasa.cli import main
+from rasa.config import Config
+from rasa.data.tokens import SPECIALS
 from rasa.errors import ResourceError
 from rasa.model.checkpoints import REDUNDANT, load_released, names, read_state, resize_position_embedding, to_released
 from rasa.model.layouts import recognise
 from rasa.model.queue import NOBODY, FeatureQueue
 from rasa.model.rasa import build_model, momentum_copy
+from rasa.train import train
 
 ALL = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
 NEW_HEADS = {f"{head}_head.{part}" for head in ("prd", "mrtd") for part in ("weight", "bias")}
@@ -123,3 +129,60 @@ def test_two_layouts_in_one_file_are_refused():
     mixed = random_state(PRETRAINING) | retrieval_state()
     with pytest.raises(ResourceError, match="mixes two layouts"):
         recognise(mixed, "file.pth")
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """People, a vocabulary of the files' size, and a file of each kind, sound but for its random values."""
+    folder = tmp_path_factory.mktemp("outside")
+    write_people(folder / "people", train=4, val=2, test=2, images=2)
+    words = ["a", "person", "in", "shirt", "and", "trousers", "bag", "the", "wears", "top", "is", "walking", "with"]
+    words += ["red", "green", "blue", "white", "black", "yellow", "purple", "grey"]
+    spare = [f"[unused{i}]" for i in range(VOCABULARY - len(SPECIALS) - len(words))]
+    (folder / "vocab.txt").write_text("\n".join([*SPECIALS, *words, *spare]) + "\n")
+    for name, shapes, seed in (("albef", PRETRAINING, 1), ("tcl", PRETRAINING, 2), ("rasa", RASA, 3)):
+        state = random_state(shapes, seed) | {"temp": torch.tensor(0.07)}
+        torch.save({"model": state} if name != "rasa" else wrapped(state), folder / f"{name}.pth")
+    return folder
+
+
+def one_step(folder, weights, row, directory, **model):
+    """(result, lines said) of a run of one step, which starts from the file `weights`."""
+    losses, positives, generator = ROWS[row]
+    values = tiny_config(folder / "people", optimisation={"epochs": 1, "batch_size": 4, "max_steps_per_epoch": 1})
+    values["data"] |= {"image_size": (32, 16), "tokenizer": str(folder / "vocab.txt"), "max_tokens": 16}
+    values["model"] = SMALL | {"weights": str(weights), "temperature_range": (0.01, 0.5)} | model
+    values["objectives"] = {
+        "weights": {name: WEIGHTS[name] for name in losses}, "positives": positives, "generator": generator
+    }  # fmt: skip
+    values["fidelity"] = {"preset": "released"}
+    said = []
+    result = train(Config.model_validate(values), directory, lambda *_: None, cache=folder / "cache", say=said.append)
+    return result, said
+
+
+@pytest.mark.parametrize("backbone", ["albef", "tcl"])
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_trains_from_a_file_of_844_keys(outside, tmp_path, backbone, row):
+    """What starts at random is the row's own new heads and the queue's identities, each named; all else is the file's."""
+    result, said = one_step(outside, outside / f"{backbone}.pth", row, tmp_path, backbone=backbone)
+    (line,) = (line for line in said if "tensors loaded" in line)
+    heads = [name for name, loss in (("prd_head", "prd"), ("mrtd_head", "rtd")) if loss in ROWS[row][0]]
+    assert line.endswith(f"{2 * len(heads) + 1} at their random start ({', '.join([*heads, 'idx_queue'])})")
+    assert result["cost"]["steps"] == 1 and 0 <= result["test"]["r1"] <= 100
+    trained, given = read_state(next(tmp_path.glob("selected/epoch-*"))), read_state(outside / f"{backbone}.pth")
+    moved = (trained["text_proj.weight"] - given["text_proj.weight"]).abs()
+    assert 0 < moved.max() < 0.01, "one step from the file, and not from a random start"
+
+
+def test_a_released_rasa_file_is_trained_further_and_evaluated(outside, tmp_path, capsys):
+    """Nothing is left at its random start; that its queue numbers its own data's people is said."""
+    weights = outside / "rasa.pth"
+    result, said = one_step(outside, weights, "m-rtd", tmp_path)
+    assert any(line.endswith("0 at their random start") for line in said) and result["cost"]["steps"] == 1
+    assert any("give -o fidelity.queue_from_weights=false" in line for line in said)
+    options = ["-o", f"data.tokenizer={outside / 'vocab.txt'}", "-o", "data.image_size=[32, 16]",
+               "-o", "model.vision_heads=1", "-o", "model.text_heads=1"]  # fmt: skip
+    assert main(["evaluate", str(weights), "--data", str(outside / "people"), *options]) == 0
+    printed = capsys.readouterr()
+    assert "0 at their random start" in printed.err and "4 images, 8 captions" in printed.out

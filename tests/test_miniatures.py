@@ -48,9 +48,11 @@ def here(monkeypatch, tmp_path):
     [
         ("table5", {"train_identities": 24}, {"tr_r1", "tr_r5", "tr_r10"}, ["TR R@1", "IR R@10"]),
         ("table6", {"images_per_identity": 6}, {"tr_r1", "ap50"}, ["TR R@1", "AP@50"]),
+        ("table7", {}, {"r1", "map"}, ["R@1", "Drop"]),
+        ("table8", {}, {"r1", "map"}, ["R@1", "mAP"]),
     ],
 )
-def test_captions_without_identities_and_classes(tmp_path, capsys, suite, sizes, figures, headings):
+def test_tables_5_to_8_run_and_are_reported(tmp_path, capsys, suite, sizes, figures, headings):
     options = ["--profile", "smoke", *sized(**PEOPLE | sizes), *SHORT]
     assert run("run", suite, *options) == 0
     found = results(tmp_path)
@@ -62,6 +64,24 @@ def test_captions_without_identities_and_classes(tmp_path, capsys, suite, sizes,
     assert run("report", suite, *options) == 0
     page = capsys.readouterr().out
     assert all(heading in page for heading in headings) and "missing" not in page.split("As published")[0]
+
+
+@pytest.mark.parametrize("row", ["rasa-clip", "rasa-tcl"])
+def test_other_backbones_at_the_synth_profile(tmp_path, row):
+    """TCL from the start that ships, whose architecture it has; CLIP, for which none does, from random weights."""
+    options = [
+        "--profile",
+        "synth",
+        *sized(**PEOPLE),
+        *SHORT,
+        "-o",
+        "model.queue_size=16",
+        "-o",
+        "evaluation.sensitivity=0",
+    ]
+    assert run("run", f"table8/{row}", *options) == 0
+    result = results(tmp_path)[row]
+    assert result["cost"]["steps"] == 2 and 0 <= result["test"]["r1"] <= 100
 
 
 def test_the_built_in_benchmark_has_the_classes_of_the_format(tmp_path):

@@ -15,6 +15,7 @@ from experiments.spec import (
     suite_names,
 )
 from experiments.yaml_io import dump, load_mapping
+from rasa.data.formats import FORMATS
 from rasa.errors import SpecError
 
 ROWS = [(suite, row.name) for suite in suite_names() for row in load_suite(suite).rows]
@@ -104,6 +105,59 @@ def test_tables_1_to_3_are_the_backbone_and_rasa_on_three_data_sets(name, format
     assert ours.data.model_copy(update={"format": "cuhk-pedes"}) == best.data
     for profile in ("smoke", "synth"):  # the built-in benchmark is written in one layout
         assert resolve(suite, "rasa", profile, (), 0) == resolve(load_suite("table4"), "m-rtd", profile, (), 0)
+
+
+A2 = {"epochs": 30, "batch_size": 52, "learning_rate": 1e-5, "head_learning_rate": 1e-4}
+
+
+@pytest.mark.parametrize("row", load_suite("table5").rows, ids=lambda row: row.name)
+def test_table5_is_sa_with_plain_matching_on_two_data_sets(row):
+    """A.3: every image is a class, so no RA; the backbone learns ITC and ITM, an image's captions all its positives."""
+    config = resolve(load_suite("table5"), row, "paper", PAPER, 0)
+    format = FORMATS[config.data.format]
+    assert row.name.endswith(config.data.format) and format.own_classes and format.protocol == "both-ways"
+    assert config.objectives.positives == "annotated" and config.fidelity.contrastive_positives == "identity"
+    ours = row.name.startswith("rasa")
+    assert config.objectives.weights == ({"cl": 0.5, "itm": 1, "mlm": 1, "rtd": 0.5} if ours else {"itc": 1, "itm": 1})
+    assert (config.objectives.generator, row.versus) == (
+        ("momentum", f"albef-{config.data.format}") if ours else (None, None)
+    )
+    assert config.optimisation.model_dump().items() >= A2.items() and config.data.image_size == (384, 384)
+    assert config.fidelity.preset == "released" and config.data.max_tokens == 50
+
+
+@pytest.mark.parametrize("row", load_suite("table6").rows, ids=lambda row: row.name)
+def test_table6_is_the_last_row_of_table4_with_crops_and_thirty_words(row):
+    config = resolve(load_suite("table6"), row, "paper", PAPER, 0)
+    best = resolve(load_suite("table4"), "m-rtd", "paper", PAPER, 0)
+    format = FORMATS[config.data.format]
+    assert row.name == f"rasa-{config.data.format}" and format.crops and format.protocol == "classes"
+    assert (config.data.max_words, config.data.max_tokens) == (30, 30)
+    assert config.model_copy(update={"data": best.data}) == best
+
+
+@pytest.mark.parametrize("profile", profile_names())
+@pytest.mark.parametrize("row", load_suite("table8").rows, ids=lambda row: row.name)
+def test_table8_is_on_the_backbone_that_it_names(row, profile):
+    """And on nothing else that differs; CLIP with one block, and at no profile from the start that ships, an ALBEF."""
+    config = resolve(load_suite("table8"), row, profile, given(profile), 0)
+    clip, ours = row.name.endswith("clip"), row.name.startswith("rasa")
+    assert config.model.backbone == ("clip" if clip else "tcl")
+    assert config.model.fusion_layers == 1 or not clip
+    best = resolve(load_suite("table4"), "m-rtd", profile, given(profile), 0)
+    assert config.model.weights == (None if clip else best.model.weights)
+    if ours:
+        assert config.objectives == best.objectives and config.optimisation == best.optimisation
+    else:
+        assert config.objectives.weights == ({"itc": 1} if clip else {"itc": 1, "itm": 1})
+    if not clip:
+        assert config.model.model_copy(update={"backbone": "albef"}) == best.model
+    elif profile == "paper":  # CLIP ViT-B/16's sizes
+        sizes = config.model
+        assert (sizes.text_width, sizes.text_layers, sizes.text_heads, sizes.text_mlp_width) == (512, 12, 8, 2048)
+        assert (sizes.vision_width, sizes.vision_depth, sizes.patch_size) == (768, 12, 16)
+        assert (sizes.embed_dim, sizes.max_positions) == (512, 77)
+        assert config.data.tokenizer == "openai/clip-vit-base-patch16"
 
 
 def test_the_paper_profile_is_appendix_a2_in_the_released_reading():
