@@ -27,15 +27,14 @@ from rasa.data.transforms import two_views
 from rasa.draws import Draws
 from rasa.errors import ResourceError
 from rasa.fidelity import Fidelity
+from rasa.inputs import Say
 from rasa.model.checkpoints import to_released
 from rasa.model.rasa import RaSa, build_model, ema_update
 from rasa.model.text import Text, Wanted
 from rasa.objectives import contrastive, language, matching
 from rasa.objectives.language import MaskDraws, SpecialIds
 from rasa.optimizer import moments, parameter_groups, restore_moments
-from rasa.train import evaluate_split
-
-Log = Callable[[str, int, dict[str, float]], None]
+from rasa.train import Log, evaluate_split
 
 
 class Recipe(Section):
@@ -174,7 +173,7 @@ def rate_at(recipe: Recipe, step: int) -> float:
 
 
 def pretrain(
-    recipe: Recipe, directory: Path, workspace: Path, log: Log, say: Callable[[str], None] = lambda line: None,
+    recipe: Recipe, directory: Path, workspace: Path, log: Log, say: Say = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False, device: torch.device | str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Train the start in `directory` (resumed if it was begun there); returns its figures as plain JSON types.
@@ -182,88 +181,129 @@ def pretrain(
     Leaves `start/`, a checkpoint folder of averaged weights under the released key names, and `vocab.txt`. People are
     rendered below `workspace` and kept. Raises ResourceError, or KeyboardInterrupt after a checkpoint.
     """
-    started, device = time.monotonic(), torch.device(device)
-    directory.mkdir(parents=True, exist_ok=True)
-    data_folder = workspace / "data"
-    root = ensure_builtin(
-        recipe.people, data_folder, lambda done, of: say(f"{done} of {of} images") if done == of else None
-    )
-    config = recipe.config(root)
-    dataset = load_dataset(config.data)
-    train, val = dataset.splits["train"], dataset.splits["val"]
-    tokenizer = train_tokenizer(train.captions, recipe.vocabulary_size)
-    tokenizer.save(directory / "vocab.txt")
-    special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
-    loader = TrainingLoader(
-        train, dataset.image_root, tokenizer, config.data, positives=None, p_weak=0.0, weak_pool="identity",
-        weak_label="image", truncate=True, batch_size=recipe.batch_size, max_steps=None, seed=recipe.seed,
-        cache=data_folder, say=say,
-    )  # fmt: skip
-    gallery = image_batches(val.image_files, dataset.image_root, recipe.image_size, 256, 0, data_folder, say=say)
-    masking = Masking.of(
-        tokenizer.encode(list(train.captions), config.data.max_tokens), tokenizer.vocabulary_size, recipe
-    )
+    run = Pretraining(recipe, directory, workspace, log, say, torch.device(device))
+    run.resume()
+    while run.step < recipe.steps:
+        run.train_epoch(should_stop)
+    return run.finish()
 
-    model, average = (build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device) for _ in range(2))
-    average.requires_grad_(False)
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay, False), fused=True)
-    step, before, curve = 0, 0.0, []
-    if found := newest_checkpoint(directory / "checkpoints"):
-        tensors, saved, _ = found
-        if Recipe.model_validate(saved["recipe"]) != recipe:
-            raise ResourceError(f"{directory}: was begun with another recipe; give another folder")
-        step, before, curve = saved["step"], saved["seconds"], saved["curve"]
-        _restore(tensors, model, average, optimizer)
-        say(f"going on from step {step}")
 
-    def checkpoint() -> None:
-        state = {"recipe": recipe.model_dump(mode="json"), "step": step, "curve": curve,
-                 "seconds": before + time.monotonic() - started}  # fmt: skip
-        save_checkpoint(directory / "checkpoints" / f"step-{step:09d}", _tensors(model, average, optimizer), state)
-        prune(directory / "checkpoints", 2)
+class Pretraining:
+    """The state of one pre-training: its people, the model and the average of its weights, and how far it is."""
 
-    model.train()
-    while step < recipe.steps:
-        epoch, first = divmod(step, loader.steps_per_epoch)
-        for batch in loader.epoch(epoch, start=first):
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(recipe, step)
-            hard = recipe.hard_share * min(1.0, step / (recipe.hard_until * recipe.steps))
-            found_losses = losses(
-                model, batch, device, Draws(recipe.seed, step), masking, special, recipe.candidates, hard
-            )
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(found_losses.values())).sum().backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimizer.step()
-            with torch.no_grad():
-                model.temperature.clamp_(0.01, 0.5)
-            # A short memory at first, or the random start would weigh on the average for long.
-            ema_update(average, model, min(recipe.averaging, (1 + step) / (10 + step)))
-            step += 1
-            if step % 50 == 0:
-                log("train", step, {name: value.item() for name, value in found_losses.items()} | {"hard": hard})
-            if step % recipe.evaluate_every == 0 or step == recipe.steps:
-                ranking = evaluate_split(average, val, gallery, tokenizer, config, device)
-                figures = ranking.figures()
-                curve.append({"step": step} | figures)
-                log("val", step, figures)
-                checkpoint()
+    def __init__(self, recipe: Recipe, directory: Path, workspace: Path, log: Log, say: Say, device: torch.device):
+        self.started = time.monotonic()
+        self.recipe, self.directory, self.log, self.say, self.device = recipe, directory, log, say, device
+        directory.mkdir(parents=True, exist_ok=True)
+        folder = workspace / "data"
+        root = ensure_builtin(
+            recipe.people, folder, lambda done, of: say(f"{done} of {of} images") if done == of else None
+        )
+        self.config = recipe.config(root)
+        self.dataset = load_dataset(self.config.data)
+        train, val = self.dataset.splits["train"], self.dataset.splits["val"]
+        self.tokenizer = train_tokenizer(train.captions, recipe.vocabulary_size)
+        self.tokenizer.save(directory / "vocab.txt")
+        words = self.tokenizer
+        self.special = SpecialIds(words.pad_id, words.cls_id, words.sep_id, words.mask_id)
+        self.loader = TrainingLoader(
+            train, self.dataset.image_root, words, self.config.data, positives=None, p_weak=0.0, weak_pool="identity",
+            weak_label="image", truncate=True, batch_size=recipe.batch_size, max_steps=None, seed=recipe.seed,
+            cache=folder, say=say,
+        )  # fmt: skip
+        self.gallery = image_batches(
+            val.image_files, self.dataset.image_root, recipe.image_size, 256, 0, folder, say=say
+        )
+        captions = words.encode(list(train.captions), self.config.data.max_tokens)
+        self.masking = Masking.of(captions, words.vocabulary_size, recipe)
+        self.model, self.average = (
+            build_model(self.config, words.vocabulary_size, words.pad_id, device) for _ in range(2)
+        )
+        self.model.train()
+        self.average.requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe.weight_decay, False), fused=True)
+        self.step, self.before = 0, 0.0
+        self.curve: list[dict[str, float]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Wall time over all processes of this pre-training."""
+        return self.before + time.monotonic() - self.started
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one. Raises ResourceError if it is of another recipe."""
+        if found := newest_checkpoint(self.directory / "checkpoints"):
+            tensors, saved, _ = found
+            if Recipe.model_validate(saved["recipe"]) != self.recipe:
+                raise ResourceError(f"{self.directory}: was begun with another recipe; give another folder")
+            self.step, self.before, self.curve = saved["step"], saved["seconds"], saved["curve"]
+            _restore(tensors, self.model, self.average, self.optimizer)
+            self.say(f"going on from step {self.step}")
+
+    def train_epoch(self, should_stop: Callable[[], bool]) -> None:
+        """From where it stands to the end of the epoch, or of the recipe. Raises KeyboardInterrupt if told to stop."""
+        epoch, first = divmod(self.step, self.loader.steps_per_epoch)
+        for batch in self.loader.epoch(epoch, start=first):
+            figures = self._train_step(batch)
+            if self.step % 50 == 0:
+                self.log("train", self.step, {name: float(value) for name, value in figures.items()})
+            if self.step % self.recipe.evaluate_every == 0 or self.step == self.recipe.steps:
+                self._validate()
             if should_stop():
-                checkpoint()
+                self._checkpoint()
                 raise KeyboardInterrupt
-            if step >= recipe.steps:
+            if self.step >= self.recipe.steps:
                 break
-    result = {
-        "recipe": recipe.model_dump(mode="json"),
-        "people_digest": dataset.digest,
-        "seconds": before + time.monotonic() - started,
-        "val": curve[-1],
-        "val_identities": recipe.people.val_identities,
-        "curve": curve,
-    }
-    save_checkpoint(directory / "start", to_released(average, redundant=False), result)
-    return result
+
+    def _train_step(self, batch: Batch) -> dict[str, Tensor | float]:
+        """The losses, and the share of hard negatives that matching had."""
+        recipe = self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(recipe, self.step)
+        hard = recipe.hard_share * min(1.0, self.step / (recipe.hard_until * recipe.steps))
+        draws = Draws(recipe.seed, self.step)
+        found = losses(self.model, batch, self.device, draws, self.masking, self.special, recipe.candidates, hard)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(found.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.temperature.clamp_(0.01, 0.5)
+        # A short memory at first, or the random start would weigh on the average for long.
+        ema_update(self.average, self.model, min(recipe.averaging, (1 + self.step) / (10 + self.step)))
+        self.step += 1
+        return {name: value.detach() for name, value in found.items()} | {"hard": hard}
+
+    def _validate(self) -> None:
+        val = self.dataset.splits["val"]
+        figures = evaluate_split(self.average, val, self.gallery, self.tokenizer, self.config, self.device).figures()
+        self.curve.append({"step": self.step} | figures)
+        self.log("val", self.step, figures)
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        state = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "step": self.step,
+            "curve": self.curve,
+            "seconds": self.seconds,
+        }
+        folder = self.directory / "checkpoints"
+        save_checkpoint(folder / f"step-{self.step:09d}", _tensors(self.model, self.average, self.optimizer), state)
+        prune(folder, 2)
+
+    def finish(self) -> dict[str, Any]:
+        """Write `start/`; returns what its record says."""
+        result = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "people_digest": self.dataset.digest,
+            "seconds": self.seconds,
+            "val": self.curve[-1],
+            "val_identities": self.recipe.people.val_identities,
+            "curve": self.curve,
+        }
+        save_checkpoint(self.directory / "start", to_released(self.average, redundant=False), result)
+        return result
 
 
 def _tensors(model: RaSa, average: RaSa, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
