@@ -50,7 +50,7 @@ def inspect(ctx: click.Context, file: Path, as_json: bool) -> None:
             click.echo("every key has its place: nothing left over, nothing missing, all shapes equal")
         for note in reading.notes:
             click.echo(f"note: {note}")
-    if found.unexpected or found.other_shape:
+    if not found.known or found.unexpected or found.other_shape:
         ctx.exit(PROBLEMS_FOUND)
 
 

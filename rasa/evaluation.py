@@ -105,6 +105,8 @@ def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = la
             "-o 'objectives.weights={cl: 1}'"
         )
     say(f"{config.model.weights}: {report}")
+    if "itm" not in config.objectives.weights:
+        say(f"{config.model.weights}: ranked by similarity alone (stage 1), without an ITM head")
     chosen, images = gallery(dataset, split, config, None, device.type == "cuda", say)
     ranking = evaluate_split(model, chosen, images, tokenizer, config, device)
     return Evaluated(ranking, dataset, split, query_identities(FORMATS[config.data.format].protocol, chosen))

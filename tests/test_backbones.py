@@ -161,6 +161,13 @@ def one_step(folder, weights, row, directory, **model):
     return result, said
 
 
+def evaluate(folder, weights) -> int:
+    """Exit code of `rasa evaluate` on the folder's people."""
+    options = ["-o", f"data.tokenizer={folder / 'vocab.txt'}", "-o", "data.image_size=[32, 16]",
+               "-o", "model.vision_heads=1", "-o", "model.text_heads=1"]  # fmt: skip
+    return main(["evaluate", str(weights), "--data", str(folder / "people"), *options])
+
+
 @pytest.mark.parametrize("backbone", ["albef", "tcl"])
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_trains_from_a_file_of_844_keys(outside, tmp_path, backbone, row):
@@ -181,8 +188,46 @@ def test_a_released_rasa_file_is_trained_further_and_evaluated(outside, tmp_path
     result, said = one_step(outside, weights, "m-rtd", tmp_path)
     assert any(line.endswith("0 at their random start") for line in said) and result["cost"]["steps"] == 1
     assert any("give -o fidelity.queue_from_weights=false" in line for line in said)
-    options = ["-o", f"data.tokenizer={outside / 'vocab.txt'}", "-o", "data.image_size=[32, 16]",
-               "-o", "model.vision_heads=1", "-o", "model.text_heads=1"]  # fmt: skip
-    assert main(["evaluate", str(weights), "--data", str(outside / "people"), *options]) == 0
+    assert evaluate(outside, weights) == 0
     printed = capsys.readouterr()
     assert "0 at their random start" in printed.err and "4 images, 8 captions" in printed.out
+
+
+def test_numbers_that_are_none_are_refused_wherever_weights_are_loaded(outside, tmp_path, capsys):
+    """A model full of NaN would rank, in the gallery's order, and exit 0."""
+    state = random_state(RASA, 3)
+    state["itm_head.weight"][0, 0] = float("nan")
+    torch.save({"model": state}, tmp_path / "nan.pth")
+    with pytest.raises(ResourceError, match=r"1 keys: itm_head\.weight holds values that are no finite numbers"):
+        load(read_state(tmp_path / "nan.pth"))
+    assert evaluate(outside, tmp_path / "nan.pth") == 5
+    assert "itm_head.weight holds values that are no finite numbers" in capsys.readouterr().err
+
+
+def test_position_embeddings_of_no_square_are_refused_with_a_remedy():
+    state = random_state(RASA)
+    state["visual_encoder.pos_embed"] = state["visual_encoder.pos_embed"][:, :33]
+    with pytest.raises(ResourceError) as refused:
+        load(state)
+    assert (
+        "visual_encoder.pos_embed is of 32 patches, no square, so it cannot be brought to 24 x 24; set data.image_size and "
+        "model.patch_size to those of these weights"
+    ) in str(refused.value)
+
+
+def test_weights_without_an_itm_head_say_that_similarity_ranks(outside, tmp_path, capsys):
+    state = {key: value for key, value in random_state(RASA, 3).items() if not key.startswith(("itm", "prd", "mrtd"))}
+    torch.save({"model": state}, tmp_path / "two.pth")
+    assert evaluate(outside, tmp_path / "two.pth") == 0
+    printed = capsys.readouterr()
+    assert "ranked by similarity alone (stage 1), without an ITM head" in printed.err
+    assert "re-ranked" not in printed.out
+
+
+@pytest.mark.parametrize("lost", ["text_encoder.bert.encoder.layer.7.output.dense.weight", "visual_encoder.norm.bias"])
+def test_inspect_and_convert_agree_on_what_is_no_layout(tmp_path, capsys, lost):
+    torch.save({"model": {k: v for k, v in random_state(RASA).items() if k != lost}}, tmp_path / "file.pth")
+    assert main(["checkpoint", "inspect", str(tmp_path / "file.pth")]) == 5
+    assert f"missing      1: {lost}" in capsys.readouterr().out
+    assert main(["checkpoint", "convert", str(tmp_path / "file.pth"), str(tmp_path / "out")]) == 5
+    assert f"{lost} is missing" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rasa.cli import main
+from rasa.data.synthetic import BenchmarkParams, write_benchmark
 from rasa.data.transforms import MEAN, STD
 
 EVAL, FACTS = golden.tensors("eval"), golden.FACTS["evaluation"]
@@ -130,6 +131,16 @@ def test_the_start_on_cub_by_its_protocol(tmp_path, capsys):
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     # Two classes of three coloured images each, six in all: the 50 found first are all six, half of them right.
     assert metrics["ap50"] == 50 and metrics["r1"] == metrics["tr_r1"] == 100
+
+
+def test_ap50_from_end_to_end_sees_the_order(tmp_path, capsys):
+    """Classes of 30 images in a gallery of 90: at best 60 %, in any order a third, and as the kept scores rank them."""
+    sizes = {"train_identities": 2, "val_identities": 1, "test_identities": 3, "images_per_identity": 30}
+    write_benchmark(tmp_path / "b", BenchmarkParams(**sizes))
+    arguments = ["start", "--data", tmp_path / "b", "--format", "cub", "-o", "evaluation.topk=90"]
+    assert run("evaluate", *arguments, "--json", "--predictions", tmp_path / "kept.safetensors") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert 45 < metrics["ap50"] <= 60 and metrics["ap50"] != pytest.approx(100 / 3, abs=5)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from dataset_folders import (
     picture,
     table,
     write_finegrained,
+    write_icfg,
     write_imagefolder,
     write_karpathy,
     write_rows,
     write_saved,
     write_table,
 )
+from test_pedes import record, write
 
 from rasa.config import Data
 from rasa.data.check import check
@@ -511,3 +513,68 @@ def test_images_cannot_be_unpacked(tmp_path):
         f"{root / 'unpacked-images'}: images cannot be unpacked there (File exists); set data.image_folder to a writable "
         "folder"
     )
+
+
+# The same image twice, and test splits alone
+
+
+@pytest.mark.parametrize("again", ["CUHK01/a.jpg", "./CUHK01/a.jpg", "CUHK01//a.jpg"])
+def test_an_image_in_two_splits_or_of_two_people_is_said(tmp_path, again):
+    """Not refused, since published files cannot be changed; but every run and `rasa data check` say it."""
+    records = [
+        record("cuhk-pedes", "train", 1, "CUHK01/a.jpg", ["a man in red"]),
+        record("cuhk-pedes", "train", 2, "CUHK01/b.jpg", ["a woman in blue"]),
+        record("cuhk-pedes", "val", 3, "CUHK01/c.jpg", ["a girl"]),
+        record("cuhk-pedes", "test", 4, "CUHK01/d.jpg", ["a boy"]),
+    ]
+    data = write(tmp_path, "cuhk-pedes", records)
+    assert load_dataset(data).notes == ()
+    for split, whom, note in (
+        ("test", 5, f"images listed in two splits, so that test is not unseen: 1 ({again})"),
+        ("train", 6, f"images listed under two identities: 1 ({again})"),
+    ):
+        write(tmp_path, "cuhk-pedes", [*records, record("cuhk-pedes", split, whom, again, ["a man"])])
+        assert load_dataset(data).notes == (note,)
+        assert note in [problem.message.partition(": ")[2] for problem in check(data)]
+
+
+def test_of_test_alone_no_other_image_is_asked_for(tmp_path):
+    """And while all are there the digest is the whole data set's."""
+    root = write_icfg(tmp_path)
+    data = section(root, "icfg-pedes")
+    whole = load_dataset(data)
+    alone = load_dataset(data, test_only=True)
+    assert set(alone.splits) == {"test"} and alone.digest == whole.digest
+    for split in ("train", "test"):
+        image = root / "imgs" / whole.splits[split].image_files[0]
+        image.unlink()
+        assert "1 of 36 annotated images are missing" in refusal(root, "icfg-pedes")
+        if split == "train":
+            assert load_dataset(data, test_only=True).splits["test"].image_files == whole.splits["test"].image_files
+        else:
+            with pytest.raises(ResourceError, match="1 of 36 annotated images are missing"):
+                load_dataset(data, test_only=True)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "imagefolder"])
+def test_hugging_face_folders_with_a_test_split_alone(tmp_path, kind):
+    root = write_saved(tmp_path, "parquet") if kind == "parquet" else write_imagefolder(tmp_path)
+    for split in ("train", "validation"):
+        for path in [*root.glob(f"data/{split}-*"), *root.glob(f"{split}/metadata*")]:
+            path.unlink()
+    name = "datasets" if kind == "parquet" else kind
+    assert detect_format(root) == name
+    assert len(load_dataset(section(root, name), test_only=True).splits["test"].image_files) == 4
+    assert "no usable row has split train; give it some" in refusal(root, name)
+
+
+def test_values_of_kinds_that_break_a_reader_are_one_line(tmp_path):
+    document = karpathy("coco") | {"dataset": ["coco"]}
+    file = write_karpathy(tmp_path / "coco", "coco", document) / "dataset_coco.json"
+    assert refusal(tmp_path / "coco", "coco").startswith(f"{file}: is the split file of ['coco'] and not of coco; ")
+    rows = table()
+    for row in rows:
+        row["identity"] = "7" * 5000 if row["identity"] == "p0" else row["identity"].strip("p")
+    write_table(tmp_path / "table", rows=rows)
+    dataset = load_dataset(section(tmp_path / "table", "table"))
+    assert any("identities are names" in note for note in dataset.notes), "it is too long for a number"

@@ -6,7 +6,8 @@ Reading a data set refuses with the first line, `rasa data check` lists them all
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,24 +70,46 @@ def assemble(source: Source, data: Data, test_only: bool = False) -> Dataset:
     for fault in (*source.faults, *missing_splits(source, test_only)):
         raise ResourceError(fault)
     listing = list_files(source.image_root, source.paths)
-    for fault in listing_faults(source, listing):
+    wanted = {row.image for row in source.rows if row.split == "test"} if test_only else None
+    for fault in listing_faults(source, listing, wanted):
         raise ResourceError(fault)
     splits, notes = _splits(source, data, test_only)
     return Dataset(data.format, source.image_root, splits, tuple(notes), _digest(source, listing))
 
 
-def listing_faults(source: Source, listing: Listing) -> Iterator[str]:
-    """Images that a link leads out of the image folder, a line each, and those that are missing, in one line."""
-    for path in listing.outside:
+def listing_faults(source: Source, listing: Listing, wanted: Container[str] | None = None) -> Iterator[str]:
+    """Images that a link leads out of the image folder, a line each, and those that are missing, in one line.
+
+    Where only some images are `wanted`, of these alone.
+    """
+    outside, missing = (
+        [p for p in paths if wanted is None or p in wanted] for paths in (listing.outside, listing.missing)
+    )
+    for path in outside:
         yield (
             f"{source.file}: {source.paths[path]}: {path} is a link out of {source.image_root}; "
             "put the image itself there"
         )
-    if listing.missing:
+    if missing:
         yield (
-            f"{source.image_root}: {len(listing.missing)} of {len(source.paths)} annotated images are missing: "
-            f"{first(listing.missing)}; unpack all images there"
+            f"{source.image_root}: {len(missing)} of {len(source.paths)} annotated images are missing: "
+            f"{first(missing)}; unpack all images there"
         )
+
+
+def _listed_twice(rows: Sequence[Row]) -> Iterator[str]:
+    """A sentence if images are in two splits, and one if they show two identities, however their paths are written."""
+    seen = dict[str, Row]()
+    splits, people = dict[str, None](), dict[str, None]()
+    for row in rows:
+        before = seen.setdefault(posixpath.normpath(row.image), row)
+        if before.split != row.split:
+            splits[row.image] = None
+        elif before.identity != row.identity:
+            people[row.image] = None
+    for images, fault in ((splits, "in two splits, so that test is not unseen"), (people, "under two identities")):
+        if images:
+            yield f"images listed {fault}: {len(images)} ({first(list(images))})"
 
 
 def caption_faults(captions: Any, max_words: int, name: str = "captions") -> Iterator[str]:
@@ -146,7 +169,7 @@ def read_json(file: Path) -> tuple[bytes, Any]:
 
 def _splits(source: Source, data: Data, test_only: bool) -> tuple[dict[str, Split], list[str]]:
     """Rows as splits, and notes on what had to be decided."""
-    notes, names = list(source.notes), [row.split for row in source.rows]
+    notes, names = [*source.notes, *_listed_twice(source.rows)], [row.split for row in source.rows]
     identities = np.array([row.identity for row in source.rows], np.int64)
     if "val" not in names and not test_only:
         training = identities[[name == "train" for name in names]]

@@ -31,7 +31,7 @@ def captions_source(data: Data) -> Source:
         raise ResourceError(f"{file}: holds {found or 'a ' + type(document).__name__}; {_expected(data.format)}")
     named = document.get("dataset", data.format)
     if named != data.format:
-        known = f"set data.format to {named}" if named in FORMATS else _expected(data.format)
+        known = f"set data.format to {named}" if named in list(FORMATS) else _expected(data.format)
         raise ResourceError(f"{file}: is the split file of {short(named)} and not of {data.format}; {known}")
     source = Source(file, image_root, [], _paths(images), [], content, needs=("train", "val", "test"))
     _fill(source, images, data)

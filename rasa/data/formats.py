@@ -46,11 +46,15 @@ FORMATS: dict[str, Format] = {
     "flowers": Format(("cvpr2016_flowers",), **FINE, defaults={"image_folder": "jpg"} | SHORT),
     "table": Format(("captions.csv", "captions.jsonl"), defaults={"image_folder": "."}),
     "imagefolder": Format(
-        tuple(f"{folder}metadata.{suffix}" for folder in ("train/", "") for suffix in ("csv", "jsonl")),
+        tuple(f"{folder}metadata.{suffix}" for folder in ("train/", "test/", "") for suffix in ("csv", "jsonl")),
         defaults={"image_folder": "."},
     ),
     "datasets": Format(
-        ("dataset_dict.json", "data/train-*.parquet", "train-*.parquet"), defaults={"image_folder": "unpacked-images"}
+        (
+            "dataset_dict.json",
+            *(f"{folder}{split}-*.parquet" for split in ("train", "test") for folder in ("data/", "")),
+        ),
+        defaults={"image_folder": "unpacked-images"},
     ),
 }
 

@@ -12,6 +12,8 @@ from rasa.data.annotated import LARGEST_IDENTITY, SPLITS, Identities, Row, Sourc
 from rasa.data.files import path_fault
 from rasa.errors import ResourceError
 
+DIGITS = len(str(LARGEST_IDENTITY))
+
 
 class Columns(NamedTuple):
     """Names that a column may have, in the order in which they are looked for. `identity` may be missing."""
@@ -137,7 +139,8 @@ def _numbered(labels: list[Any], source: Source) -> dict[Any, int]:
     """
     distinct = dict.fromkeys(labels)
     plain = (
-        text.isdecimal() and text == str(int(text)) and int(text) <= LARGEST_IDENTITY for text in map(str, distinct)
+        text.isdecimal() and len(text) <= DIGITS and text == str(int(text)) and int(text) <= LARGEST_IDENTITY
+        for text in map(str, distinct)
     )
     if all(plain):
         return {label: int(label) for label in distinct}

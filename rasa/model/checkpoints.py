@@ -6,6 +6,7 @@ random start in silence: a file that lacks something this model needs is refused
 cannot have (the PRD and RTD heads, the queue's identities), which the report names.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -160,8 +161,17 @@ def load_released(
                 problems.append(f"{key} is missing")
             continue
         value = state[key]
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            problems.append(f"{key} holds values that are no finite numbers")
         if key.endswith("pos_embed") and value.shape != target.shape:
-            value = resize_position_embedding(value, model.encoders.vision.patch_embed.grid_size)
+            grid = model.encoders.vision.patch_embed.grid_size
+            if not _is_square(value):
+                problems.append(
+                    f"{key} is of {value.shape[1] - 1} patches, no square, so it cannot be brought to {grid[0]} x {grid[1]}; "
+                    "set data.image_size and model.patch_size to those of these weights"
+                )
+                continue
+            value = resize_position_embedding(value, grid)
             report.resized.append(key)
         if key == WORDS and len(value) + 1 == len(target):
             value = with_mask_word(value)
@@ -250,8 +260,8 @@ def resize_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tenso
 
     The class token's row is kept (released code: vit.py 160-182).
     """
-    side = round((embedding.shape[1] - 1) ** 0.5)
-    if side * side + 1 != embedding.shape[1]:
+    side = math.isqrt(embedding.shape[1] - 1)
+    if not _is_square(embedding):
         raise ResourceError(f"pos_embed has {embedding.shape[1]} rows, which is not a square grid and a class token")
     if (side, side) == tuple(grid):
         return embedding
@@ -259,6 +269,11 @@ def resize_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tenso
     image = rest.reshape(1, side, side, -1).permute(0, 3, 1, 2)
     image = F.interpolate(image, size=tuple(grid), mode="bicubic", align_corners=False)
     return torch.cat([first, image.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+
+def _is_square(embedding: Tensor) -> bool:
+    patches = embedding.shape[1] - 1
+    return math.isqrt(patches) ** 2 == patches
 
 
 def initial_state(model: ModelConfig) -> dict[str, Tensor]:
