@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL, COLUMNS = (3.4, 2.7), 3  # inches, and panels side by side
+TIE = 1e-9  # percent points within which two means are one
 
 
 class Curve(NamedTuple):
@@ -39,10 +40,11 @@ class Curve(NamedTuple):
         return "queries" if self.seeds == 1 else f"queries and {self.seeds} seeds"
 
     @property
-    def top(self) -> float | None:
-        """The value with the best mean."""
+    def top(self) -> tuple[float, ...]:
+        """The value with the best mean, or all that share it."""
         means = {value: figure.mean for value, figure in self.figures.items() if figure.mean is not None}
-        return max(means, key=lambda value: means[value], default=None)
+        best = max(means.values(), default=0.0)
+        return tuple(value for value, mean in means.items() if mean >= best - TIE)
 
     @property
     def candidates(self) -> tuple[float, ...]:
@@ -87,8 +89,8 @@ def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict
     means_RVS = stats.cluster_bootstrap(hits_TK, first.identity_T, generator, resamples)
     means_RVS = means_RVS.reshape(resamples, len(rows), len(seeds))
     means_RV = _reseeded(means_RVS, generator)
-    top_R = means_RV.argmax(1)
-    shares = np.bincount(top_R, minlength=len(rows)) / resamples
+    tied_RV = means_RV >= means_RV.max(1, keepdims=True) - TIE
+    shares = (tied_RV / tied_RV.sum(1, keepdims=True)).mean(0)  # equal values share a resample
     return dict(zip(rows, shares.tolist(), strict=True)), len(seeds)
 
 
@@ -106,11 +108,10 @@ def _reseeded(means_RVS: Floats, generator: np.random.Generator) -> Floats:
 def sentences(found: Sequence[Curve]) -> Iterator[str]:
     """For each sweep where it is best, and whether that agrees with the paper."""
     for curve in found:
-        top = curve.top
-        if top is None or len(curve.figures) < 2 or not curve.sweep.compares:
+        if not curve.top or len(curve.figures) < 2 or not curve.sweep.compares:
             continue
         name = f"{curve.sweep.label} ({curve.sweep.name})"
-        text = f"{name}: R@1 is best at {top}"
+        text = f"{name}: R@1 is best at {' and '.join(map(str, curve.top))}"
         if curve.best:
             values = ", ".join(map(str, curve.candidates))
             text += f"; over {curve.over} the best value is among {values} in {SHARE} % of the resamples"
@@ -142,7 +143,7 @@ def grid(found: Sequence[Curve]) -> Grid | None:
     texts: Mapping[str, Callable[[Curve], str]] = {
         "Parameter": lambda curve: curve.sweep.label,
         "Paper's best": lambda curve: NONE if curve.sweep.paper_best is None else str(curve.sweep.paper_best),
-        "Our best": lambda curve: MISSING if curve.top is None else str(curve.top),
+        "Our best": lambda curve: ", ".join(map(str, curve.top)) or MISSING,
         "How often each value is best (% of resamples)": share,
     }
     columns: list[Column] = [Column(heading, lambda line: "", numeric=False) for heading in texts]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from studies.points import Points
     from studies.storage import Storage
 
-FOLLOW_SECONDS = 2.0
+FOLLOW_SECONDS, IDLE_LOOKS = 2.0, 3
 
 storage_option = click.option(
     "--storage", "url", metavar="URL",
@@ -104,11 +104,11 @@ def status(space: str | None, url: str | None, name: str | None, profile: str | 
     from studies.reading import overview, trials_of
     from studies.storage import open_storage
 
-    storage = open_storage(url, workspace)
+    storage = open_storage(url, workspace, reading=True)
     if follow and space is None:
         raise click.UsageError("--follow shows one study; name its space")
     if space is not None:
-        points = _points(space, profile, overrides, None, workspace, name)
+        points = _points(space, profile, overrides, None, workspace, name, storage)
         if follow:
             _follow(points, storage)
         _print_study(points, trials_of(storage, points), as_json)
@@ -152,8 +152,9 @@ def report(space: str, url: str | None, name: str | None, profile: str | None, o
     from studies.reading import study_of
     from studies.storage import open_storage
 
-    points = _points(space, profile, overrides, seeds, workspace, name)
-    found = study_of(open_storage(url, workspace), points)
+    storage = open_storage(url, workspace, reading=True)
+    points = _points(space, profile, overrides, seeds, workspace, name, storage)
+    found = study_of(storage, points)
     best = again.chosen(points, found.get_trials(deepcopy=False), top)
     if rerun:
         _rerun(points, best, rerun, jobs, tracking_uri)
@@ -165,7 +166,8 @@ def report(space: str, url: str | None, name: str | None, profile: str | None, o
     else:
         click.echo(text, nl=False)
     if file is not None:
-        _export(points, found.get_trials(deepcopy=False), winners[0].trial if rerun else None, file)
+        trained_again = all(winner.curse is not None for winner in winners)
+        _export(points, found.get_trials(deepcopy=False), winners[0].trial if trained_again else None, file)
     click.echo(f"report: {folder / reporting.PAGE}", err=True)
 
 
@@ -184,8 +186,9 @@ def export(space: str, file: Path, trial: int | None, url: str | None, name: str
     from studies.reading import trials_of
     from studies.storage import open_storage
 
-    points = _points(space, profile, overrides, None, workspace, name)
-    _export(points, trials_of(open_storage(url, workspace), points), trial, file)
+    storage = open_storage(url, workspace, reading=True)
+    points = _points(space, profile, overrides, None, workspace, name, storage)
+    _export(points, trials_of(storage, points), trial, file)
 
 
 def _export(points: "Points", found: list[Any], trial: int | None, file: Path) -> None:
@@ -212,35 +215,49 @@ def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_ur
 
 
 def _points(space: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int] | None, workspace: Path,
-            name: str | None) -> "Points":  # fmt: skip
+            name: str | None, storage: "Storage | None" = None) -> "Points":  # fmt: skip
+    """Without seeds, those that the study in `storage` has, else the space's."""
     from studies.points import Points
+    from studies.reading import seeds_of
     from studies.space import load_space
 
-    return Points(load_space(space), profile, overrides, seeds, workspace, name)
+    points = Points(load_space(space), profile, overrides, seeds, workspace, name)
+    begun_with = seeds_of(storage, points.name) if storage is not None and seeds is None else None
+    if begun_with is None:
+        return points
+    return Points(points.space, profile, overrides, begun_with, workspace, name)
 
 
 def _follow(points: "Points", storage: "Storage") -> None:
-    """Show the study until nothing of it runs or waits."""
-    from studies.reading import trials_of
+    """Show the study until nothing of it runs or waits, or nobody is left who goes on with it."""
+    from studies.liveness import Watcher, driven_here
+    from studies.reading import dead_trials, trials_of
     from studies.screen import Screen
     from studies.trials import tally
 
+    watcher, idle = Watcher(points.workspace), 0
     with Screen(points.space) as screen:
         while True:
             found = trials_of(storage, points)
-            counts = tally(found)
+            counts, dead = tally(found), dead_trials(watcher, found)
             screen.show(found, counts.settled + counts.running + counts.waiting)
             if not counts.running and not counts.waiting:
+                return
+            driven = counts.running > len(dead) or driven_here(points.workspace)
+            idle = 0 if driven else idle + 1
+            if idle == IDLE_LOOKS:  # a driver on another machine may be between two trials, but not for long
+                screen.say(f"{points.name}: no driver is at it; `rasa study run` goes on with it")
                 return
             time.sleep(FOLLOW_SECONDS)
 
 
 def _print_study(points: "Points", found: list[Any], as_json: bool) -> None:
-    from studies.reading import rows_of
+    from studies.liveness import Watcher
+    from studies.reading import dead_trials, rows_of
     from studies.screen import short, summary
     from studies.trials import tally
 
-    rows = rows_of(points.space, found)
+    rows = rows_of(points.space, found, dead_trials(Watcher(points.workspace), found))
     if as_json:
         _print_json({"study": points.name, "counts": tally(found)._asdict(), "trials": rows})
         return

@@ -15,7 +15,7 @@ from experiments.plan import PlannedRun
 from experiments.rundir import read_points
 from experiments.runner import UNWATCHED, Outcome, Train, begin, writable
 from experiments.stop import Stop
-from rasa.errors import RunFailed
+from rasa.errors import RasaError, RunFailed
 from studies.liveness import BEAT_SECONDS
 from studies.screen import Screen
 from studies.study import Ledger
@@ -84,8 +84,21 @@ class Drive:
             finally:
                 for worker in [*self._free, *(active.worker for active in self._active)]:
                     worker.close()
+                self._give_back()
             if stop.asked:
                 raise KeyboardInterrupt
+
+    def _give_back(self) -> None:
+        """Queue anew what is still active: a fault ends the drive, and these trials did not die of it."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        for active in self._active:
+            try:
+                self._ledger.again(active.trial, "its driver ended", died=False)
+            except UpdateFinishedTrialError:
+                continue
+            except RasaError:
+                return  # the storage is away; after a silence others will take these trials for dead
 
     def _goes_on(self, stop: Stop) -> bool:
         """Give out what there is; whether there is anything to wait for."""

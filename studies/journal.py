@@ -6,6 +6,7 @@ byte, so that the places that living readers remember stay right. What is remove
 
 import json
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,32 @@ RECORD = b'{"op_code"'  # how Optuna begins each record
 
 
 class Journal(JournalFileBackend):
-    """Optuna's backend, repaired when it is opened and before each append. Raises ResourceError and OSError."""
+    """Optuna's backend, repaired when it is opened and before each append. Raises ResourceError and OSError.
 
-    def __init__(self, path: Path):
+    `reading`: for who only looks; then nothing is locked or repaired, and the file must be there.
+    """
+
+    def __init__(self, path: Path, reading: bool = False):
         path = path.absolute()  # Optuna's lock links to it, and waits for ever on a link that leads nowhere
+        check(path)
         super().__init__(str(path), JournalFileSymlinkLock(str(path)))
         self._journal = path
+        if reading:
+            return
         self._lock.acquire()
         try:
             repair(path)
         finally:
             self._lock.release()
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """As Optuna's; of a line that is none, one line."""
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as fault:
+            raise ResourceError(
+                f"{self._journal}: a line is no record ({fault}); `rasa study run` repairs what a kill left, else restore it"
+            ) from fault
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """As Optuna's, after whoever was killed while writing."""
@@ -42,6 +58,16 @@ class Journal(JournalFileBackend):
                 os.fsync(file.fileno())
         finally:
             self._lock.release()
+
+
+def check(path: Path) -> None:
+    """Refuse a file that no study has begun, before anything in it is touched. Raises ResourceError and OSError."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        begun = file.readline().lstrip(b" ")[: len(RECORD)]
+    if begun and not RECORD.startswith(begun):
+        raise ResourceError(f"{path}: is no journal of studies; give another file")
 
 
 def repair(path: Path) -> int:

@@ -55,6 +55,11 @@ def machine() -> str:
         return socket.gethostname()
 
 
+def driven_here(workspace: Path) -> bool:
+    """Whether some driver of this machine works in the workspace now."""
+    return any(is_locked(lock) for lock in (workspace / DRIVERS).glob("*.lock"))
+
+
 class Watcher:
     """Watches the beats of other drivers' trials. Only that a beat changes counts, so no two clocks are compared."""
 

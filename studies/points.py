@@ -1,13 +1,15 @@
 """From a point of a space to the runs that measure it: one per seed, filed under the study's own suite."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.layers import flatten, merge, parse_override
+from experiments.layers import differences, flatten, merge, parse_override
 from experiments.plan import PlannedRun, data_reader, judge, plan
-from experiments.rundir import STUDY_SUITE, find_runs, read_about
+from experiments.rundir import STUDY_SUITE, find_runs, read_about, suites_run
 from experiments.spec import Row, Suite, load_profile, parse_target, resolve, short_digest
 from experiments.wording import field_paths, nearest_keys
 from rasa.config import Config
@@ -15,6 +17,7 @@ from rasa.errors import SpecError
 from studies.space import Space, Value, check_wilcoxon
 
 WEIGHTS = "objectives.weights"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
 class Start(NamedTuple):
@@ -34,6 +37,8 @@ class Points:
         self.space, self.workspace = space, workspace.resolve()
         self.profile, self.overrides = profile or space.profile, tuple(overrides)
         self.seeds = tuple(seeds or space.seeds)
+        if name is not None and not NAME.fullmatch(name):
+            raise SpecError(f"--name {name}: use letters, digits, dots, hyphens and underscores, 60 at most")
         self.suite_name = f"{STUDY_SUITE}{name or space.study}"
         self.best_suite = f"best-{name or space.study}"  # of the runs that a report makes: ordinary ones
         self.name = f"{name or space.study}/{load_profile(self.profile).profile}"
@@ -60,6 +65,12 @@ class Points:
         values = flatten(self.row_config.model_dump(mode="json"))
         point = {name: values.get(name) for name in self.space.parameters}
         return point if self.contains(point) else None
+
+    def untried(self, tried: Container[str]) -> list[dict[str, Value]]:
+        """The points of a finite space that keep its constraints and whose names are not among `tried`."""
+        names, values = list(self.space.parameters), [p.values() for p in self.space.parameters.values()]
+        every = (dict(zip(names, point, strict=True)) for point in itertools.product(*values))
+        return [p for p in every if point_name(p) not in tried and all(x <= 0 for x in self.broken(p).values())]
 
     def contains(self, point: Mapping[str, Any]) -> bool:
         """Whether every value lies in its parameter's range, on its step."""
@@ -100,11 +111,29 @@ class Points:
         data = {"data": run.about.data_digest, "weights": run.about.weights_digest}
         return {"space": space, "config": shared, "seeds": list(self.seeds), "digests": data}
 
+    def refuse_other(self, before: Mapping[str, Any], now: Mapping[str, Any], storage: str) -> None:
+        """Raise SpecError if the study of this name in `storage` has another identity than this space and its options."""
+        changed = differences(before, now)
+        if not changed:
+            return
+        texts = [f"{key} ({json.dumps(old)} -> {json.dumps(new)})" for key, (old, new) in changed.items()]
+        more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
+        raise SpecError(
+            f"{self.space.file}: the study {self.name} in {storage} has another space: "
+            f"{', '.join(texts[:2])}{more}; take it back, or give --name for a new study"
+        )
+
     def finished_rows(self, suite: str) -> list[tuple[str, dict[str, Value], list[Path]]]:
         """Points of the space that finished runs of a suite have measured: `suite/row`, the point, the directories.
 
-        A run counts if it agrees with the study in all but the parameters: config, data, initial weights.
+        A run counts if it agrees with the study in all but the parameters: config, data, initial weights. Raises
+        SpecError if the workspace has no run of that suite.
         """
+        if not find_runs(self.workspace, suite):
+            there = ", ".join(name for name in suites_run(self.workspace) if not name.startswith(STUDY_SUITE))
+            raise SpecError(
+                f"--start-from {suite}: {self.workspace} has no run of it" + (f"; of {there}" if there else "")
+            )
         own, found = self.identity(), dict[str, tuple[str, dict[str, Value], list[Path]]]()
         for directory in find_runs(self.workspace, suite):
             about = read_about(directory)

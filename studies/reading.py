@@ -1,14 +1,15 @@
 """What a storage says of its studies, read without a driver's part in them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rasa.errors import SpecError
+from studies.liveness import Watcher
 from studies.points import Points
 from studies.screen import progress, summary
 from studies.space import Space
 from studies.storage import Storage, faults
-from studies.trials import IMPORTED, REASON, SKIPPED, fixed, states, tally
+from studies.trials import IDENTITY, IMPORTED, REASON, SKIPPED, fixed, states, tally
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def study_of(storage: Storage, points: Points) -> "Study":
-    """The study of this space and profile. Raises SpecError, naming those that there are, if there is none."""
+    """The study of this space and profile.
+
+    Raises SpecError, naming those that there are, if there is none, and if it has another space, config or seeds. The
+    data's digest is not compared: a benchmark that is not built here has none.
+    """
     import optuna
 
     with faults(storage.shown):
@@ -24,7 +29,26 @@ def study_of(storage: Storage, points: Points) -> "Study":
         if points.name not in names:
             there = f"; there is {', '.join(names)}" if names else ""
             raise SpecError(f"no study {points.name} in {storage.shown}{there}; `rasa study run` begins it")
-        return optuna.load_study(study_name=points.name, storage=storage.optuna)
+        study = optuna.load_study(study_name=points.name, storage=storage.optuna)
+        before = study.user_attrs.get(IDENTITY)
+    if before is not None:
+        points.refuse_other(_without_data(before), _without_data(points.identity()), storage.shown)
+    return study
+
+
+def seeds_of(storage: Storage, name: str) -> list[int] | None:
+    """The seeds that the study of that name was begun with; None if there is no such study."""
+    import optuna
+
+    with faults(storage.shown):
+        if name not in optuna.get_all_study_names(storage.optuna):
+            return None
+        identity = optuna.load_study(study_name=name, storage=storage.optuna).user_attrs.get(IDENTITY) or {}
+    return identity.get("seeds")
+
+
+def _without_data(identity: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in identity.items() if name != "digests"}
 
 
 def trials_of(storage: Storage, points: Points) -> "list[FrozenTrial]":
@@ -46,18 +70,25 @@ def overview(storage: Storage) -> list[dict[str, Any]]:
     return rows
 
 
-def rows_of(space: Space, trials: "Sequence[FrozenTrial]") -> list[dict[str, Any]]:
-    """One row per trial that was trained, runs or waits; repeated points are left out."""
+def rows_of(space: Space, trials: "Sequence[FrozenTrial]", dead: Collection[int] = ()) -> list[dict[str, Any]]:
+    """One row per trial that was trained, runs or waits; repeated points are left out. `dead`: whose driver is gone."""
     of = states(trials)
-    return [_row(trial, of[trial.number]) for trial in trials if of[trial.number] != "skipped"]
+    return [_row(trial, of[trial.number], dead) for trial in trials if of[trial.number] != "skipped"]
 
 
-def _row(trial: "FrozenTrial", state: str) -> dict[str, Any]:
+def dead_trials(watcher: Watcher, trials: "Sequence[FrozenTrial]") -> set[int]:
+    """Numbers of the running trials whose driver is known to be gone."""
+    return {trial.number for trial in watcher.dead([t for t in trials if t.state.name == "RUNNING"], mine="")}
+
+
+def _row(trial: "FrozenTrial", state: str, dead: Collection[int]) -> dict[str, Any]:
     attributes = trial.user_attrs
     note = str(attributes.get(REASON) or attributes.get(SKIPPED) or "")
     if state == "running":
         who, done, of, last = progress(trial)
         note = f"{who.partition(' on ')[2]}, epoch {done} of {of} {last}".rstrip()
+        if trial.number in dead:
+            note += "; its driver is gone, `rasa study run` goes on with it"
     if IMPORTED in attributes:
         note = f"from {attributes[IMPORTED]}"
     values = [float(value) for value in trial.values] if trial.values is not None else None

@@ -52,10 +52,12 @@ def importances(study: "Study") -> dict[str, float]:
     whole = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     if len(whole) < FEW or len({trial.values[0] for trial in whole}) == 1:
         return {}
+    # Optuna takes the values of a target for something to be made small.
+    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
     several = len(study.directions) > 1
     with warnings.catch_warnings():  # that the evaluator is experimental, no user can do anything about
         warnings.simplefilter("ignore")
-        return get_param_importances(study, target=(lambda trial: trial.values[0]) if several else None)
+        return get_param_importances(study, target=(lambda trial: sign * trial.values[0]) if several else None)
 
 
 def page(points: Points, study: "Study", found: Sequence[Winner]) -> str:
@@ -159,7 +161,8 @@ def _spread(spread: Any) -> str:
 
 
 def _curse(found: Sequence[Winner]) -> list[str]:
-    best = max((w for w in found if not w.row), key=lambda w: w.searched, default=None)
+    found_by_search = [w for w in found if not w.row] or found
+    best = min(found_by_search, key=lambda w: w.sign * w.searched, default=None)
     known = [winner for winner in found if winner.curse is not None]
     if best is None or best.curse is None:
         return [("No re-run yet: the search's values are of the trials that were chosen for them, so too good. "

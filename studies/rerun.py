@@ -50,22 +50,27 @@ class Winner(NamedTuple):
     validation: Spread  # the same on fresh seeds
     test: Spread  # test R@1 of the fresh runs: looked at here for the first time
     row: bool
+    sign: int = -1  # of the first objective, as something to be made small
 
     @property
     def curse(self) -> float | None:
         """By how much the search was too hopeful; None without a re-run."""
-        return self.searched - self.validation.mean if self.validation.mean is not None else None
+        return self.sign * (self.validation.mean - self.searched) if self.validation.mean is not None else None
 
 
 def best_trials(space: Space, trials: "Sequence[FrozenTrial]", top: int) -> "list[FrozenTrial]":
     """The complete trials that keep the constraints, best first by the first objective."""
-    sign = -1 if space.objectives[0].way == "maximize" else 1
-    done = [
-        trial for trial in trials if trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
-    ]
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    done = [trial for trial in complete if all(excess <= 0 for excess in trial.constraints.values())]
     if not done:
-        raise SpecError(f"{space.file}: the study has no complete trial yet; `rasa study run` goes on with it")
-    return sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))[:top]
+        which = "complete trial that keeps the constraints" if complete else "complete trial"
+        raise SpecError(f"{space.file}: the study has no {which}; `rasa study run` with more --trials goes on with it")
+    return sorted(done, key=lambda trial: (_sign(space) * trial.values[0], trial.number))[:top]
+
+
+def _sign(space: Space) -> int:
+    """Of the first objective, as something to be made small."""
+    return -1 if space.objectives[0].way == "maximize" else 1
 
 
 def fresh_seeds(points: Points, count: int) -> list[int]:
@@ -102,10 +107,9 @@ def winners(points: Points, trials: "Sequence[FrozenTrial]") -> list[Winner]:
     """What the workspace's fresh runs say of these trials, best first by their re-run, if all have one."""
     row = points.row_point()
     found = [_winner(points, trial, dict(fixed(trial)) == row) for trial in trials]
-    sign = -1 if points.space.objectives[0].way == "maximize" else 1
     if any(winner.validation.mean is None for winner in found):
         return found
-    return sorted(found, key=lambda winner: sign * (winner.validation.mean or 0))
+    return sorted(found, key=lambda winner: winner.sign * (winner.validation.mean or 0))
 
 
 def _winner(points: Points, trial: "FrozenTrial", row: bool) -> Winner:
@@ -116,12 +120,13 @@ def _winner(points: Points, trial: "FrozenTrial", row: bool) -> Winner:
     ]
     validation = Spread(tuple(float(section[name]) for section in sections if name in section))
     test = Spread(tuple(float(result["test"]["r1"]) for result in results if "r1" in result.get("test", {})))
-    return Winner(trial.number, dict(fixed(trial)), float(trial.values[0]), validation, test, row)
+    return Winner(trial.number, dict(fixed(trial)), float(trial.values[0]), validation, test, row, _sign(points.space))
 
 
 def _fresh_runs(points: Points, trial: "FrozenTrial") -> list[Path]:
     (one,) = points.runs(fixed(trial), [FRESH], points.best_suite)
-    assert one.directory is not None  # the search has run on this data
+    if one.directory is None:  # the benchmark that the search has run on is not on this machine
+        return []
     seeds = {int(path.name.split("-")[1]) for path in one.directory.parent.glob("seed-*")}
     fresh = sorted(seed for seed in seeds if seed >= FRESH and seed not in points.seeds)
     runs = points.runs(fixed(trial), fresh, points.best_suite) if fresh else []

@@ -7,6 +7,7 @@ from experiments import store
 from experiments.courier import Courier, Tracker
 from experiments.runner import Train, check_resources
 from experiments.trials import StudyRecord, TrialRecord, deliver_study
+from rasa.errors import SpecError
 from studies.driver import Drive
 from studies.liveness import DRIVER, Driver, Watcher
 from studies.points import Points
@@ -41,7 +42,14 @@ def search(points: Points, url: str | None, total: int, jobs: int, start_from: S
             courier.ask(points.workspace)
         if ledger.exhausted:
             screen.say(f"{points.name}: no point is left, or none is found, that has not been tried")
-        return ledger.trials()
+        trials = ledger.trials()
+        if ledger.exhausted and all(SKIPPED in trial.user_attrs for trial in trials):
+            raise SpecError(f"{points.space.file}: no point of {len(trials)} could be trained: {_why_not(trials)}")
+        return trials
+
+
+def _why_not(trials: "Sequence[FrozenTrial]") -> str:
+    return "; ".join(sorted({str(trial.user_attrs[SKIPPED]) for trial in trials})[:3])
 
 
 def _deliver(client: "MlflowClient", uri: str, ledger: Ledger, storage: Storage) -> None:

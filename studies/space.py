@@ -101,6 +101,16 @@ class Parameter(_Section):
         assert self.low is not None and self.high is not None
         return (int(self.low), int(self.high)) if self.type == "int" else (self.low, self.high)
 
+    def values(self) -> tuple[Value, ...]:
+        """All of a parameter that has a number of them (`size`)."""
+        if self.choices is not None:
+            return self.choices
+        size = self.size()
+        assert size is not None and self.low is not None
+        step = self.step or 1
+        every = [number * step + self.low for number in range(size)]  # as Optuna's samplers round
+        return tuple(int(value) for value in every) if self.type == "int" else tuple(every)
+
     def size(self) -> int | None:
         """How many values there are; None: any number."""
         if self.choices is not None:
@@ -124,7 +134,7 @@ class Objective(_Section):
 
 
 class Constraint(_Section):
-    """A bound on a weighted sum of parameters, checked before training, or on a figure of cost, checked after it."""
+    """A bound on a weighted sum of parameters, checked before training, or on a figure of a trained run, after it."""
 
     name: Name = Field(description="As messages and records give it.")
     sum: dict[str, float] | None = Field(None, min_length=1, description="Factor of each parameter.")
@@ -206,6 +216,8 @@ class Space(SpecFile):
                 raise ValueError(f"start_at.{number} must give every parameter: {', '.join(self.parameters)}")
         if len(self.objectives) > 1 and self.pruner.name != "none":
             raise ValueError(f"pruner {self.pruner.name} compares one objective; remove it or leave one objective")
+        if len(self.objectives) > 1 and self.sampler.name == "cmaes":
+            raise ValueError("sampler cmaes searches for one objective; take tpe, gp or random, or leave one objective")
         if self.pruner.name != "none" and self.objectives[0].metric not in VALIDATION:
             raise ValueError(f"pruner {self.pruner.name} needs a metric of validation, which each epoch has")
         check_wilcoxon(self.pruner, len(self.seeds))

@@ -31,15 +31,18 @@ class Storage(NamedTuple):
     driving: Callable[[], AbstractContextManager[None]]
 
 
-def open_storage(url: str | None, workspace: Path) -> Storage:
-    """The storage at `url`, made if it is new; without one, the workspace's journal. Raises ResourceError."""
+def open_storage(url: str | None, workspace: Path, reading: bool = False) -> Storage:
+    """The storage at `url`, made if it is new; without one, the workspace's journal. Raises ResourceError.
+
+    `reading`: for who only looks; a journal or sqlite file that is not there is then an empty storage, and is not made.
+    """
     _quiet()
     url = url or f"{JOURNAL_SCHEME}{workspace.resolve() / STUDIES / JOURNAL}"
     scheme = url.partition(":")[0].partition("+")[0]
     if url.startswith(JOURNAL_SCHEME) and url != JOURNAL_SCHEME:
-        return _journal(url, Path(url.removeprefix(JOURNAL_SCHEME)).absolute())
+        return _journal(url, Path(url.removeprefix(JOURNAL_SCHEME)).absolute(), reading)
     if url.startswith(SQLITE_SCHEME) and url != SQLITE_SCHEME:
-        return _sqlite(url, Path(url.removeprefix(SQLITE_SCHEME)).absolute())
+        return _sqlite(url, Path(url.removeprefix(SQLITE_SCHEME)).absolute(), reading)
     if scheme in POSTGRES and "://" in url:
         return _postgres(url)
     raise ResourceError(f"--storage: {shown(url)!r} is no storage of studies; use {FORMS}")
@@ -69,23 +72,35 @@ def faults(address: str) -> Iterator[None]:
         raise ResourceError(f"--storage: {address}: {reason}; the same command goes on once it answers") from error
 
 
-def _journal(url: str, path: Path) -> Storage:
+def _nothing(url: str) -> Storage:
+    from optuna.storages import InMemoryStorage
+
+    return Storage(url, InMemoryStorage(), lambda what: _free(), _free)
+
+
+def _journal(url: str, path: Path, reading: bool) -> Storage:
     from optuna.storages import JournalStorage
 
+    if reading and not path.exists():
+        return _nothing(url)
     with faults(url):
-        path.parent.mkdir(parents=True, exist_ok=True)
         from studies.journal import Journal
 
-        storage = JournalStorage(Journal(path))
+        if not reading:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(Journal(path, reading))
     return Storage(url, storage, lambda what: locked(path.with_name(f"{path.name}.{what}")), _free)
 
 
-def _sqlite(url: str, path: Path) -> Storage:
+def _sqlite(url: str, path: Path, reading: bool) -> Storage:
     from optuna.storages import RDBStorage
     from sqlalchemy import NullPool
 
     if set("%?") & set(str(path)):
         raise ResourceError(f"--storage: {url}: a sqlite address cannot hold % or ?; use another folder")
+
+    if reading and not path.exists():
+        return _nothing(url)
 
     def exclusive(what: str) -> AbstractContextManager[None]:
         return locked(path.with_name(f"{path.name}.{what}"))

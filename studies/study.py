@@ -3,23 +3,22 @@
 What must not happen twice (the next trial, the end of one, the retry of a dead one) happens under the storage's lock.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.layers import differences
 from experiments.rundir import RESULT, read_json, read_points
 from rasa.errors import RunFailed, SpecError
 from studies.liveness import BEAT, DRIVER, Watcher
 from studies.points import Points, point_name
 from studies.samplers import make_pruner, make_sampler
-from studies.space import COST, Sampler
+from studies.space import Sampler
 from studies.storage import TRIALS, Storage, faults
 from studies.trials import (
     DEATHS,
     EPOCHS,
+    IDENTITY,
     IMPORTED,
     POINT,
     REASON,
@@ -27,6 +26,7 @@ from studies.trials import (
     SECONDS,
     SEEDS,
     SKIPPED,
+    SPACE,
     VALUES,
     fixed,
     tally,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-IDENTITY, SPACE = "identity", "space"  # attributes of a study
 REPEATS = 10  # repeated points in a row after which one is drawn at random
+LARGE = 10_000  # points from which on a finite space is not gone through
 FRUITLESS = 100  # points in a row that cannot be trained after which there are none
 MAX_DEATHS = 3  # of one trial's process before it is given up
 FAILURES = 5  # trials in a row that fail for their own reason before the study does
@@ -48,7 +48,7 @@ class Measured(NamedTuple):
     """What training a point gave, seed by seed."""
 
     values: list[list[float]]  # by seed, by objective
-    costs: dict[str, float]  # means, by metric
+    figures: dict[str, float]  # means over seeds, by metric
     seconds: float
     epochs: int
 
@@ -70,14 +70,20 @@ class Ledger:
             return self.study.get_trials(deepcopy=False)
 
     def start_from(self, suite: str) -> int:
-        """Add what finished runs of a suite have measured as complete trials; how many are new."""
+        """Add what finished runs of a suite have measured as complete trials; how many are new.
+
+        A point that was not trained with all the study's seeds is none: its mean could not be compared.
+        """
         import optuna
 
-        added = 0
+        added = partial = 0
         with self._alone():
             known = visited(self.trials(), len(self._distributions))
             for name, point, directories in self.points.finished_rows(suite):
                 if point_name(point) in known:
+                    continue
+                if len(directories) < len(self.points.seeds):
+                    partial += 1
                     continue
                 measured = self.measure(directories)
                 attributes = {IMPORTED: name, POINT: point_name(point), **_attributes(measured)}
@@ -86,6 +92,10 @@ class Ledger:
                                         user_attrs=attributes, intermediate_values=self._curve(directories))
                 )  # fmt: skip
                 added += 1
+        if partial:
+            self._say(
+                f"{partial} points of {suite} were not trained with all seeds, {', '.join(map(str, self.points.seeds))}"
+            )
         return added
 
     def next(self, total: int) -> "Trial | None":
@@ -105,6 +115,11 @@ class Ledger:
                 tried = visited(trials, len(self._distributions))
                 if not counts.waiting and self.points.space.size is not None and len(tried) >= self.points.space.size:
                     break
+                if attempt == REPEATS and (self.points.space.size or LARGE) < LARGE and not counts.waiting:
+                    left = self.points.untried(tried)
+                    if not left:
+                        break
+                    self.study.enqueue_trial(left[len(trials) % len(left)])
                 trial = self._ask(len(trials), at_random=attempt >= REPEATS)
                 if (reason := self._unfit(trial, tried)) is None:
                     return trial
@@ -130,19 +145,23 @@ class Ledger:
         results = [read_json(directory / RESULT) or {} for directory in directories]
         figures = [_figures(result) for result in results]
         metrics = [objective.metric for objective in self.points.space.objectives]
-        costs = {name: sum(each[name] for each in figures) / len(figures) for name in figures[0].keys() & set(COST)}
+        means = {
+            name: sum(each[name] for each in figures) / len(figures)
+            for name in set.intersection(*(set(each) for each in figures))
+        }
         seconds = sum(float(result.get("cost", {}).get("seconds") or 0) for result in results)
         epochs = sum(int(result.get("last", {}).get("epoch") or 0) for result in results)
-        if missing := [metric for metric in metrics if any(metric not in each for each in figures)]:
+        bounded = [str(c.metric) for c in self.points.space.constraints if c.metric is not None]
+        if missing := [metric for metric in (*metrics, *bounded) if metric not in means]:
             raise RunFailed(f"its result has no {', '.join(missing)}")
-        return Measured([[each[metric] for metric in metrics] for each in figures], costs, seconds, epochs)
+        return Measured([[each[metric] for metric in metrics] for each in figures], means, seconds, epochs)
 
     def complete(self, trial: "Trial", measured: Measured) -> None:
         """End a trial with its mean over seeds."""
         with self._alone():
             for constraint in self.points.space.constraints:
                 if constraint.metric is not None:
-                    trial.set_constraint(constraint.name, constraint.excess(measured.costs))
+                    trial.set_constraint(constraint.name, constraint.excess(measured.figures))
             self._note(trial, _attributes(measured))
             self.study.tell(trial, _means(measured.values))
 
@@ -195,7 +214,7 @@ class Ledger:
         )  # fmt: skip
         identity = points.identity()
         if (before := study.user_attrs.get(IDENTITY)) is not None:
-            self._same(before, identity)
+            points.refuse_other(before, identity, self.storage.shown)
             return study
         for point in self._first_points():
             study.enqueue_trial(dict(point))
@@ -209,17 +228,6 @@ class Ledger:
         points = ([row] if row is not None else []) + [dict(point) for point in space.start_at]
         fit = [point for point in points if all(excess <= 0 for excess in self.points.broken(point).values())]
         return list({point_name(point): point for point in fit}.values())
-
-    def _same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        changed = differences(before, now)
-        if not changed:
-            return
-        texts = [f"{key} ({json.dumps(old)} -> {json.dumps(new)})" for key, (old, new) in changed.items()]
-        more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
-        raise SpecError(
-            f"{self.points.space.file}: the study {self.points.name} in {self.storage.shown} has another space: "
-            f"{', '.join(texts[:2])}{more}; take it back, or give --name for a new study"
-        )
 
     def _ask(self, number: int, at_random: bool) -> "Trial":
         sampler = self.points.space.sampler

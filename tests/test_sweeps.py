@@ -87,7 +87,7 @@ def test_where_the_best_value_lies():
         runs(*((row, seed, 100 * (q.first_rank_T == 1).mean()) for (row, seed), q in found.items())), mine
     )
     (curve,) = curves(mine, lines, found, 2000)
-    assert curve.top == 0.2 and curve.candidates == (0.1, 0.2)
+    assert curve.top == (0.2,) and curve.candidates == (0.1, 0.2)
     assert sum(curve.best.values()) == pytest.approx(1) and curve.best[0.3] == 0
     assert curve.over == "queries and 2 seeds"
     (said,) = sentences([curve])
