@@ -117,7 +117,7 @@ def test_the_exported_trial_is_a_row_that_rasa_run_takes(workspace, bound, found
 
 
 def test_a_study_without_a_complete_trial_has_no_report(bound):
-    with pytest.raises(SpecError, match="the study has no complete trial yet; `rasa study run` goes on"):
+    with pytest.raises(SpecError, match="the study has no complete trial; `rasa study run` with more --trials goes on"):
         best_trials(bound.space, [], 3)
 
 

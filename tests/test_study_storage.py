@@ -106,9 +106,34 @@ def test_a_whole_journal_is_left_as_it_is(tmp_path):
 
 
 def test_a_journal_that_is_none_is_named_with_the_line(tmp_path):
-    (tmp_path / "journal.log").write_text("not a record\n")
-    with pytest.raises(ResourceError, match="journal.log: line 1 is no record; restore the journal"):
-        open_storage(f"journal:///{tmp_path}/journal.log", tmp_path)
+    path = journal_of(tmp_path, 2)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"not a record\n" + b"".join(lines[1:]))
+    with pytest.raises(ResourceError, match="journal.log: line 2 is no record; restore the journal"):
+        open_storage(f"journal:///{path}", tmp_path)
+    storage = open_storage(f"journal:///{tmp_path}/nothing.log", tmp_path, reading=True)
+    assert storage.optuna.get_all_studies() == [] and not (tmp_path / "nothing.log").exists()
+
+
+@pytest.mark.parametrize("content", [b"notes without an end", b"two\nlines\n", b"SQLite format 3\0", b"{}"])
+@pytest.mark.parametrize("reading", [True, False])
+def test_a_file_of_something_else_is_not_touched(tmp_path, content, reading):
+    (tmp_path / "notes.txt").write_bytes(content)
+    with pytest.raises(ResourceError, match="notes.txt: is no journal of studies; give another file"):
+        open_storage(f"journal:///{tmp_path}/notes.txt", tmp_path, reading=reading)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("notes.txt", content)]
+
+
+def test_a_reader_repairs_nothing_and_says_what_is_torn(tmp_path):
+    path = journal_of(tmp_path, 2)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines)[:-3])
+    before = path.read_bytes()
+    storage = open_storage(f"journal:///{path}", tmp_path, reading=True)
+    assert len(storage.optuna.get_all_studies()) == 1 and path.read_bytes() == before
+    path.write_bytes(lines[0] + lines[1][:9] + b"".join(lines[2:]))
+    with pytest.raises(ResourceError, match="a line is no record"):
+        open_storage(f"journal:///{path}", tmp_path, reading=True)
 
 
 def work(url, trials):
