@@ -9,7 +9,7 @@ from reports import grid
 from reports.grid import Grid
 from reports.grid import grid_of as _grid
 from reports.stats import Estimate
-from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread
+from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread, last_label_tells, telling_names
 from reports.verdict import SHARE, Judged, Step, sentences
 
 if TYPE_CHECKING:
@@ -56,15 +56,14 @@ class Report:
 def grids(report: Report) -> list[Grid]:
     """What the rows reach and gain, which steps can be told apart, the published values and costs, the selection."""
     labels = _label_columns(report.lines)
+    telling = labels[-1:] if last_label_tells(report.lines) else labels
     published = [metric for metric in report.metrics if any(metric in line.paper for line in report.lines)]
     reached = [Column("Seeds", _seeds), *(_figure(HEADINGS[metric], metric) for metric in report.metrics)]
     reached += _gains(report.lines)
     beside = [*map(_published, published), _figure("Stage-1 R@1", "stage1_r1"), *_cost()]
     what = "Published values (in brackets: ours minus these), stage 1 alone, and cost per run"
     stepped = [line for line in report.lines if line.versus is not None]
-    told_apart = (
-        [_grid(TOLD_APART, [labels[-1], *_steps(report)], stepped, sentences(report.judged))] if stepped else []
-    )
+    told_apart = [_grid(TOLD_APART, [*telling, *_steps(report)], stepped, sentences(report.judged))] if stepped else []
     return [
         _grid("Test split, in percent", [*labels, *reached], report.lines),
         *report.others,
@@ -73,7 +72,7 @@ def grids(report: Report) -> list[Grid]:
         _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
         _grid(SELECTION, [*labels, *_selection()], report.lines),
         *_domains(report.lines, labels),
-        *_measured(report.lines, labels[-1]),
+        *_measured(report.lines, telling),
     ]
 
 
@@ -110,7 +109,7 @@ def _figure(heading: str, name: str) -> Column:
 
 def _gains(lines: Sequence[Line]) -> list[Column]:
     """From which row each step is taken, our gain, and the paper's if it has any. No gain is the best: steps differ."""
-    settings = {line.name: list(line.labels.values())[-1] or line.name for line in lines}
+    settings = telling_names(lines)
 
     def ours(line: Line) -> str:
         if line.gain.mean is None:
@@ -132,7 +131,7 @@ def _gains(lines: Sequence[Line]) -> list[Column]:
 
 def _steps(report: Report) -> list[Column]:
     """A step's difference, how sure it is, and the verdict. The columns on seeds are there if some step has several."""
-    settings = {line.name: list(line.labels.values())[-1] or line.name for line in report.lines}
+    settings = telling_names(report.lines)
     steps = report.judged.steps
 
     def column(heading: str, text: Callable[[Step], str | None], numeric: bool = True) -> Column:
@@ -224,18 +223,18 @@ def _moved(metric: str) -> list[Column]:
     ]
 
 
-def _measured(lines: Sequence[Line], label: Column) -> list[Grid]:
+def _measured(lines: Sequence[Line], labels: Sequence[Column]) -> list[Grid]:
     """The detectors' figures and the sensitivity probe, each where some run has them."""
     detecting = [line for line in lines if any(line.figures[f"{head}_loss"].n for head in DETECTORS)]
     probed = [line for line in lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
     grids = []
     if detecting:
         columns = [column for head in DETECTORS for column in _detection(head)]
-        grids.append(_grid(DETECTION, [label, *columns], detecting))
+        grids.append(_grid(DETECTION, [*labels, *columns], detecting))
     if probed:
         by_name = {line.name: line for line in lines}
         columns = [column for kind in KINDS for column in _sensitivity(kind, by_name)]
-        grids.append(_grid(SENSITIVITY, [label, *columns], probed))
+        grids.append(_grid(SENSITIVITY, [*labels, *columns], probed))
     return grids
 
 

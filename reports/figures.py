@@ -6,14 +6,15 @@ from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.plot_style import DPI, INK, PALETTE, STYLE
-from reports.tables import FINISHED, KINDS, MISSING, Line
+from reports.tables import FINISHED, KINDS, MISSING, Line, telling_names
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 WIDTH, ROW_HEIGHT, MARGINS = 8.0, 0.34, 1.25  # inches
-LABEL_WIDTH = 24  # characters
+LABEL_WIDTH, TITLE_WIDTH = 24, 38  # characters
+SPAN = 2.0  # percent points that the paper's axis shows at least, or values that are almost equal look far apart
 
 
 class Bar(NamedTuple):
@@ -30,7 +31,8 @@ class Bar(NamedTuple):
 
 def bars(lines: Sequence[Line]) -> list[Bar]:
     """The figure's numbers, one bar per line; the first of several label columns groups them."""
-    return [_bar(line) for line in lines]
+    names = telling_names(lines)
+    return [_bar(line, names[line.name]) for line in lines]
 
 
 def draw(figure: Sequence[Bar], ours: str, paper: str, path: Path) -> None:
@@ -46,7 +48,7 @@ def draw(figure: Sequence[Bar], ours: str, paper: str, path: Path) -> None:
         colours = _colours(figure)
         _draw_ours(axes[0], figure, colours, ours)
         if published:
-            _draw_paper(axes[1], figure, colours, paper)
+            _draw_paper(axes[1], figure, colours, fill(paper, TITLE_WIDTH))
         picture.legend(handles=_handles(figure, colours), loc="outside lower center", ncols=6, frameon=False)
         picture.savefig(path, dpi=DPI)
 
@@ -80,12 +82,12 @@ def draw_probe(lines: Sequence[Line], title: str, path: Path) -> None:
         picture.savefig(path, dpi=DPI)
 
 
-def _bar(line: Line) -> Bar:
+def _bar(line: Line, name: str) -> Bar:
     labels = list(line.labels.values())
-    group, label = (labels[0], " ".join(labels[1:])) if len(labels) > 1 else ("", labels[0])
+    group = labels[0] if len(labels) > 1 else ""
     r1 = line.figures["r1"]
     state = MISSING if line.state == FINISHED and not r1.n else line.state
-    return Bar(label, group, r1.mean, r1.sd, r1.values, line.paper.get("r1"), state)
+    return Bar(name, group, r1.mean, r1.sd, r1.values, line.paper.get("r1"), state)
 
 
 def _colours(figure: Sequence[Bar]) -> dict[str, str]:
@@ -118,7 +120,7 @@ def _draw_paper(axis: "Axes", figure: Sequence[Bar], colours: dict[str, str], ti
         axis.scatter(paper, y, s=42, marker="D", color=colours[bar.group], edgecolor=INK, linewidth=0.8, zorder=3)
         _value(axis, paper, y, f"{paper:.2f}")
     values = [paper for _, _, paper in known]
-    reach = max(values) - min(values) or 1
+    reach = max(max(values) - min(values), SPAN)
     axis.set_xlabel("test R@1, % (axis does not begin at 0)")
     # Markers have no foot, so this axis need not begin at 0: the paper's last steps are a few tenths of a point.
     axis.set_xlim(min(values) - 0.1 * reach, max(values) + 0.35 * reach)

@@ -3,7 +3,7 @@
 Nothing is rounded or formatted here (reports/cells.py). Accuracies are in percent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
@@ -158,3 +158,16 @@ def _spread(own: "pd.DataFrame", column: str, scale: float) -> Spread:
     # A figure that a run lacks is left out, so that n says on how many values the mean rests.
     known = own[own[column].notna()]
     return Spread({int(seed): float(value) * scale for seed, value in zip(known["seed"], known[column], strict=True)})
+
+
+def last_label_tells(lines: Sequence[Line]) -> bool:
+    """Whether the last label column alone tells the rows apart, as the settings of Table 4 do and the methods of Table 7 do not."""
+    last = [list(line.labels.values())[-1] for line in lines]
+    return len(set(last)) == len(last)
+
+
+def telling_names(lines: Sequence[Line]) -> dict[str, str]:
+    """By row, what a person calls it: its last label if that tells the rows apart, else all, else its name."""
+    alone = last_label_tells(lines)
+    cells = {line.name: list(line.labels.values()) for line in lines}
+    return {row: (labels[-1] if alone else ", ".join(filter(None, labels))) or row for row, labels in cells.items()}
