@@ -2,19 +2,25 @@
 
 import json
 
+import numpy as np
+import optuna
 import pytest
-from searching import EPOCHS, points, searched, trainer, write_space
+from drawings import kept
+from searching import EPOCHS, people, points, quality, searched, trainer, write_space
 
 from experiments.plan import plan
 from experiments.runner import execute
 from experiments.spec import parse_target
 from rasa.cli import main
 from rasa.errors import ResourceError, SpecError
-from studies.figures import Dot, best_so_far, front
+from studies.figures import Dot, best_so_far, draw_all, front
+from studies.liveness import Watcher
 from studies.reading import study_of
 from studies.report import effort, export, numbers, page, write
 from studies.rerun import FRESH, Spread, best_trials, chosen, fresh_seeds, rerun, winners
+from studies.space import load_space
 from studies.storage import open_storage
+from studies.study import Ledger, Measured
 
 PRD, RATE = "objectives.weights.prd", "optimisation.learning_rate"
 
@@ -149,3 +155,79 @@ def test_status_has_a_line_per_trial(bound, found, capsys):
 def test_effort_is_of_what_was_trained_here(bound, found):
     cost = effort(bound, found.trials)
     assert (cost.epochs, cost.seconds, cost.saved) == (7 * EPOCHS, 14.0, 0.0)
+
+
+BOTH = [{"metric": "val/r1"}, {"metric": "cost/seconds"}]
+# prd, learning rate, val/r1, cost/seconds: trials 1, 2 and 4 are the front.
+TOLD = [(0.2, 1e-4, 50, 310), (0.4, 1e-2, 60, 200), (0.8, 1e-3, 70, 300), (1.6, 1e-4, 55, 400), (0.3, 1e-3, 40, 100)]
+
+
+def test_the_contour_has_each_trial_at_its_parameters_and_the_first_objective_as_its_height(tmp_path, monkeypatch):
+    figures = kept(monkeypatch)
+    space, trials = told(tmp_path)
+    draw_all(space, trials, {PRD: 0.7, RATE: 0.3}, tmp_path)
+    axis, bar = figures["contour"].axes
+    assert (axis.get_xlabel(), axis.get_ylabel(), bar.get_ylabel()) == (PRD, f"log10 {RATE}", "val/r1")
+    field, marks = axis.collections
+    assert (field.zmin, field.zmax) == (40, 70)
+    places = np.array([(prd, np.log10(rate)) for prd, rate, _, _ in TOLD])
+    assert np.asarray(marks.get_offsets()) == pytest.approx(places)
+    assert axis.dataLim.min == pytest.approx(places.min(0))  # of field and marks together
+    assert axis.dataLim.max == pytest.approx(places.max(0))
+
+
+def test_the_pareto_figure_has_the_second_objective_across_the_first_one_up_and_names_the_front(tmp_path, monkeypatch):
+    figures = kept(monkeypatch)
+    space, trials = told(tmp_path)
+    draw_all(space, trials, {}, tmp_path)
+    (axis,) = figures["pareto"].axes
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("cost/seconds", "val/r1")
+    (every,), (best,) = axis.collections, axis.lines
+    assert np.asarray(every.get_offsets()) == pytest.approx(
+        np.array([(seconds, r1) for _, _, r1, seconds in TOLD], float)
+    )
+    assert best.get_xydata().tolist() == [[100, 40], [200, 60], [300, 70]]
+    assert {text.get_text(): text.xy for text in axis.texts} == {"4": (100, 40), "1": (200, 60), "2": (300, 70)}
+
+
+def told(tmp_path):
+    """The space, and the trials of TOLD."""
+    space = load_space(write_space(tmp_path, objectives=BOTH))
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    ranges = {name: parameter.distribution() for name, parameter in space.parameters.items()}
+    for prd, rate, r1, seconds in TOLD:
+        study.add_trial(optuna.create_trial(params={PRD: prd, RATE: rate}, distributions=ranges, values=[r1, seconds]))
+    return space, study.trials
+
+
+def test_a_trial_that_exceeds_a_bound_is_never_among_the_best(tmp_path):
+    space = load_space(write_space(tmp_path, constraints=[{"name": "small", "metric": "cost/peak_mib", "at_most": 60}]))
+    study = optuna.create_study(direction="maximize")
+    for value, excess in ((90.0, 0.5), (70.0, -1.0), (80.0, 0.0)):
+        trial = study.ask({name: parameter.distribution() for name, parameter in space.parameters.items()})
+        trial.set_constraint("small", excess)
+        study.tell(trial, value)
+    assert [trial.number for trial in best_trials(space, study.trials, 3)] == [2, 1]
+    with pytest.raises(SpecError):
+        best_trials(space, study.trials[:1], 3)
+
+
+def overturned(config, *rest, **more):
+    """The stand-in, by which the worst points are the best ones on fresh seeds: the value is turned by a seed."""
+    return trainer(config.model_copy(update={"seed": -20 * quality(config)}), *rest, **more)
+
+
+def test_the_winner_of_the_re_run_is_exported_and_not_that_of_the_search(tmp_path, capsys):
+    bound, file, storage = points(tmp_path), tmp_path / "best.yaml", open_storage(None, tmp_path)
+    ledger = Ledger(bound, storage, "me", Watcher(tmp_path), print)
+    for _ in range(3):  # trained by nobody, but told as the stand-in would have it
+        trial = ledger.next(3)
+        ledger.complete(trial, Measured([[quality(bound.runs(trial.params)[0].config)]], {}, 1.0, EPOCHS))
+    rerun(bound, chosen(bound, ledger.trials(), 2), 2, 1, train=overturned)
+    command = ["study", "report", write_space(tmp_path), "-o", f"data.root={people(tmp_path)}", "--workspace", tmp_path]
+    command += ["--top", "2", "--rerun", "2", "--export", file, "--json"]  # all re-runs are there
+    assert main([str(part) for part in command]) == 0
+    winner, *others = json.loads(capsys.readouterr().out)["winners"]
+    assert winner["searched"] < others[0]["searched"]
+    (row,) = parse_target(str(file))[1]
+    assert row.name == f"trial-{winner['trial']}"

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from drawings import kept
 from test_reports import PNG
 
 from experiments.spec import Suite, load_suite, parse_target, resolve, row_digest
@@ -123,6 +124,74 @@ def test_panels(tmp_path):
         lines = suite_lines(runs(*((row, seed, 50.0 + seed) for row in rows for seed in (0, 1))), loaded)
         draw(curves(loaded, lines, {}), "title", tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
+
+
+def test_seeds_are_drawn_anew_and_their_distance_from_the_mean_is_stretched():
+    """Of ten queries 0.2 answers ten, 0.1 nine with seed 0 and one with seed 1; identities are alike, so only seeds vary.
+
+    0.2 leads by 10 and 90 points, 50 on average. Seed 0 twice, in a quarter of the resamples: 50 - sqrt(2) * 40 = -6.6.
+    """
+    mine = suite(points=[0.1, 0.2])
+    hits = {("p-0.1", 0): 9, ("p-0.1", 1): 1, ("p-0.2", 0): 10, ("p-0.2", 1): 10}
+    identities = np.repeat(np.arange(8), 10)
+    found = {
+        key: Queries(np.tile(np.where(np.arange(10) < each, 1, 2), 8), np.ones(80), identities)
+        for key, each in hits.items()
+    }
+    (curve,) = curves(mine, suite_lines(runs(*((*key, 10.0 * each) for key, each in hits.items())), mine), found, 4000)
+    assert curve.best[0.1] == pytest.approx(0.25, abs=0.03)  # four standard errors of 4000 draws
+
+
+SEEN = {0.1: (50.0, 52.0), 0.2: (60.0, 62.0), 0.3: (54.0, 56.0)}  # by value, then seed
+WIDTH = 12.706  # t(0.975, 1) * sqrt(2) / sqrt(2), of two seeds that lie 2 apart
+
+
+def test_a_panel_shows_means_their_intervals_single_seeds_and_the_papers_best(tmp_path, monkeypatch):
+    figures, mine = kept(monkeypatch), suite(axis="an axis")
+    measured = [(f"p-{value}", seed, each[seed]) for value, each in SEEN.items() for seed in (0, 1)]
+    draw(curves(mine, suite_lines(runs(*measured), mine), {}), "title", tmp_path / "panel.png")
+    (axis,) = figures["panel"].axes
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("an axis", "Test R@1 (%)")
+    upright, joined, single = _lines(axis)
+    assert upright == [0.1]
+    assert joined == [[(0.1, 51.0), (0.2, 61.0), (0.3, 55.0)]]
+    assert sorted(single) == [(value, each) for value, both in SEEN.items() for each in both]
+    (band,) = axis.collections
+    edges = band.get_paths()[0].vertices
+    for value, (low, high) in SEEN.items():
+        heights = edges[edges[:, 0] == value, 1]
+        assert (min(heights), max(heights)) == pytest.approx((low + 1 - WIDTH, high - 1 + WIDTH), abs=1e-3)
+
+
+def test_curves_that_share_a_panel_have_their_intervals_at_their_own_points(tmp_path, monkeypatch):
+    figures, loaded = kept(monkeypatch), load_suite("noise")
+    measured = [(row.name, seed, 50.0 + 2 * seed) for row in loaded.rows for seed in (0, 1)]
+    draw(curves(loaded, suite_lines(runs(*measured), loaded), {}), "title", tmp_path / "noise.png")
+    (axis,) = figures["noise"].axes
+    upright, joined, single = _lines(axis)
+    assert upright == []  # the paper has no such sweep
+    assert len(joined) == len(axis.collections) == len(loaded.sweeps)
+    places = [x for curve in joined for x, _ in curve]
+    assert len(set(places)) == len(places), "one curve hides another"
+    assert sorted(single) == sorted((x, height) for x in places for height in (50.0, 52.0))
+    for curve, bars in zip(joined, axis.collections, strict=True):
+        ends = np.array(bars.get_segments())
+        assert ends[:, 0] == pytest.approx(np.array([(x, mean - WIDTH) for x, mean in curve]), abs=1e-3)
+        assert ends[:, 1] == pytest.approx(np.array([(x, mean + WIDTH) for x, mean in curve]), abs=1e-3)
+
+
+def _lines(axis):
+    """Places of lines from bottom to top, points of lines that join means, points that stand alone."""
+    upright, joined, single = [], [], []
+    for line in axis.lines:
+        points = list(zip(map(float, line.get_xdata()), map(float, line.get_ydata()), strict=True))
+        if line.get_linestyle() == "None":
+            single += points
+        elif line.get_transform() == axis.get_xaxis_transform():
+            upright.append(points[0][0])
+        else:
+            joined.append(points)
+    return upright, joined, single
 
 
 def _spread(hits):
