@@ -24,7 +24,7 @@ from reports.commands import report as command
 from reports.figures import bars, draw, draw_probe
 from reports.formats import csv_table, html, latex, markdown
 from reports.load import COLUMNS, Queries, SuiteRuns, _dataset, choose, measured, row_configs, selection
-from reports.tables import Spread, suite_lines
+from reports.tables import Spread, suite_lines, telling_names
 from reports.verdict import judge, sentences
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -693,3 +693,12 @@ def test_no_store_is_made_by_reading(tmp_path, monkeypatch):
     assert isinstance(done.exception, ResourceError)
     assert "`rasa run table4 --profile smoke`" in str(done.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_called_by_what_tells_them_apart():
+    """The settings of Table 4 do; both rows of Table 7 are RaSa, so their domains belong to the name, in tables and pictures."""
+    for name, expected in (("table4", ["ITC + IMC", "ITM"]), ("table7", ["C to I, RaSa", "I to C, RaSa"])):
+        mine = load_suite(name)
+        lines = suite_lines(_runs(*((row.name, 0, "finished", 50.0) for row in mine.rows)), mine)
+        assert list(telling_names(lines).values())[:2] == expected
+        assert [bar.label for bar in bars(lines)][:2] == expected

@@ -104,6 +104,19 @@ def test_where_the_best_value_lies():
     assert next(iter(sentences([curve]))).endswith("it does not agree with this one seed; of others nothing is known.")
 
 
+def test_equal_values_share_what_is_best():
+    """Three values that answer the same queries: none is out, none is first, and the paper's may be right."""
+    mine = suite()
+    same = _spread([1] * 30 + [0] * 30)
+    found = {(f"p-{value}", seed): same for value in (0.1, 0.2, 0.3) for seed in (0, 1)}
+    lines = suite_lines(runs(*((row, seed, 50.0) for row, seed in found)), mine)
+    (curve,) = curves(mine, lines, found, 500)
+    assert curve.best == pytest.approx({0.1: 1 / 3, 0.2: 1 / 3, 0.3: 1 / 3})
+    assert curve.top == curve.candidates == (0.1, 0.2, 0.3)
+    (said,) = sentences([curve])
+    assert "R@1 is best at 0.1 and 0.2 and 0.3; " in said and "it may agree, as may every other value" in said
+
+
 def test_what_cannot_be_told_is_said():
     mine = suite()
     lines = suite_lines(runs(("p-0.1", 0, 50.0), ("p-0.2", 0, 51.0)), mine)
