@@ -72,7 +72,8 @@ class Ledger:
     def start_from(self, suite: str) -> int:
         """Add what finished runs of a suite have measured as complete trials; how many are new.
 
-        A point that was not trained with all the study's seeds is none: its mean could not be compared.
+        A point that was not trained with all the study's seeds is none, since its mean could not be compared, nor is one
+        that breaks a constraint.
         """
         import optuna
 
@@ -86,6 +87,9 @@ class Ledger:
                     partial += 1
                     continue
                 measured = self.measure(directories)
+                bounds = [c.excess(measured.figures) for c in self.points.space.constraints if c.metric is not None]
+                if any(excess > 0 for excess in (*bounds, *self.points.broken(point).values())):
+                    continue
                 attributes = {IMPORTED: name, POINT: point_name(point), **_attributes(measured)}
                 self.study.add_trial(
                     optuna.create_trial(params=point, distributions=self._distributions, values=_means(measured.values),

@@ -96,13 +96,12 @@ def test_a_figure_that_no_run_has_fails_the_trial_by_its_name(tmp_path):
         searched(tmp_path, 8, constraints=[{"name": "fine", "metric": "val/map", "at_most": 60}])
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_a_finite_space_is_searched_to_its_last_point(tmp_path, sampler):
+def test_a_finite_space_is_searched_to_its_last_point(tmp_path):
     parameters = {
         PRD: {"low": 0.1, "high": 2.0, "step": 0.1},
         "objectives.alpha": {"type": "categorical", "choices": [0.2, 0.4]},
     }
-    trials = searched(tmp_path, 40, parameters=parameters, sampler={"name": sampler}, jobs=2)
+    trials = searched(tmp_path, 40, parameters=parameters, sampler={"name": "random"}, jobs=2)
     assert tally(trials).complete == 40
     done = {tuple(trial.params.values()) for trial in trials if trial.state.name == "COMPLETE"}
     assert len(done) == 40
@@ -159,6 +158,18 @@ def test_status_says_whose_driver_is_gone_and_follow_ends_then(tmp_path, capsys,
     assert "its driver is gone, `rasa study run` goes on with it" in printed.out
 
 
+def _started(workspace, changes):
+    """The trials of a study that `--start-from` alone has filled."""
+    from studies.storage import open_storage
+    from studies.study import Ledger
+
+    ledger = Ledger(points(workspace, [0, 1], **changes), open_storage(None, workspace), "driver", None, print)
+    ledger.start_from("sweep")
+    trials = ledger.trials()
+    ledger.study._storage.delete_study(ledger.study._study_id)
+    return trials
+
+
 def test_start_from_takes_points_with_all_seeds_and_suites_that_there_are(tmp_path, capsys):
     rows = [{"name": f"w{weight}", "extends": "table4/m-rtd",
              "changes": {"objectives": {"weights": {"cl": 0.5, "itm": 1, "prd": weight, "mlm": 1, "rtd": 0.5}}}}
@@ -171,6 +182,10 @@ def test_start_from_takes_points_with_all_seeds_and_suites_that_there_are(tmp_pa
     trials = searched(tmp_path, 1, given=[0, 1], start_from=["sweep"])
     assert [trial.params[PRD] for trial in trials if "imported" in trial.user_attrs] == [0.2]
     assert "1 points of sweep were not trained with all seeds, 0, 1" in capsys.readouterr().err
+    for constraint in ({"sum": {PRD: 1}, "at_most": 0.1}, {"metric": "cost/seconds", "at_most": 1}):
+        bound = {"constraints": [{"name": "tight", **constraint}], "start_at_row": False, "study": "other"}
+        with pytest.raises(SpecError, match="no complete trial"):
+            best_trials(points(tmp_path, [0, 1], **bound).space, _started(tmp_path, bound), 1)
     with pytest.raises(SpecError, match=r"--start-from nonsense: .* has no run of it; of sweep"):
         searched(tmp_path, 1, given=[0, 1], start_from=["nonsense"])
 
