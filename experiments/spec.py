@@ -24,7 +24,9 @@ from rasa import start
 from rasa.config import Config
 from rasa.errors import ResourceError, SpecError
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LONGEST_NAME = 60
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 # As runs report them on the test split; tr_ is the search for texts, and ap50 that for images by a class (A.3).
 Metric = Literal["r1", "r5", "r10", "map", "tr_r1", "tr_r5", "tr_r10", "ap50"]
 # Every figure that a table may have, and its heading. R@K and AP@50 are of a text (or class) that asks for images, which

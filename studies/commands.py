@@ -223,7 +223,7 @@ def _points(space: str, profile: str | None, overrides: tuple[str, ...], seeds: 
 
     points = Points(load_space(space), profile, overrides, seeds, workspace, name)
     begun_with = seeds_of(storage, points.name) if storage is not None and seeds is None else None
-    if begun_with is None:
+    if begun_with is None or tuple(begun_with) == points.seeds:
         return points
     return Points(points.space, profile, overrides, begun_with, workspace, name)
 

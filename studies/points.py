@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +9,13 @@ from typing import Any, NamedTuple
 from experiments.layers import differences, flatten, merge, parse_override
 from experiments.plan import PlannedRun, data_reader, judge, plan
 from experiments.rundir import STUDY_SUITE, find_runs, read_about, suites_run
-from experiments.spec import Row, Suite, load_profile, parse_target, resolve, short_digest
+from experiments.spec import LONGEST_NAME, NAME, Row, Suite, load_profile, parse_target, resolve, short_digest
 from experiments.wording import field_paths, nearest_keys
 from rasa.config import Config
 from rasa.errors import SpecError
 from studies.space import Space, Value, check_wilcoxon
 
 WEIGHTS = "objectives.weights"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
 class Start(NamedTuple):
@@ -37,8 +35,10 @@ class Points:
         self.space, self.workspace = space, workspace.resolve()
         self.profile, self.overrides = profile or space.profile, tuple(overrides)
         self.seeds = tuple(seeds or space.seeds)
-        if name is not None and not NAME.fullmatch(name):
-            raise SpecError(f"--name {name}: use letters, digits, dots, hyphens and underscores, 60 at most")
+        if name is not None and (not NAME.fullmatch(name) or len(name) > LONGEST_NAME):
+            raise SpecError(
+                f"--name {name}: use letters, digits, dots, hyphens and underscores, {LONGEST_NAME} at most"
+            )
         self.suite_name = f"{STUDY_SUITE}{name or space.study}"
         self.best_suite = f"best-{name or space.study}"  # of the runs that a report makes: ordinary ones
         self.name = f"{name or space.study}/{load_profile(self.profile).profile}"
@@ -70,7 +70,7 @@ class Points:
         """The points of a finite space that keep its constraints and whose names are not among `tried`."""
         names, values = list(self.space.parameters), [p.values() for p in self.space.parameters.values()]
         every = (dict(zip(names, point, strict=True)) for point in itertools.product(*values))
-        return [p for p in every if point_name(p) not in tried and all(x <= 0 for x in self.broken(p).values())]
+        return [point for point in every if point_name(point) not in tried and self.allows(point)]
 
     def contains(self, point: Mapping[str, Any]) -> bool:
         """Whether every value lies in its parameter's range, on its step."""
@@ -82,6 +82,14 @@ class Points:
             except (ValueError, TypeError):  # a categorical one's unknown choice, a number that is none
                 return False
         return True
+
+    def allows(self, point: Mapping[str, Any]) -> bool:
+        """Whether the point keeps every constraint of its parameters."""
+        return all(excess <= 0 for excess in self.broken(point).values())
+
+    def over(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """By how much a trained point's figures exceed each constraint of them; 0 or less is allowed."""
+        return {c.name: c.excess(figures) for c in self.space.constraints if c.metric is not None}
 
     def broken(self, point: Mapping[str, Any]) -> dict[str, float]:
         """By how much the point exceeds each constraint of its parameters; 0 or less is allowed."""

@@ -86,9 +86,10 @@ class Ledger:
                 if len(directories) < len(self.points.seeds):
                     partial += 1
                     continue
+                if not self.points.allows(point):
+                    continue
                 measured = self.measure(directories)
-                bounds = [c.excess(measured.figures) for c in self.points.space.constraints if c.metric is not None]
-                if any(excess > 0 for excess in (*bounds, *self.points.broken(point).values())):
+                if any(excess > 0 for excess in self.points.over(measured.figures).values()):
                     continue
                 attributes = {IMPORTED: name, POINT: point_name(point), **_attributes(measured)}
                 self.study.add_trial(
@@ -163,9 +164,8 @@ class Ledger:
     def complete(self, trial: "Trial", measured: Measured) -> None:
         """End a trial with its mean over seeds."""
         with self._alone():
-            for constraint in self.points.space.constraints:
-                if constraint.metric is not None:
-                    trial.set_constraint(constraint.name, constraint.excess(measured.figures))
+            for name, excess in self.points.over(measured.figures).items():
+                trial.set_constraint(name, excess)
             self._note(trial, _attributes(measured))
             self.study.tell(trial, _means(measured.values))
 
@@ -230,7 +230,7 @@ class Ledger:
         space = self.points.space
         row = self.points.row_point() if space.start_at_row else None
         points = ([row] if row is not None else []) + [dict(point) for point in space.start_at]
-        fit = [point for point in points if all(excess <= 0 for excess in self.points.broken(point).values())]
+        fit = [point for point in points if self.points.allows(point)]
         return list({point_name(point): point for point in fit}.values())
 
     def _ask(self, number: int, at_random: bool) -> "Trial":

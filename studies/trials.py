@@ -8,8 +8,8 @@ from studies.points import point_name
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+IDENTITY, SPACE = "identity", "space"  # attributes of a study
 # Attributes of a trial, beside those of studies/liveness.py.
-IDENTITY, SPACE = "identity", "space"  # of a study
 POINT = "point"  # names the runs' folder, and so the checkpoints
 SEEDS, VALUES, SECONDS, EPOCHS = "seeds", "values_by_seed", "seconds", "epochs"
 REASON = "reason"  # of one that failed, or was not trained

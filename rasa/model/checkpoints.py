@@ -164,14 +164,11 @@ def load_released(
         if value.is_floating_point() and not torch.isfinite(value).all():
             problems.append(f"{key} holds values that are no finite numbers")
         if key.endswith("pos_embed") and value.shape != target.shape:
-            grid = model.encoders.vision.patch_embed.grid_size
-            if not _is_square(value):
-                problems.append(
-                    f"{key} is of {value.shape[1] - 1} patches, no square, so it cannot be brought to {grid[0]} x {grid[1]}; "
-                    "set data.image_size and model.patch_size to those of these weights"
-                )
+            try:
+                value = resize_position_embedding(value, model.encoders.vision.patch_embed.grid_size)
+            except ResourceError as fault:
+                problems.append(f"{key} {fault}")
                 continue
-            value = resize_position_embedding(value, grid)
             report.resized.append(key)
         if key == WORDS and len(value) + 1 == len(target):
             value = with_mask_word(value)
@@ -258,22 +255,21 @@ def _shorten(keys: list[str]) -> str:
 def resize_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position embeddings [1, 1 + n * n, D] of a square grid brought to `grid` (rows, columns), bicubically.
 
-    The class token's row is kept (released code: vit.py 160-182).
+    The class token's row is kept (released code: vit.py 160-182). Raises ResourceError if it is of no square grid.
     """
-    side = math.isqrt(embedding.shape[1] - 1)
-    if not _is_square(embedding):
-        raise ResourceError(f"pos_embed has {embedding.shape[1]} rows, which is not a square grid and a class token")
+    patches = embedding.shape[1] - 1
+    side = math.isqrt(patches)
+    if side**2 != patches:
+        raise ResourceError(
+            f"is of {patches} patches, no square, so it cannot be brought to {grid[0]} x {grid[1]}; "
+            "set data.image_size and model.patch_size to those of these weights"
+        )
     if (side, side) == tuple(grid):
         return embedding
     first, rest = embedding[:, :1], embedding[:, 1:]
     image = rest.reshape(1, side, side, -1).permute(0, 3, 1, 2)
     image = F.interpolate(image, size=tuple(grid), mode="bicubic", align_corners=False)
     return torch.cat([first, image.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
-
-
-def _is_square(embedding: Tensor) -> bool:
-    patches = embedding.shape[1] - 1
-    return math.isqrt(patches) ** 2 == patches
 
 
 def initial_state(model: ModelConfig) -> dict[str, Tensor]:
