@@ -194,10 +194,11 @@ def sync(tracking_uri: str | None, workspace: Path) -> None:
     from rasa.errors import ResourceError
 
     uri = store.tracking_uri(workspace, tracking_uri)
-    delivered, total = courier.sync(workspace, uri, lambda line: click.echo(line, err=True))
-    click.echo(f"{delivered} of {total} runs are in {uri}")
-    if delivered < total:
-        raise ResourceError(f"{total - delivered} runs are not delivered; `rasa sync` goes on")
+    there, deleted, total = courier.sync(workspace, uri, lambda line: click.echo(line, err=True))
+    kept = f"; {deleted} were deleted there, and stay so" if deleted else ""
+    click.echo(f"{there} of {total} runs are in {uri}{kept}")
+    if missing := total - there - deleted:
+        raise ResourceError(f"{missing} runs are not delivered; `rasa sync` goes on")
 
 
 @click.command(short_help="Check installation, machine and tracker.")

@@ -129,19 +129,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write `path` as a whole: after a kill it holds the old content or the new one."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:
+    """Write `path` as a whole: after a kill it holds the old content or the new one, if `durable` after a power cut too."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", durable)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """As write_json, for text."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,9 +2,10 @@
 
 import logging
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 SQLITE = "sqlite:///"
+SQLITE_PATIENCE = 60  # seconds for which another writer is waited for
 SCHEMES = ("http", "https", "databricks", "postgresql", "mysql", "mssql")  # beside sqlite; the databases are MLflow's
 
 
@@ -36,7 +38,8 @@ def tracking_uri(workspace: Path, explicit: str | None = None) -> str:
     if not uri.startswith(SQLITE) and scheme not in SCHEMES and uri != "databricks":
         source = "--tracking-uri" if explicit else "MLFLOW_TRACKING_URI"
         raise ResourceError(f"{source}: {uri!r} is no store of runs; use {SQLITE}FILE.db or http://HOST:PORT")
-    return uri
+    file = _sqlite_file(uri)  # whole: a file's name alone means another store in another folder
+    return f"{SQLITE}{file}" if file else uri
 
 
 def default_uri(workspace: Path) -> str:
@@ -63,9 +66,65 @@ def open_store(uri: str) -> "MlflowClient":
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong comes as an exception, too
         with faults(uri), _store_lock(uri):
+            if file := _sqlite_file(uri):
+                _follow_move(file)
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)  # makes the tables of a fresh store: one process at a time
             return client
+
+
+def _follow_move(database: Path) -> None:
+    """Where a store was moved or copied together with its files, have it say where they are now.
+
+    MLflow writes absolute places into its tables: what came later would be written to the old place.
+    """
+    if not database.is_file() or not os.access(database, os.W_OK):
+        return
+    here = (database.parent / ARTIFACTS).as_uri()
+    with closing(sqlite3.connect(database, timeout=SQLITE_PATIENCE)) as connection, connection:
+        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+        if not {"experiments", "runs"} <= tables:
+            return
+        found = connection.execute("select distinct artifact_location from experiments").fetchall()
+        for (old,) in found:
+            # Ours alone end so; those that MLflow makes by itself end with the experiment's number.
+            if old and old != here and old.startswith("file:") and old.endswith(f"/{ARTIFACTS}"):
+                begins = "substr(artifact_uri, 1, length(:old) + 1) = :old || '/'"
+                renamed = f"update runs set artifact_uri = :here || substr(artifact_uri, length(:old) + 1) where {begins}"
+                moved = "update experiments set artifact_location = :here where artifact_location = :old"
+                for statement in (renamed, moved):
+                    connection.execute(statement, {"here": here, "old": old})
+
+
+@contextmanager
+def bulk(client: "MlflowClient", uri: str) -> Iterator[None]:
+    """Many writes to a sqlite store in a row, with a write-ahead log: safe as before, without waiting for the disk at each.
+
+    It ends with the context. If other programs have the store open, the log stays until the last of them closes it.
+    """
+    file, engine = _sqlite_file(uri), getattr(client._tracking_client.store, "engine", None)
+    if file is None or engine is None:
+        yield
+        return
+    from sqlalchemy import event
+
+    def less_waiting(connection: Any, record: object) -> None:
+        connection.execute("pragma synchronous = normal")
+
+    engine.dispose()
+    _journal(file, "wal")
+    event.listen(engine, "connect", less_waiting)
+    try:
+        yield
+    finally:
+        event.remove(engine, "connect", less_waiting)
+        engine.dispose()
+        _journal(file, "delete")
+
+
+def _journal(database: Path, mode: str) -> None:
+    with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute(f"pragma journal_mode = {mode}")  # refused while another program has the store open: no harm
 
 
 def artifact_location(uri: str, workspace: Path) -> str | None:
@@ -108,7 +167,7 @@ def faults(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (mlflow_error(), SQLAlchemyError, OSError) as error:
+    except (mlflow_error(), SQLAlchemyError, sqlite3.Error, OSError) as error:
         # Of a chain of wrapped errors the innermost says what happened, e.g. that the connection was refused.
         text = " ".join(str(error).split()).rpartition("(Caused by ")[2].partition(" [SQL: ")[0]
         raise StoreFault(f"{uri}: {text[:200]}") from error
