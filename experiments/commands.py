@@ -162,7 +162,8 @@ def status(suite: str, workspace: Path, as_json: bool) -> None:
         _print_json([_row(run.about, run.state, run.reason, run.directory) for run in found])
         return
     for run in found:
-        _print_state(f"{run.about.name} {run.about.profile} {run.about.run_id}", run.state, run.reason)
+        variant = f" ({run.about.variant})" if run.about.variant and not run.about.untrained else ""
+        _print_state(f"{run.about.name} {run.about.profile} {run.about.run_id}{variant}", run.state, run.reason)
     if not found:
         click.echo(f"no runs in {workspace.absolute() / 'runs'}", err=True)
 
@@ -311,9 +312,8 @@ def _planned_row(run: "PlannedRun") -> dict[str, Any]:
 
 
 def _row(about: Any, state: str, reason: str, directory: Path | None) -> dict[str, Any]:
-    who = {
-        key: getattr(about, key) for key in ("suite", "row", "profile", "seed", "run_id", "row_digest", "data_digest")
-    }
+    keys = ("suite", "row", "profile", "seed", "run_id", "row_digest", "data_digest", "variant")
+    who = {key: getattr(about, key) for key in keys}
     return who | {"state": state, "reason": reason, "directory": str(directory) if directory else None}
 
 

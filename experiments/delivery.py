@@ -31,6 +31,7 @@ from experiments.rundir import (
     read_config,
     read_json,
     read_points,
+    read_result,
     write_json,
 )
 from experiments.tracking import (
@@ -106,7 +107,7 @@ class Delivery:
         self._about, self._noted = read_about(directory), _read_cursor(directory)
         self._place = directory_tag(workspace, directory)
         self._began = read_json(directory / ENVIRONMENT) or {}
-        self._result = read_json(directory / RESULT) or {}
+        self._result = read_result(directory / RESULT) or {}
         self._state = _state(directory)
 
     def send(self) -> Arrived:
@@ -140,7 +141,9 @@ class Delivery:
         from mlflow.entities import RunTag
 
         changed = had.get(STATE) != self._state or self._state in ENDED
-        if changed:  # early: a run without figures is cheap to change, and its own tag, sent last, says that all is there
+        if (
+            changed
+        ):  # early: a run without figures is cheap to change, and its own tag, sent last, says that all is there
             self._set_status(cursor)
         params = [] if cursor.described else self._describe(cursor)
         if self._state in ENDED and not (had.get(STATE) == "finished" and self._ended_so(had)):
@@ -177,9 +180,10 @@ class Delivery:
         about, parent = self._about, ""
         name, kind, own = f"seed-{about.seed}", KIND_SEED, dict[str, str]()
         if about.untrained:
-            name, kind, own = about.row, KIND_START, self._row_tags() | {VARIANT: about.variant}
+            name, kind, own = about.row, KIND_START, self._row_tags()
         else:
-            parent = self._filed.parent(experiment, about.row, self._common_tags(KIND_ROW), self._row_tags())
+            shown = f"{about.row} ({about.variant})" if about.variant else about.row
+            parent = self._filed.parent(experiment, shown, self._common_tags(KIND_ROW), self._row_tags())
             own = {PARENT: parent}
         tags = {**self._common_tags(kind), **self._who(), STATE: "running", **own}
         run = self._client.create_run(experiment, _milliseconds(self._first_time), tags, name)
@@ -195,6 +199,7 @@ class Delivery:
             LABELS: json.dumps(about.labels, ensure_ascii=False),
             PAPER: json.dumps(about.paper),
             VERSUS: about.versus or "",
+            VARIANT: about.variant,
         }
 
     def _common_tags(self, kind: str) -> dict[str, str]:

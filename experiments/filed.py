@@ -76,7 +76,13 @@ class Filed:
         own = [run for run in runs if _is(run, known, started, folder)]
         active = [run for run in own if run.info.lifecycle_stage == ACTIVE]
         if len(active) > 1:
-            active.sort(key=lambda run: (run.info.run_id != known, run.data.tags.get(STATE) not in ENDED, -len(run.data.metrics)))
+            active.sort(
+                key=lambda run: (
+                    run.info.run_id != known,
+                    run.data.tags.get(STATE) not in ENDED,
+                    -len(run.data.metrics),
+                )
+            )
             self._delete(run for run in active[1:] if started and run.data.tags.get(STARTED) == started)
         return next(iter([*active, *own]), None)
 

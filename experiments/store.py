@@ -1,12 +1,15 @@
 """Opening an MLflow store: which one, without chatter, and safely when many processes do it at once."""
 
+import atexit
 import logging
 import os
+import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -47,15 +50,17 @@ def default_uri(workspace: Path) -> str:
     return f"{SQLITE}{workspace.resolve() / DATABASE}"
 
 
-def open_store(uri: str) -> "MlflowClient":
+def open_store(uri: str, reading: bool = False) -> "MlflowClient":
     """A client for `uri`, without MLflow's chatter; short timeouts, so that a slow server cannot hold up a run.
 
-    Raises StoreFault if the store cannot be opened.
+    `reading`: a store on a disk that is only read is opened as well. Raises StoreFault if the store cannot be opened.
     """
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    if reading and (file := _sqlite_file(uri)) and file.is_file() and not _writable(file):
+        uri = f"{SQLITE}{_readable_copy(file)}"  # MLflow locks and migrates what it opens
     if uri.startswith(SQLITE) and set("%?") & set(uri.removeprefix(SQLITE)):
         raise StoreFault(f"{uri}: a sqlite address cannot hold % or ?; use another folder or --tracking-uri")
     with warnings.catch_warnings():
@@ -90,10 +95,25 @@ def _follow_move(database: Path) -> None:
             # Ours alone end so; those that MLflow makes by itself end with the experiment's number.
             if old and old != here and old.startswith("file:") and old.endswith(f"/{ARTIFACTS}"):
                 begins = "substr(artifact_uri, 1, length(:old) + 1) = :old || '/'"
-                renamed = f"update runs set artifact_uri = :here || substr(artifact_uri, length(:old) + 1) where {begins}"
+                renamed = (
+                    f"update runs set artifact_uri = :here || substr(artifact_uri, length(:old) + 1) where {begins}"
+                )
                 moved = "update experiments set artifact_location = :here where artifact_location = :old"
                 for statement in (renamed, moved):
                     connection.execute(statement, {"here": here, "old": old})
+
+
+def _writable(database: Path) -> bool:
+    return os.access(database, os.W_OK) and os.access(database.parent, os.W_OK)
+
+
+def _readable_copy(database: Path) -> Path:
+    """The store's file where it can be opened; it goes when the program ends."""
+    folder = Path(mkdtemp(prefix="rasa-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in database.parent.glob(f"{database.name}*"):  # a write-ahead log beside it belongs to it
+        shutil.copyfile(file, folder / file.name)
+    return folder / database.name
 
 
 @contextmanager

@@ -28,7 +28,7 @@ CODE_DIGEST, GIT_COMMIT, GIT_DIRTY = "rasa.code_digest", "rasa.git_commit", "ras
 DATA, DATA_ROOT, BENCHMARK = "rasa.data", "rasa.data_root", "rasa.benchmark"
 TARGET, TARGET_ROOT = "rasa.target", "rasa.target_root"  # name and folder of the data tested on, where it is another
 COPIED = "rasa.copied_from"  # the suite/row that was trained, if this run is a copy of it
-VARIANT = "rasa.variant"  # of a start: in what it differs from the suite's others
+VARIANT = "rasa.variant"  # what -o changes of the row; of a start: in what it differs from the suite's others
 SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
 # How the run was computed: float32, tf32 or bf16; whether layers were compiled; the batch, e.g. `4 x 13` if in shares.
 NUMERICS = {"precision": "rasa.precision", "compiled": "rasa.compiled", "batch": "rasa.batch"}

@@ -18,6 +18,7 @@ from reports.load import SuiteRuns, command_line, load_runs, row_configs
 from reports.published import TEST_SPLITS, load_published
 from reports.starts import headroom, on_starts, over_start, start_lines
 from reports.tables import FINISHED, KINDS, Line, suite_lines
+from reports.variants import variant
 from reports.verdict import SHARE, judge
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
 
-def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Report:
+def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> Report:
     """Read the suite's runs and make its report. Raises SpecError and ResourceError."""
-    loaded = load_runs(suite, profile, overrides, uri)
+    loaded = load_runs(suite, profile, overrides, uri, workspace)
     lines = suite_lines(loaded.runs, suite)
-    name = load_profile(profile).profile
+    name, differing = load_profile(profile).profile, variant(suite, profile, overrides)
     table = load_published(suite.published) if suite.published else None
     datasets = table.datasets if table else (PAPER_DATA,)
     comparable = on_papers_data(loaded, datasets)
@@ -47,7 +48,7 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
     where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(
-        title=f"{suite.title or suite.suite} (profile {name})",
+        title=f"{suite.title or suite.suite} (profile {name}{'; ' + differing if differing else ''})",
         profile=name,
         source=suite.source,
         comparable=comparable,

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from experiments import tracking
 from experiments.layers import flatten
-from experiments.rundir import PREDICTIONS, RESULT, read_json
+from experiments.plan import judge
+from experiments.rundir import PREDICTIONS, RESULT, RUNS, find_runs, read_result
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
 from experiments.start import start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from rasa.data.table import Dataset
 
 PAGE = 1000  # runs per request
-SUPERSEDED = "superseded"
+SUPERSEDED, RUNNING = "superseded", "running"
 METRICS = tuple(column for column, _ in FIGURES.values())
 # A column of the table and the tag that it is read from.
 TAGS = {
@@ -100,8 +101,10 @@ class SuiteRuns:
     starts: Sequence[Start] = ()
 
 
-def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> SuiteRuns:
+def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> SuiteRuns:
     """The runs of `suite` at `profile` that the store at `uri` holds; one that is not there is not made.
+
+    What a run kept is read in `workspace`, where its directory is there.
 
     Raises SpecError, and ResourceError if there is no such run or the store cannot be read.
     """
@@ -109,18 +112,18 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
 
     configs = row_configs(suite, profile, overrides)
     name = load_profile(profile).profile
-    remedy = (
-        f"start them with `{command_line('run', suite, profile, overrides)}` (`rasa sync` if the tracker missed them)"
-    )
+    remedy = f"start them with `{command_line('run', suite, profile, overrides)}`"
+    if lying := len(find_runs(workspace, suite.suite)):
+        remedy = f"`rasa sync` delivers the {lying} that lie in {workspace.absolute() / RUNS}; or {remedy}"
     _refuse_absent(uri, f"no runs yet; {remedy}")
     with faults(uri):
-        client = open_store(uri)
+        client = open_store(uri, reading=True)
         found = list(_search(client, suite.suite, name))
         digests = {row: row_digest(config) for row, config in configs.items()}
         of_config = [run for run in found if _of_config(run, configs, digests)]
         records: dict[bool, list[Record]] = {True: [], False: []}  # by whether they are on the data asked for
         for run in of_config:
-            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data)].append(_record(run))
+            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data)].append(_record(run, workspace))
         if not records[True]:
             other = f" ({len(found)} of another config or on other data are there)" if found else ""
             raise ResourceError(f"{uri}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
@@ -129,10 +132,10 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
         finished = [record for record in chosen if record["state"] == FINISHED]
         with TemporaryDirectory() as scratch:
             for record in finished:
-                result = read_json(_kept(client, record, RESULT, Path(scratch))) or {}
+                result = read_result(_kept(client, record, RESULT, Path(scratch))) or {}
                 record |= selection(result) | measured(result)
             queries, said = _queries(client, finished, configs, Path(scratch))
-            starts = _starts(client, suite.suite, name, finished, configs, Path(scratch))
+            starts = _starts(client, suite.suite, name, finished, configs, Path(scratch), workspace)
         without = {record["row"] for record in finished if record["weights_digest"]}
         without -= {row for start in starts for row in start.rows}
         if without:
@@ -301,9 +304,13 @@ def _data_name(run: "Run") -> str:
     return run.data.tags.get(tracking.DATA) or (logged.name if logged else "")
 
 
-def _record(run: "Run") -> Record:
+def _record(run: "Run", workspace: Path) -> Record:
     tags, metrics = run.data.tags, run.data.metrics
     record: Record = {column: tags.get(tag, "") for column, tag in TAGS.items()}
+    here = tracking.local_directory(tags, workspace)
+    record["directory"] = str(here) if here else ""
+    if here and record["state"] == RUNNING:  # as last heard of; the directory knows of a kill
+        record["state"] = judge(here)[0].replace("new", RUNNING)
     record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id, "data": _data_name(run)}
     record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column, and so is the next
     record["data_root"] = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")
@@ -357,7 +364,7 @@ def _queries(
 
 def _starts(
     client: "MlflowClient", suite: str, profile: str, finished: Iterable[Record], configs: Mapping[str, Config],
-    scratch: Path,
+    scratch: Path, workspace: Path,
 ) -> list[Start]:  # fmt: skip
     """What was evaluated of the weights that these runs began with, in the order of the rows; the newest of each."""
     rows: dict[tuple[str, ...], dict[str, None]] = {}
@@ -371,14 +378,19 @@ def _starts(
         if tags.get(tracking.STATE) == FINISHED:
             inputs = tags[tracking.DATA_DIGEST], tags[tracking.WEIGHTS_DIGEST]
             evaluated[(tags[tracking.ROW_DIGEST], *inputs)] = run
-    return [_start(client, evaluated[key], [*of], configs, scratch) for key, of in rows.items() if key in evaluated]
+    return [
+        _start(client, evaluated[key], [*of], configs, scratch, workspace)
+        for key, of in rows.items()
+        if key in evaluated
+    ]
 
 
 def _start(
-    client: "MlflowClient", run: "Run", rows: Sequence[str], configs: Mapping[str, Config], scratch: Path
-) -> Start:
-    record = _record(run)
-    result = read_json(_kept(client, record, RESULT, scratch)) or {}
+    client: "MlflowClient", run: "Run", rows: Sequence[str], configs: Mapping[str, Config], scratch: Path,
+    workspace: Path,
+) -> Start:  # fmt: skip
+    record = _record(run, workspace)
+    result = read_result(_kept(client, record, RESULT, scratch)) or {}
     tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
     identity = _identities(tensors, record, configs[rows[0]].data)
     queries = stage1 = None
@@ -439,7 +451,7 @@ def _sizes(finished: Sequence[Record]) -> dict[str, dict[str, int]]:
     if not finished:
         return {}
     newest = max(finished, key=lambda record: record["started"])
-    result = read_json(Path(newest["directory"]) / RESULT) if newest["directory"] else None
+    result = read_result(Path(newest["directory"]) / RESULT) if newest["directory"] else None
     sizes: dict[str, dict[str, int]] = (result or {}).get("sizes") or newest["sizes"]
     return sizes
 

@@ -7,6 +7,7 @@ Reading a data set refuses with the first line, `rasa data check` lists them all
 import hashlib
 import json
 import posixpath
+import unicodedata
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ from rasa.draws import generator
 from rasa.errors import ResourceError, SpecError
 
 SPLITS = ("train", "val", "test")
+BLANK = (
+    "\u115f\u1160\u2800\u3164\uffa0"  # letters by their class, and nothing to be seen: Hangul fillers, empty braille
+)
 LARGEST_IDENTITY = 2**63 - 1  # labels become int64; negative ones would collide with the queues' "nobody"
 
 
@@ -128,9 +132,14 @@ def caption_fault(caption: Any, max_words: int) -> str | None:
         return f"is {short(caption)}, not a text; write the caption or remove it"
     if HALF_PAIR.search(caption):
         return "holds half of a surrogate pair, which is no letter; write it again"
-    if not clean_caption(caption, max_words).strip():
+    if not visible(clean_caption(caption, max_words)):
         return f"is {short(caption)}, of which cleaning leaves nothing; write it or remove it"
     return None
+
+
+def visible(text: str) -> bool:
+    """Whether a text has a letter, digit or sign that can be seen: zero-width characters, spaces and marks alone are none."""
+    return any(unicodedata.category(letter)[0] in "LNPS" and letter not in BLANK for letter in text)
 
 
 class Identities:
