@@ -78,8 +78,10 @@ def list_(as_json: bool) -> None:
 @profile_option
 @override_option
 def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, overrides: tuple[str, ...]) -> None:
-    """The resolved config of TARGET (e.g. table4/m-rtd) as YAML."""
+    """The resolved config of TARGET (e.g. table4/m-rtd) as YAML, or that of a run, by its directory or id."""
+    from experiments.finding import run_named
     from experiments.layers import differences
+    from experiments.rundir import read_config
     from experiments.yaml_io import dump
 
     if diff and target:
@@ -88,6 +90,10 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
         first, second = (_one_config(name, profile, overrides) for name in diff)
         for key, (before, after) in differences(first, second).items():
             click.echo(f"{key}: {_plain(before)} -> {_plain(after)}")
+    elif target and (directory := run_named(target)) is not None:
+        if profile or overrides:
+            raise click.UsageError(f"{target} is a run, whose config is settled; leave --profile and -o out")
+        click.echo(dump(read_config(directory).model_dump(mode="json")), nl=False)
     elif target:
         click.echo(dump(_one_config(target, profile, overrides)), nl=False)
     else:

@@ -183,11 +183,12 @@ def _lock_of(database: Path) -> Path:
 @contextmanager
 def faults(uri: str) -> Iterator[None]:
     """Faults of the store, of whichever of its libraries, as a StoreFault of one line."""
+    from alembic.util import CommandError  # tables of a later version of MLflow
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (mlflow_error(), SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (mlflow_error(), SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
         # Of a chain of wrapped errors the innermost says what happened, e.g. that the connection was refused.
         text = " ".join(str(error).split()).rpartition("(Caused by ")[2].partition(" [SQL: ")[0]
         raise StoreFault(f"{uri}: {text[:200]}") from error

@@ -4,6 +4,7 @@ Every layout has a reader that returns a `Source`: what it could read, and a lin
 Reading a data set refuses with the first line, `rasa data check` lists them all.
 """
 
+import glob
 import hashlib
 import json
 import posixpath
@@ -77,7 +78,10 @@ def assemble(source: Source, data: Data, test_only: bool = False) -> Dataset:
     wanted = {row.image for row in source.rows if row.split == "test"} if test_only else None
     for fault in listing_faults(source, listing, wanted):
         raise ResourceError(fault)
-    splits, notes = _splits(source, data, test_only)
+    notes = [f"{source.file}: {note}" for note in respelt_notes(listing)]
+    source.rows[:] = [row._replace(image=listing.on_disk(row.image)) for row in source.rows]
+    splits, more = _splits(source, data, test_only)
+    notes += more
     return Dataset(data.format, source.image_root, splits, tuple(notes), _digest(source, listing))
 
 
@@ -97,8 +101,23 @@ def listing_faults(source: Source, listing: Listing, wanted: Container[str] | No
     if missing:
         yield (
             f"{source.image_root}: {len(missing)} of {len(source.paths)} annotated images are missing: "
-            f"{first(missing)}; unpack all images there"
+            f"{first(missing)}; {_other_ending(source.image_root, missing[0]) or 'unpack all images there'}"
         )
+
+
+def _other_ending(root: Path, path: str) -> str:
+    """A remedy where the file is there under another ending; else nothing."""
+    wanted = root / path.replace("\\", "/")
+    others = sorted(file.name for file in wanted.parent.glob(f"{glob.escape(wanted.stem)}.*")) if wanted.stem else []
+    return f"{path} is there as {others[0]}: write the names as they are on the disk" if others else ""
+
+
+def respelt_notes(listing: Listing) -> Iterator[str]:
+    """A sentence if images are spelt otherwise on the disk than in the annotations."""
+    if listing.respelt:
+        path, spelt = next(iter(listing.respelt.items()))
+        count = len(listing.respelt)
+        yield f"{count} image{'s are' if count > 1 else ' is'} spelt otherwise on the disk, and read: {path} is {spelt} there"
 
 
 def _listed_twice(rows: Sequence[Row]) -> Iterator[str]:
