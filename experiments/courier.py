@@ -69,7 +69,7 @@ class Tracker:
             if not lock.acquired:
                 raise ResourceError(f"{directory}: another process is delivering this run")
             with readable(directory):
-                delivery = Delivery(self._open(), self._workspace, directory)
+                delivery = Delivery(self._open(), self._workspace, directory, self._say)
             with faults(self.uri):
                 arrived = delivery.send()
             if arrived == "deleted":

@@ -5,7 +5,7 @@ is asked what it has. That all has arrived is the last thing written, with the l
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -101,9 +101,9 @@ class Cursor(BaseModel):
 class Delivery:
     """One run directory on its way into one store."""
 
-    def __init__(self, filed: Filed, workspace: Path, directory: Path):
+    def __init__(self, filed: Filed, workspace: Path, directory: Path, say: Callable[[str], None] = lambda line: None):
         self._filed, self._client = filed, filed.client
-        self._directory = directory
+        self._directory, self._say = directory, say
         self._about, self._noted = read_about(directory), _read_cursor(directory)
         self._place = directory_tag(workspace, directory)
         self._began = read_json(directory / ENVIRONMENT) or {}
@@ -267,7 +267,7 @@ class Delivery:
 
     @cached_property
     def _points(self) -> list[Point]:
-        return read_points(self._directory)
+        return read_points(self._directory, self._say)
 
     @cached_property
     def _metrics(self) -> "list[Metric]":

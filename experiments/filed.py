@@ -175,13 +175,18 @@ def pages(client: "MlflowClient", experiment: str, tags: Mapping[str, str], dele
     """All runs of an experiment with these tags, page by page."""
     from mlflow.entities import ViewType
 
-    terms = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    terms = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in tags.items())
     view, token = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY, None
     while True:
         page = client.search_runs([experiment], terms, view, PAGE, page_token=token)
         yield from page
         if not (token := page.token):
             return
+
+
+def _quoted(value: str) -> str:
+    """A value in a search, whose language knows both quotes and no way to escape one."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def tag(client: "MlflowClient", run: str, tags: Mapping[str, str]) -> None:
