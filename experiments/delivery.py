@@ -78,6 +78,7 @@ from experiments.tracking import (
     WEIGHTS_DIGEST,
     code_tags,
     directory_tag,
+    place_tag,
 )
 from experiments.yaml_io import load_mapping
 from rasa.errors import RasaError
@@ -103,9 +104,9 @@ class Delivery:
 
     def __init__(self, filed: Filed, workspace: Path, directory: Path, say: Callable[[str], None] = lambda line: None):
         self._filed, self._client = filed, filed.client
-        self._directory, self._say = directory, say
+        self._workspace, self._directory, self._say = workspace, directory, say
         self._about, self._noted = read_about(directory), _read_cursor(directory)
-        self._place = directory_tag(workspace, directory)
+        self._place = directory_tag(directory)
         self._began = read_json(directory / ENVIRONMENT) or {}
         self._result = read_result(directory / RESULT) or {}
         self._state = _state(directory)
@@ -224,9 +225,13 @@ class Delivery:
             **code_tags(self._began),
             DIRECTORY: self._place,
             DATA: about.data_name,
-            DATA_ROOT: about.data_root,
+            DATA_ROOT: place_tag(self._workspace, about.data_root),
             BENCHMARK: benchmark_params(about.data_root) if about.data_name == SYNTHETIC else "",
-            **({TARGET: about.target_name, TARGET_ROOT: about.target_root} if about.target_root else {}),
+            **(
+                {TARGET: about.target_name, TARGET_ROOT: place_tag(self._workspace, about.target_root)}
+                if about.target_root
+                else {}
+            ),
         }
 
     def _tags(self) -> dict[str, str]:
@@ -248,7 +253,10 @@ class Delivery:
         if not (self._directory / SPEC).exists():
             return []
         about, sizes = self._about, self._sizes()  # now or never: MLflow keeps a data set as it was first logged
-        source, profile = json.dumps({"uri": about.data_root}), json.dumps(sizes) if sizes else None
+        source, profile = (
+            json.dumps({"uri": place_tag(self._workspace, about.data_root)}),
+            json.dumps(sizes) if sizes else None,
+        )
         data = Dataset(about.data_name, about.data_digest[:DIGEST_LENGTH], "local", source, profile=profile)
         context = InputTag(MLFLOW_DATASET_CONTEXT, "training")
         self._client.log_inputs(cursor.mlflow_run, [DatasetInput(data, tags=[context])])

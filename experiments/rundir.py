@@ -183,7 +183,7 @@ class Lock:
 
     def __enter__(self) -> Self:
         try:
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise ResourceError(f"{self._path}: {error.strerror}; make the folder writable") from error
         # `rasa plan` in another process holds the lock for an instant to see whether it is free.

@@ -88,9 +88,17 @@ def code_tags(began: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def directory_tag(workspace: Path, directory: Path) -> str:
+def directory_tag(directory: Path) -> str:
     """How a run's directory is named in a store: below its workspace, which may be moved or copied as a whole."""
-    return directory.absolute().relative_to(workspace.absolute()).as_posix()
+    return Path(RUNS, *directory.absolute().parts[-4:]).as_posix()
+
+
+def place_tag(workspace: Path, place: str) -> str:
+    """How a folder of data is named in a store: below the workspace if it lies there, else by its absolute place."""
+    for folder in (workspace.absolute(), workspace.resolve()):
+        if place and Path(place).is_relative_to(folder):
+            return Path(place).relative_to(folder).as_posix()
+    return place
 
 
 def local_directory(tags: dict[str, str], workspace: Path) -> Path | None:

@@ -123,7 +123,7 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
         of_config = [run for run in found if _of_config(run, configs, digests)]
         records: dict[bool, list[Record]] = {True: [], False: []}  # by whether they are on the data asked for
         for run in of_config:
-            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data)].append(_record(run, workspace))
+            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data, workspace)].append(_record(run, workspace))
         if not records[True]:
             other = f" ({len(found)} of another config or on other data are there)" if found else ""
             raise ResourceError(f"{uri}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
@@ -249,7 +249,7 @@ def _of_config(run: "Run", configs: Mapping[str, Config], digests: Mapping[str, 
     return row in configs and tags.get(tracking.ROW_DIGEST) == digests[row] and tags.get(tracking.STATE) != SUPERSEDED
 
 
-def _on_data(run: "Run", data: Data) -> bool:
+def _on_data(run: "Run", data: Data, workspace: Path) -> bool:
     """Whether the run is on the data that the config names: its root, or the built-in benchmark; any if neither."""
     tags, params = run.data.tags, run.data.params
     away = data.target.root if data.target is not None else None
@@ -261,10 +261,11 @@ def _on_data(run: "Run", data: Data) -> bool:
             return tags.get(tracking.DATA_DIGEST) == digest
     if away is not None:
         tested = tags.get(tracking.TARGET_ROOT, params.get("data.target.root"))
-        if tested != str(away.expanduser().absolute()):
+        if tested is None or workspace.absolute() / tested != away.expanduser().absolute():
             return False
     if data.root is not None:
-        return tags.get(tracking.DATA_ROOT, params.get("data.root")) == str(root)
+        stated = tags.get(tracking.DATA_ROOT, params.get("data.root"))
+        return stated is not None and workspace.absolute() / stated == root
     if data.synthetic is None:
         return True
     if benchmark := tags.get(tracking.BENCHMARK):
@@ -313,7 +314,8 @@ def _record(run: "Run", workspace: Path) -> Record:
         record["state"] = judge(here)[0].replace("new", RUNNING)
     record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id, "data": _data_name(run)}
     record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column, and so is the next
-    record["data_root"] = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")
+    stated = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")
+    record["data_root"] = str(workspace.absolute() / stated) if stated else ""
     record["started"] = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
     return record | {name: metrics.get(name, float("nan")) for name in METRICS}
 

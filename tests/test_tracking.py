@@ -111,7 +111,7 @@ def test_what_a_finished_run_has(tracked, client):
     assert len(data.dataset.digest) <= 36
     assert json.loads(data.dataset.profile)["test"] == {"images": 2, "captions": 4, "identities": 2}
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
-    assert (tags["rasa.data"], tags["rasa.data_root"]) == ("cuhk-pedes", record.about.data_root)
+    assert (tags["rasa.data"], tags["rasa.data_root"]) == ("cuhk-pedes", "people")
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     documents = {"spec.yaml", "environment.json", "result.json", "vocab.txt"}
     assert files == documents | {"predictions.safetensors", "selected"}
