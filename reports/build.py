@@ -44,7 +44,8 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, worksp
     configs = row_configs(suite, profile, overrides)
     stage1 = {row: not re_ranks(config) for row, config in configs.items()}
     gains = over_start(lines, loaded.starts, stage1, loaded.queries)
-    swept = sweeps.curves(suite, lines, loaded.queries)
+    untrained = {row: gain.untrained for row, gain in gains.items()}
+    swept = sweeps.curves(suite, lines, loaded.queries, untrained=untrained)
     where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(
