@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.boundaries import MOST
 from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
+from experiments.steps import MARGIN
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats, sweeps
@@ -28,8 +30,12 @@ SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
 
-def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Report:
-    """Read the suite's runs and make its report. Raises SpecError and ResourceError."""
+def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, margin: float = MARGIN,
+          most: int = MOST) -> Report:  # fmt: skip
+    """Read the suite's runs and make its report; its steps are judged by this margin, with looks up to `most` seeds.
+
+    Raises SpecError and ResourceError.
+    """
     loaded = load_runs(suite, profile, overrides, uri)
     lines = suite_lines(loaded.runs, suite)
     name = load_profile(profile).profile
@@ -47,7 +53,7 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Rep
         comparable=comparable,
         metrics=suite.metrics,
         lines=lines,
-        judged=judge(lines, loaded.queries),
+        judged=judge(lines, loaded.queries, most=most, margin=margin),
         notes=(*said, *loaded.notes, *mixed_code(loaded.runs)),
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
         others=(where_best,) if where_best else (),
