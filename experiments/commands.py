@@ -142,7 +142,9 @@ def plan(context: click.Context, target: str, profile: str | None, overrides: tu
     if until:
         _print_look(look(set()), jobs, as_json)
         return
-    planned = _plan(target, profile, overrides, seeds, workspace)
+    starts, runs = _plan(target, profile, overrides, seeds, workspace)
+    planned = [*starts, *runs]
+    _warn_of_headroom(starts, runs)
     if as_json:
         _print_json([_planned_row(run) for run in planned])
         return
@@ -195,11 +197,10 @@ def run(context: click.Context, target: str, profile: str | None, overrides: tup
     writable(workspace)
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
     if until:
-        look = _looks(target, profile, overrides, workspace, margin, most)
-        _run_until(look, workspace, jobs, budget, tracking_uri, as_json)
+        _run_until(target, profile, overrides, workspace, margin, most, jobs, budget, tracking_uri, as_json)
         return
-    planned = _plan(target, profile, overrides, seeds, workspace)
-    _execute(planned, workspace, jobs, rerun_stale, tracking_uri, as_json)
+    starts, runs = _plan(target, profile, overrides, seeds, workspace)
+    _execute([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json)
 
 
 @click.command(short_help="How the workspace's runs stand.")
@@ -299,14 +300,17 @@ def _outcomes(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun
             return execute(planned, workspace, jobs, rerun_stale, watch, seconds=seconds)
 
 
-def _run_until(look: "Callable[[set[tuple[str, int]]], Look]", workspace: Path, jobs: int, budget: float | None,
-               tracking_uri: str | None, as_json: bool) -> None:  # fmt: skip
+def _run_until(target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None,
+               most: int | None, jobs: int, budget: float | None, tracking_uri: str | None, as_json: bool) -> None:  # fmt: skip
     """Run until decided, and print the runs, how each step stands, and why it ended."""
     from experiments.runner import raise_for
     from experiments.until import until_decided
 
+    look = _looks(target, profile, overrides, workspace, margin, most)
+
     def execute(runs: "list[PlannedRun]", seconds: float | None) -> "list[Outcome]":
-        return _outcomes(runs, workspace, jobs, False, tracking_uri, seconds)
+        starts = [start for start in _plan(target, profile, overrides, [], workspace)[0] if not _settled(start)]
+        return _outcomes([*starts, *runs], workspace, jobs, False, tracking_uri, seconds)
 
     ended = until_decided(look, execute, lambda line: click.echo(line, err=True), jobs, budget)
     if as_json:
@@ -388,12 +392,24 @@ def _step_row(decision: "Decision") -> dict[str, Any]:
 
 
 def _plan(target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int],
-          workspace: Path) -> "list[PlannedRun]":  # fmt: skip
+          workspace: Path) -> "tuple[list[PlannedRun], list[PlannedRun]]":  # fmt: skip
+    """The evaluations of the weights that the rows start from, and the runs."""
+    from experiments.plan import data_reader
     from experiments.plan import plan as plan_runs
     from experiments.spec import parse_target
+    from experiments.start import plan_starts
 
     suite, rows = parse_target(target)
-    return plan_runs(suite, rows, profile or suite.profile, overrides, seeds, workspace)
+    profile, read = profile or suite.profile, data_reader()
+    runs = plan_runs(suite, rows, profile, overrides, seeds, workspace, read)
+    return plan_starts(suite, rows, profile, overrides, workspace, read), runs
+
+
+def _warn_of_headroom(starts: "Sequence[PlannedRun]", runs: "Sequence[PlannedRun]") -> None:
+    from experiments.start import without_headroom
+
+    for sentence in without_headroom(starts, runs):
+        click.echo(f"warning: {sentence}", err=True)
 
 
 def _suite_name(given: str, workspace: Path) -> str:

@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from experiments.boundaries import FEWEST, MOST
-from experiments.statistics import EQUAL, LEVEL, Floats
+from experiments.statistics import EQUAL, LEVEL, Floats, clustered
 from experiments.steps import MARGIN, Prefixes, prefixes, replay, running, spread
 
 SHOWN, OPPOSITE, EQUIVALENT, UNDECIDED = "shown", "opposite", "equivalent", "undecided"
@@ -118,7 +119,7 @@ def decide(steps: Sequence[Step], most: int = MOST, margin: float = MARGIN,
     """The decision on each step, by its row.
 
     `beats_start` says of a row whether it is better than the start that it was trained from, by an interval that leaves
-    out 0 (`better_than`); None, or a row that is not in it: not known. Steps of fewer than 3 seeds get no verdict.
+    out 0 (`interval`); None, or a row that is not in it: not known. Steps of fewer than 3 seeds get no verdict.
     """
     tested = [step for step in steps if step.n >= FEWEST]
     found = {step.row: _undecidable(step) for step in steps}
@@ -141,14 +142,18 @@ def decide(steps: Sequence[Step], most: int = MOST, margin: float = MARGIN,
     return found
 
 
-def better_than(row_ST: Floats, start_T: Floats, identity_T: NDArray[Any]) -> bool | None:
-    """Whether a row's hits [S, T] beat those of its untrained start [T] by a 95 % interval over queries and seeds that
-    leaves out 0; None with fewer than 3 seeds. The start has no seeds: it is one model, and varies with the people."""
-    if len(row_ST) < FEWEST:
+def interval(step: Step) -> tuple[float, float] | None:
+    """The 95 % interval of a difference that is looked at once: over queries and seeds; over queries alone with one seed,
+    over seeds alone where no queries are known; None with neither."""
+    if step.n > 1:
+        seen = spread(together([step]), np.array([step.n]))
+        mean, half = float(seen.mean[0]), float(seen.half(LEVEL)[0])
+    elif step.identity_T is not None and (people := len(np.unique(step.identity_T))) > 1:
+        found = clustered(step.differences_ST, step.identity_T)
+        mean, half = float(found.mean[0]), float(stats.t.isf(LEVEL / 2, people - 1) * np.sqrt(found.each))
+    else:
         return None
-    step = Step("row", "start", None, tuple(range(len(row_ST))), 100 * (row_ST - start_T), identity_T)
-    seen = spread(together([step]), np.array([step.n]))
-    return bool(seen.mean[0] > 0 and seen.p(seen.mean)[0] < LEVEL)
+    return mean - half, mean + half
 
 
 def together(steps: Sequence[Step]) -> Prefixes:

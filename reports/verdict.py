@@ -82,7 +82,7 @@ def judge(lines: Sequence[Line], known: Known, resamples: int = statistics.RESAM
           margin: float = MARGIN, beats_start: Mapping[str, bool | None] | None = None) -> Judged:  # fmt: skip
     """Compare each line with that of the row it names. `most` and `margin` are those that the runs were made with.
 
-    `beats_start` says of a row whether it is better than its untrained start (experiments.decisions.better_than).
+    `beats_start` says of a row whether it is better than its untrained start (reports/starts.py).
     """
     stepped = [line for line in lines if line.versus is not None]
 

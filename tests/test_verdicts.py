@@ -8,7 +8,7 @@ from scipy import stats
 
 from benchmarks import sequential
 from experiments.boundaries import looks, next_look, nominal, sequential_p
-from experiments.decisions import Queries, Step, better_than, decide, step_of
+from experiments.decisions import Queries, Step, decide, interval, step_of
 from experiments.power import Variances, could_see, drawn, foresee, needed, shown
 from experiments.statistics import LEVEL
 from experiments.steps import Prefixes, prefixes, replay, running, spread
@@ -165,15 +165,14 @@ def test_no_agreement_without_headroom():
         assert decide(steps, beats_start=known)["up"].verdict == "shown"
 
 
-def test_better_than_the_start():
-    draw = np.random.default_rng(4)
-    start = (draw.random(600) < 0.3).astype(float)
-    row = np.stack([np.where(draw.random(600) < 0.3, 1.0, start) for _ in range(3)])
-    people = np.arange(600) // 2
-    assert better_than(row, start, people) is True
-    assert better_than(np.stack([start, start, start]), start, people) is False
-    assert better_than(1 - row, 1 - start, people) is False  # worse
-    assert better_than(row[:2], start, people) is None
+def test_interval_of_a_difference_that_is_looked_at_once():
+    """One seed: as over people (se 2, 299 degrees of freedom). Two, 1 and 3: s² 2, over two 1; t(1) is 12.706."""
+    one = _step([3.0], noise=20.0)
+    se = one.differences_ST.std(ddof=1) / math.sqrt(300)
+    half = stats.t.isf(0.025, 299) * se
+    assert interval(one) == (pytest.approx(3 - half), pytest.approx(3 + half))
+    assert interval(_step([1.0, 3.0])) == (pytest.approx(2 - 12.706, abs=1e-3), pytest.approx(2 + 12.706, abs=1e-3))
+    assert interval(one._replace(identity_T=None)) is None
 
 
 def test_a_row_against_itself_is_equivalent():
