@@ -212,7 +212,7 @@ def _needed(step: Step) -> str | None:
     """Seeds that show the published step in 80 % of cases."""
     if step.foresight.power is None:
         return None
-    return str(step.foresight.seeds_for_published or "none")
+    return str(step.foresight.seeds_needed or "none")
 
 
 def _untold(line: Line) -> str:

@@ -318,7 +318,7 @@ def test_undecided_says_how_often_it_would_be_shown():
     assert "Undecided says nothing against a step that these runs would seldom show" in "\n".join(sentences(judged))
     told = grids(_report(lines=lines, judged=judged))[1]
     row = dict(zip([column.heading for column in told.columns], [cell.text for cell in told.rows[0]], strict=True))
-    assert row["Power"].endswith(" %") and row["Seeds needed"] in ("none", str(step.foresight.seeds_for_published))
+    assert row["Power"].endswith(" %") and row["Seeds needed"] in ("none", str(step.foresight.seeds_needed))
 
 
 def test_steps_without_queries_are_over_seeds_and_say_so():

@@ -271,9 +271,9 @@ def test_foresight_of_decisions():
     steps.append(_step(1 + draw.normal(0, 0.5, 5), None, "d", 5.0, draw))
     found = foresee([*decide([*steps, _step([1.0], row="young")]).values()])
     assert found.keys() == {"a", "b", "c", "d"}
-    assert found["a"].power == 1.0 and found["a"].seeds_for_published == 3
+    assert found["a"].power == 1.0 and found["a"].seeds_needed == 3
     assert found["b"].power < 0.3 and found["b"].could_see > 0.6
-    assert found["d"].power is None and found["d"].seeds_for_published is None
+    assert found["d"].power is None and found["d"].seeds_needed is None
     assert foresee([]) == {}
 
 
