@@ -151,7 +151,7 @@ def test_time_that_is_up_stops_a_run(suite, overrides, tmp_path):
         raise KeyboardInterrupt
 
     now, bring, done = driver(suite, overrides, tmp_path, trains=waits)
-    ended = until_decided(now, bring, lambda line: None, budget=0.3)
+    ended = until_decided(now, bring, lambda line: None, budget=6.0)
     assert len(done) == 12 and {outcome.state for outcome in ended.outcomes} == {"interrupted"}
     assert ended.reason.startswith("the budget is spent") and not ended.stopped
 

@@ -70,12 +70,19 @@ def _known(mean, over_seeds, over_queries=0.0, clusters=math.inf, n=3):
 def test_spread_by_hand():
     """Three steps of three seeds, s² 3, 6, 9, of which each borrows two degrees of freedom: (2 * 3 + 2 * 7.5) / 4 = 5.25.
 
-    Over 3 seeds 1.75, and q = 2.25 makes 4: se 2. Degrees of freedom 16 / (1.75² / 4 + 2.25² / 300).
+    Over 3 seeds 1.75, and q = 2.25 makes 4: se 2. Degrees of freedom 16 / (1.75² / 4 + 2.25² / 300). The last one would
+    have (2 * 4.5 + 2 * 9) / 4 = 6.75, but never less than its own.
     """
     ((se, free),) = spread(_known([1.0, 2.0, 3.0], [3, 6, 9], 2.25, 301), np.full(3, 3)).scales
     assert se[0] == pytest.approx(2.0)
     assert free[0] == pytest.approx(16 / (1.75**2 / 4 + 2.25**2 / 300))
-    assert se[1] == pytest.approx(math.sqrt(6 / 3 + 2.25))  # (2 * 6 + 2 * 6) / 4
+    assert se[1:] == pytest.approx([math.sqrt(6 / 3 + 2.25), math.sqrt(9 / 3 + 2.25)])
+
+
+def test_a_wild_row_does_not_decide_for_all():
+    """s² 1, 1, 1, 900: the median of the others is 1, so 900 lends 6: (1 + 1 + 6) / 3, and (2 * 8 / 3 + 2) / 4 = 11 / 6."""
+    ((se, _),) = spread(_known(np.zeros(4), [1, 1, 1, 900.0]), np.full(4, 3)).scales
+    assert se == pytest.approx(np.sqrt([11 / 18, 11 / 18, 11 / 18, 300]))
 
 
 def test_two_steps_borrow_nothing_and_must_be_told_over_seeds_alone():
