@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import sequential
+from benchmarks import power, sequential
 from experiments.boundaries import looks, next_look, nominal, sequential_p
 from experiments.decisions import Queries, Step, decide, interval, step_of
 from experiments.power import Variances, could_see, drawn, foresee, needed, shown
 from experiments.statistics import LEVEL
-from experiments.steps import Prefixes, prefixes, replay, running, spread
+from experiments.steps import Prefixes, replay, running, spread
 
 PUBLISHED = np.array([9.94, 2.23, 1.29, 1.74, 1.62, 0.61, 0.32, 0.86, 0.52])
 PEOPLE = np.arange(300)
@@ -225,30 +225,12 @@ def test_the_level_holds_for_a_family_of_nine(setting, n):
     assert (replay(beyond, np.full(9, n), n).p_equivalent_holm.min(-1) < LEVEL).mean() < 0.05 + 0.016
 
 
-def _achieved(n, suites, sd, stays, anew, draw):
-    """Share of suites that show each step, from people and seeds by themselves and not from their variances."""
-    people = PEOPLE.size
-    found = np.zeros(9)
-    own = math.sqrt(sd**2 - anew**2)  # s² holds what each seed draws anew for each person
-    for _ in range(suites):
-        lasting = draw.normal(size=(9, 1, people)) * stays * math.sqrt(people)
-        fleeting = draw.normal(size=(9, n, people)) * anew * math.sqrt(people)
-        values = PUBLISHED[:, None, None] + lasting + fleeting + draw.normal(size=(9, n, 1)) * own
-        each = [prefixes(step, PEOPLE) for step in values]
-        mean, over_seeds, over_queries = (np.stack(part, -1) for part in list(zip(*each, strict=True))[:3])
-        replayed = replay(Prefixes(mean, over_seeds, over_queries, np.full(9, float(people))), np.full(9, n), 12)
-        found += (replayed.p_holm < LEVEL) & (replayed.mean > 0)
-    return found / suites
-
-
 @pytest.mark.parametrize("n", [3, 5, 8])
 def test_power_is_what_is_achieved(n):
     """Foretold from the variances, and achieved by people and seeds: within 5 points (600 suites: 2 points, 2.5 sd)."""
-    sd, stays = 0.5, 0.28
-    foretold = shown(
-        Variances(np.full(9, sd**2), np.full(9, stays**2), np.full(9, 300.0)), PUBLISHED, np.full(9, n), suites=4000
-    )
-    achieved = _achieved(n, 600, sd, stays, 0.3, np.random.default_rng(7))
+    setting = 300, 0.5, 0.28
+    foretold = shown(power.variances(*setting), PUBLISHED, np.full(9, n), suites=4000)
+    achieved = power.achieved(*setting, n, 600, np.random.default_rng(7))
     assert np.abs(foretold - achieved).max() < 0.05
     assert 0.1 < foretold[2] < 0.95  # neither sure nor hopeless
 
