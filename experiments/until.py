@@ -158,7 +158,7 @@ def _why(now: Look) -> str:
     if not now.open:
         return "every step is decided"
     if now.elsewhere:
-        return f"{now.elsewhere} runs go on in another process; the same command goes on when they have ended"
+        return f"runs going on in another process: {now.elsewhere}; the same command goes on when they have ended"
     return f"no runs are left for {', '.join(now.open)}: all seeds are used, or theirs failed"
 
 

@@ -166,7 +166,7 @@ def test_runs_of_another_process_are_waited_for(suite, overrides, tmp_path):
     with Lock(busy.directory / LOCK):
         ended = until_decided(now, bring, lambda line: None)
     assert len(done) == 3 * len(rows) - 1 and max(seed for _, seed in done) == 2
-    assert ended.reason.startswith("1 runs go on in another process")
+    assert ended.reason.startswith("runs going on in another process: 1;")
 
 
 def test_a_person_who_stops_it_has_stopped_it(suite, overrides, tmp_path):
