@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.boundaries import MOST
 from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
 from experiments.start import re_ranks
+from experiments.steps import MARGIN
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats, sweeps
@@ -16,7 +18,7 @@ from reports.figures import bars, draw, draw_probe
 from reports.layout import as_published, competitors
 from reports.load import SuiteRuns, command_line, load_runs, row_configs
 from reports.published import TEST_SPLITS, load_published
-from reports.starts import headroom, on_starts, over_start, start_lines
+from reports.starts import beats_start, headroom, on_starts, over_start, start_lines
 from reports.tables import FINISHED, KINDS, Line, suite_lines
 from reports.variants import variant
 from reports.verdict import SHARE, judge
@@ -31,8 +33,12 @@ SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
 
-def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> Report:
-    """Read the suite's runs and make its report. Raises SpecError and ResourceError."""
+def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, margin: float = MARGIN,
+          most: int = MOST, workspace: Path = Path()) -> Report:  # fmt: skip
+    """Read the suite's runs and make its report; its steps are judged by this margin, with looks up to `most` seeds.
+
+    Raises SpecError and ResourceError.
+    """
     loaded = load_runs(suite, profile, overrides, uri, workspace)
     lines = suite_lines(loaded.runs, suite)
     name, differing = load_profile(profile).profile, variant(suite, profile, overrides)
@@ -55,7 +61,7 @@ def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, worksp
         comparable=comparable,
         metrics=suite.metrics,
         lines=lines,
-        judged=judge(lines, loaded.queries),
+        judged=judge(lines, loaded.queries, most=most, margin=margin, beats_start=beats_start(gains)),
         notes=(*said, *on_starts(loaded.starts, gains, stage1), *loaded.notes, *mixed_code(loaded.runs)),
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
         others=(where_best,) if where_best else (),

@@ -5,7 +5,14 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from experiments.commands import override_option, profile_option, tracking_option, workspace_option
+from experiments.commands import (
+    margin_option,
+    most_option,
+    override_option,
+    profile_option,
+    tracking_option,
+    workspace_option,
+)
 
 FORMATS = ("md", "html", "csv", "latex")
 
@@ -17,6 +24,8 @@ FORMATS = ("md", "html", "csv", "latex")
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="md", show_default=True, help="What is printed.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
 @click.option("--published", is_flag=True, help="Print the paper's table alone; needs no runs.")
+@margin_option
+@most_option
 @workspace_option
 @tracking_option
 def report(
@@ -26,6 +35,8 @@ def report(
     kind: str,
     out: Path | None,
     published: bool,
+    margin: float | None,
+    most: int | None,
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -36,13 +47,17 @@ def report(
     With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
     if published:
-        if profile or overrides or out:
-            raise click.UsageError("--published prints the paper's table alone: give no --profile, -o or --out with it")
+        if profile or overrides or out or margin or most:
+            raise click.UsageError(
+                "--published prints the paper's table alone: give no --profile, -o, --out, --margin or --max-seeds with it"
+            )
         from reports.paper_page import paper_text
 
         click.echo(paper_text(suite, kind), nl=False)
         return
+    from experiments.boundaries import MOST
     from experiments.spec import load_suite, suite_names
+    from experiments.steps import MARGIN
     from experiments.store import tracking_uri as default_uri
     from rasa.errors import ResourceError, SpecError
     from reports.build import PAGE, build, write_files
@@ -54,8 +69,8 @@ def report(
             f"no suite {suite!r} yet; the paper's own table is printed by `rasa report {suite} --published`"
         )
     loaded = load_suite(suite)
-    profile = profile or loaded.profile
-    built = build(loaded, profile, overrides, default_uri(workspace, tracking_uri), workspace)
+    profile, uri = profile or loaded.profile, default_uri(workspace, tracking_uri)
+    built = build(loaded, profile, overrides, uri, margin or MARGIN, most or MOST, workspace)
     folder = out or workspace / "report" / folder_name(loaded, profile, overrides)
     try:
         texts, written = write_files(built, folder), f"report: {folder / PAGE}"
