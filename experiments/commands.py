@@ -105,7 +105,9 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
 def plan(target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int], jobs: int, workspace: Path,
          as_json: bool) -> None:  # fmt: skip
     """Which runs of TARGET are new, finished, stale, failed or interrupted, and how long the rest takes."""
-    planned = _plan(target, profile, overrides, seeds, workspace)
+    starts, runs = _plan(target, profile, overrides, seeds, workspace)
+    planned = [*starts, *runs]
+    _warn_of_headroom(starts, runs)
     if as_json:
         _print_json([_planned_row(run) for run in planned])
         return
@@ -143,8 +145,8 @@ def run(target: str, profile: str | None, overrides: tuple[str, ...], seeds: lis
     configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
     writable(workspace)
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
-    planned = _plan(target, profile, overrides, seeds, workspace)
-    _execute(planned, workspace, jobs, rerun_stale, tracking_uri, as_json)
+    starts, runs = _plan(target, profile, overrides, seeds, workspace)
+    _execute([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json)
 
 
 @click.command(short_help="How the workspace's runs stand.")
@@ -237,12 +239,24 @@ def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_
 
 
 def _plan(target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int],
-          workspace: Path) -> "list[PlannedRun]":  # fmt: skip
+          workspace: Path) -> "tuple[list[PlannedRun], list[PlannedRun]]":  # fmt: skip
+    """The evaluations of the weights that the rows start from, and the runs."""
+    from experiments.plan import data_reader
     from experiments.plan import plan as plan_runs
     from experiments.spec import parse_target
+    from experiments.start import plan_starts
 
     suite, rows = parse_target(target)
-    return plan_runs(suite, rows, profile or suite.profile, overrides, seeds, workspace)
+    profile, read = profile or suite.profile, data_reader()
+    runs = plan_runs(suite, rows, profile, overrides, seeds, workspace, read)
+    return plan_starts(suite, rows, profile, overrides, workspace, read), runs
+
+
+def _warn_of_headroom(starts: "Sequence[PlannedRun]", runs: "Sequence[PlannedRun]") -> None:
+    from experiments.start import without_headroom
+
+    for sentence in without_headroom(starts, runs):
+        click.echo(f"warning: {sentence}", err=True)
 
 
 def _suite_name(given: str, workspace: Path) -> str:

@@ -23,6 +23,7 @@ RUNS = "runs"
 STUDY_SUITE = "study."  # begins the suite's name of a study's trials, whose records are the study's (studies/)
 SPEC, ABOUT, ENVIRONMENT, METRICS = "spec.yaml", "run.json", "environment.json", "metrics.jsonl"
 RESULT, FAILURE, LOCK, TRACKING = "result.json", "failure.json", "run.lock", "tracking.json"
+START = "start"  # the row under which the evaluation of initial weights is recorded (experiments/start.py)
 SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
 RESTORED = "restored.json"  # of a run that was put back from a published report, and so has no weights
 PATIENCE = 10  # times 50 ms
@@ -52,12 +53,19 @@ class About(BaseModel):
     target_name: str = ""  # of the data set that is tested on, where it is another (data.target)
     target_root: str = ""
     expected_minutes: float | None = None
+    variant: str = ""  # of a start: in what it differs from the others of its suite
     identity: dict[str, Any]
 
     @property
+    def untrained(self) -> bool:
+        """Whether it is the evaluation of initial weights, which belongs to no seed."""
+        return self.row == START
+
+    @property
     def name(self) -> str:
-        """As messages give it, e.g. `table4/m-rtd seed 0`."""
-        return f"{self.suite}/{self.row} seed {self.seed}"
+        """As messages give it, e.g. `table4/m-rtd seed 0`, or `table4/start`."""
+        which = (f" ({self.variant})" if self.variant else "") if self.untrained else f" seed {self.seed}"
+        return f"{self.suite}/{self.row}{which}"
 
 
 class Point(NamedTuple):
