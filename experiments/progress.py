@@ -47,7 +47,9 @@ class Display(Bars):
         """A run begins, or goes on."""
         epochs = run.config.optimisation.epochs
         begun = "resumed" if run.state == "interrupted" else "started"
-        self.say(f"{run.about.name}: {'evaluating, no training' if run.about.untrained else f'{begun}, {epochs} epochs'}")
+        self.say(
+            f"{run.about.name}: {'evaluating, no training' if run.about.untrained else f'{begun}, {epochs} epochs'}"
+        )
         done = {point.step for point in read_points(run.directory) if point.group == "val"} if run.directory else set()
         self._epochs[run.about.run_id] = len(done)
         self._tasks[run.about.run_id] = self._bars.add_task(run.about.name, total=epochs, completed=len(done), note="")

@@ -160,7 +160,9 @@ class Suite(SpecFile):
         names = [row.name for row in self.rows]
         for number, row in enumerate(self.rows):
             if row.name == start.NAME:
-                raise ValueError(f"rows: {start.NAME} is the line of the weights before training; name the row otherwise")
+                raise ValueError(
+                    f"rows: {start.NAME} is the line of the weights before training; name the row otherwise"
+                )
             if row.name in names[:number]:
                 raise ValueError(f"rows: the name {row.name} is given twice")
             if row.labels and len(row.labels) != len(self.labels):

@@ -85,7 +85,7 @@ def _planned(suite: Suite, profile: str, row: Row, config: Config, variant: str,
     run = located(config, workspace)
     own = start_config(run)
     data, weights = inputs_of(run, read)  # with the row's own section, which has been read for its runs already
-    line = Row(name=START, labels=_labels(suite, variant))
+    line = Row(name=START, labels=line_labels(suite, variant))
     about = about_of(suite, line, profile, own, _identity(own), data, weights)
     about = about.model_copy(update={"variant": variant, "expected_minutes": None})
     return placed(about, own, workspace, _seconds(suite, profile, config, workspace))
@@ -146,8 +146,9 @@ def _key(config: Config) -> str:
 
 def _named(config: Config) -> dict[str, Any]:
     """What a start depends on, by dotted field, with places of files; for words, since an identity has digests."""
-    own = start_config(config).model_dump(mode="json", include=set(COUNTED))
-    return flatten(own)
+    own = flatten(start_config(config).model_dump(mode="json", include=set(COUNTED)))
+    unused = "data.synthetic." if config.data.root is not None else None
+    return {name: value for name, value in own.items() if unused is None or not name.startswith(unused)}
 
 
 def _variants(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[str, str]:
@@ -174,11 +175,9 @@ def _told(named: Mapping[str, Any], differing: Sequence[str]) -> str:
     return ", ".join([*texts[:SHOWN], *(["..."] if len(texts) > SHOWN else [])])
 
 
-def _labels(suite: Suite, variant: str) -> tuple[str, ...]:
-    """The cells of its line: what it is in the first column, in what it differs in the last."""
-    if len(suite.labels) == 1:
-        return (f"{LABEL}, {variant}" if variant else LABEL,)
-    return (LABEL, *[""] * (len(suite.labels) - 2), variant)
+def line_labels(suite: Suite, variant: str, what: str = LABEL) -> tuple[str, ...]:
+    """The cells of its line in the suite's label columns: in the last, what it is and in what it differs."""
+    return (*[""] * (len(suite.labels) - 1), f"{what}, {variant}" if variant else what)
 
 
 def _seconds(suite: Suite, profile: str, config: Config, workspace: Path) -> float | None:

@@ -152,9 +152,7 @@ class Loaded(NamedTuple):
 
     def rank(self, searched: Gallery) -> Ranking:
         """The split as these weights rank it."""
-        return evaluate_split(
-            self.model, searched.split, searched.images, self.tokenizer, self.config, self.device
-        )
+        return evaluate_split(self.model, searched.split, searched.images, self.tokenizer, self.config, self.device)
 
     def probe(self, searched: Gallery) -> dict[str, float]:
         """The sensitivity probe's figures (rasa/probe.py)."""

@@ -105,9 +105,7 @@ def training_pairs(
     )
 
 
-def galleries(
-    dataset: Dataset, config: Config, cache: Path | None, prefetch: bool, say: Say
-) -> dict[str, Gallery]:
+def galleries(dataset: Dataset, config: Config, cache: Path | None, prefetch: bool, say: Say) -> dict[str, Gallery]:
     """What a run is measured on: `val`, `test` and, where the test is on another data set, the own test as `source`."""
     found = {"val": gallery(dataset, "val", config, cache, prefetch, say)}
     found["test"] = gallery(dataset.tested, "test", config, cache, prefetch, say)

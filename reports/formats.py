@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from reports.cells import Report, grids
 from reports.grid import Cell, Grid
+from reports.starts import OverStart
 from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, SOURCE_FIGURES, Line, Spread
 from reports.verdict import Step
 
@@ -31,17 +32,18 @@ class Page(NamedTuple):
     grids: Sequence[Grid]
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = {}
+    above: Sequence[str] = ()
 
 
 def page_of(report: Report) -> Page:
     """A suite's report as a page."""
-    return Page(report.title, report.source, grids(report), report.notes, report.provenance)
+    return Page(report.title, report.source, grids(report), report.notes, report.provenance, report.above)
 
 
 def markdown(report: Report | Page) -> str:
     """The tables, and what must be said under them; columns are aligned for a terminal too."""
     page = report if isinstance(report, Page) else page_of(report)
-    parts = [f"### {page.title.translate(MARKDOWN)}"]
+    parts = [f"### {page.title.translate(MARKDOWN)}", *(f"**{text.translate(MARKDOWN)}**" for text in page.above)]
     for grid in page.grids:
         parts += [f"{grid.caption}:", "\n".join(_markdown_table(grid))]
         parts.append("\n".join(f"- {sentence.translate(MARKDOWN)}" for sentence in grid.said))
@@ -55,7 +57,8 @@ def csv_table(report: Report) -> str:
 
     The paper's lines that are no rows of the suite follow, in state `published`.
     """
-    own = [_record(line, report.metrics) | _step(report.judged.steps.get(line.name)) for line in report.lines]
+    own = [_record(line, report.metrics) | _over_start(report.over_start.get(line.name))
+           | _step(report.judged.steps.get(line.name)) for line in report.all_lines]  # fmt: skip
     return csv_of([*own, *report.competitors])
 
 
@@ -72,7 +75,7 @@ def csv_of(records: Sequence[Mapping[str, object]]) -> str:
 def latex(report: Report | Page) -> str:
     """Booktabs tabulars; title, notes and provenance are comments."""
     page = report if isinstance(report, Page) else page_of(report)
-    lines = [r"% needs \usepackage{booktabs}", _comment(page.title)]
+    lines = [r"% needs \usepackage{booktabs}", _comment(page.title), *map(_comment, page.above)]
     for grid in page.grids:
         lines += ["", _comment(grid.caption), *_tabular(grid), *map(_comment, grid.said)]
     lines += ["", *map(_comment, page.notes)]
@@ -160,6 +163,15 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
         if line.figures[name].n:
             record |= _spread(name, line.figures[name])
     return record
+
+
+def _over_start(gain: OverStart | None) -> dict[str, object]:
+    """The comparison with the weights that a row started from; nothing for a row without."""
+    if gain is None:
+        return {}
+    record: dict[str, object] = {"start": gain.versus, "over_start_r1": gain.value}
+    record |= {"over_start_r1_low": _number(gain.low), "over_start_r1_high": _number(gain.high)}
+    return record | {"beats_start": NA if gain.beats is None else str(gain.beats).lower()}
 
 
 def _step(step: Step | None) -> dict[str, object]:

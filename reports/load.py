@@ -23,6 +23,7 @@ from experiments import tracking
 from experiments.layers import flatten
 from experiments.rundir import PREDICTIONS, RESULT, read_json
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
+from experiments.start import start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
 from rasa.config import Config, Data
 from rasa.data.synthetic import BenchmarkParams
@@ -70,6 +71,21 @@ class Queries:
     identity_T: NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What the weights that the runs of `rows` began with reach untrained. `metrics` by their names in the tracker.
+
+    `queries` is None where what it found of each query is not known; then so is `stage1`, which has first ranks alone.
+    """
+
+    variant: str
+    rows: tuple[str, ...]
+    reranked: bool  # else its weights have no ITM head, and all its figures are stage 1's
+    metrics: Mapping[str, float]
+    queries: Queries | None
+    stage1: NDArray[np.int64] | None
+
+
 @dataclass(frozen=True)
 class SuiteRuns:
     """The table of a suite's runs (COLUMNS), what was left out of it, and the sizes of the data's splits if known.
@@ -81,6 +97,7 @@ class SuiteRuns:
     notes: tuple[str, ...]
     sizes: Mapping[str, Mapping[str, int]]
     queries: Mapping[tuple[str, int], Queries] = field(default_factory=dict)
+    starts: Sequence[Start] = ()
 
 
 def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> SuiteRuns:
@@ -115,8 +132,14 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
                 result = read_json(_kept(client, record, RESULT, Path(scratch))) or {}
                 record |= selection(result) | measured(result)
             queries, said = _queries(client, finished, configs, Path(scratch))
+            starts = _starts(client, suite.suite, name, finished, configs, Path(scratch))
+        without = {record["row"] for record in finished if record["weights_digest"]}
+        without -= {row for start in starts for row in start.rows}
+        if without:
+            rows = ", ".join(row for row in configs if row in without)
+            said.append(f"The weights that {rows} started from were not evaluated: {remedy}.")
         table = pd.DataFrame(chosen, columns=list(COLUMNS))
-        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries)
+        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts)
 
 
 def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]) -> str:
@@ -200,12 +223,12 @@ def _inputs(record: Record) -> tuple[str, str]:
     return record["data_digest"], record["weights_digest"]
 
 
-def _search(client: "MlflowClient", suite: str, profile: str) -> Iterator["Run"]:
-    """All seed runs of the suite at the profile, page by page."""
+def _search(client: "MlflowClient", suite: str, profile: str, kind: str = tracking.KIND_SEED) -> Iterator["Run"]:
+    """All seed runs (or starts) of the suite at the profile, page by page."""
     experiment = client.get_experiment_by_name(suite)
     if experiment is None or experiment.lifecycle_stage != "active":
         return
-    terms = {tracking.KIND: tracking.KIND_SEED, tracking.PROFILE: profile}
+    terms = {tracking.KIND: kind, tracking.PROFILE: profile}
     text = " and ".join(f"tags.`{name}` = '{value}'" for name, value in terms.items())
     token = None
     while True:
@@ -330,6 +353,41 @@ def _queries(
             continue
         missing.setdefault(why, {}).setdefault(record["row"], []).append(record["seed"])
     return known, [_not_compared(seeds, why) for why, seeds in missing.items()]
+
+
+def _starts(
+    client: "MlflowClient", suite: str, profile: str, finished: Iterable[Record], configs: Mapping[str, Config],
+    scratch: Path,
+) -> list[Start]:  # fmt: skip
+    """What was evaluated of the weights that these runs began with, in the order of the rows; the newest of each."""
+    rows: dict[tuple[str, ...], dict[str, None]] = {}
+    for record in sorted(finished, key=lambda record: list(configs).index(record["row"])):
+        if record["weights_digest"]:
+            key = (start_digest(configs[record["row"]]), *_inputs(record))
+            rows.setdefault(key, {})[record["row"]] = None
+    evaluated: dict[tuple[str, ...], Run] = {}
+    for run in sorted(_search(client, suite, profile, tracking.KIND_START), key=lambda run: run.info.start_time):
+        tags = run.data.tags
+        if tags.get(tracking.STATE) == FINISHED:
+            key = tuple(tags[name] for name in (tracking.ROW_DIGEST, tracking.DATA_DIGEST, tracking.WEIGHTS_DIGEST))
+            evaluated[key] = run
+    return [_start(client, evaluated[key], [*of], configs, scratch) for key, of in rows.items() if key in evaluated]
+
+
+def _start(
+    client: "MlflowClient", run: "Run", rows: Sequence[str], configs: Mapping[str, Config], scratch: Path
+) -> Start:
+    record = _record(run)
+    result = read_json(_kept(client, record, RESULT, scratch)) or {}
+    tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
+    identity = _identities(tensors, record, configs[rows[0]].data)
+    queries = stage1 = None
+    if identity is not None and "stage1_first_rank" in tensors:
+        queries = Queries(tensors["first_rank"], tensors["average_precision"], identity)
+        stage1 = tensors["stage1_first_rank"]
+    reranked = bool(result.get("reranked", True))
+    metrics = run.data.metrics | measured(result)
+    return Start(run.data.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1)
 
 
 def _not_compared(seeds: Mapping[str, Sequence[int]], why: str) -> str:

@@ -44,7 +44,6 @@ class Ranking(NamedTuple):
             "first_rank": self.final.first_rank_T,
             "average_precision": self.final.average_precision_T,
             "stage1_first_rank": self.stage1.first_rank_T,
-            "stage1_average_precision": self.stage1.average_precision_T,
         }
         return {name: value.cpu().clone() for name, value in kept.items()}
 
