@@ -77,7 +77,9 @@ def read_manifest(folder: Path) -> Manifest:
         fault = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
         text = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" if fault else " ".join(str(error).split())[:200]
         raise ResourceError(f"{path}: no manifest of a published report ({text})") from error
-    raise ResourceError(f"{path}: format {number} is not known to this version, which reads {FORMAT}; take another version")
+    raise ResourceError(
+        f"{path}: format {number} is not known to this version, which reads {FORMAT}; take another version"
+    )
 
 
 def digest(path: Path) -> str:

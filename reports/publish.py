@@ -14,7 +14,17 @@ from rasa.errors import RasaError, ResourceError
 from reports import stats
 from reports.build import assemble, draw_figures, now
 from reports.load import SuiteRuns, command_line, load_runs
-from reports.publication import MANIFEST, PROFILES, RECORDS, SPECS, Evaluated, Manifest, Unfinished, digests, read_manifest
+from reports.publication import (
+    MANIFEST,
+    PROFILES,
+    RECORDS,
+    SPECS,
+    Evaluated,
+    Manifest,
+    Unfinished,
+    digests,
+    read_manifest,
+)
 from reports.recorded import texts_of
 from reports.tables import FINISHED
 from reports.verdict import SEED
@@ -64,7 +74,9 @@ def _records(loaded: SuiteRuns) -> list[Record]:
 
 def _there(directory: str, name: str) -> Path:
     if not directory or not Path(directory).is_dir():
-        raise ResourceError(f"{name}: its directory {directory or '(unknown)'} is not on this machine; publish where it ran")
+        raise ResourceError(
+            f"{name}: its directory {directory or '(unknown)'} is not on this machine; publish where it ran"
+        )
     return Path(directory)
 
 

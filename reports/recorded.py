@@ -14,7 +14,7 @@ from rasa.config import Config
 from reports import formats
 from reports.build import assemble
 from reports.cells import Report
-from reports.load import COLUMNS, METRICS, Queries, Start, SuiteRuns, measured, selection, sizes_of
+from reports.load import COLUMNS, METRICS, Queries, Start, SuiteRuns, measured, queries_of, selection
 from reports.publication import SEEDS_CSV, SPECS, TABLE, TABLE_CSV, Manifest, records_of
 from reports.tables import FINISHED
 
@@ -85,7 +85,7 @@ def _tidy(record: Record) -> dict[str, Any]:
 
 def _queries(record: Record) -> Queries:
     arrays = record.arrays
-    return Queries(
+    return queries_of(
         arrays[predictions.FIRST_RANK], arrays[predictions.AVERAGE_PRECISION], arrays[predictions.IDENTITY]
     )
 
