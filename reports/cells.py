@@ -78,7 +78,9 @@ def grids(report: Report) -> list[Grid]:
         *report.others,
         *report.published,
         *told_apart,
-        _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.all_lines),
+        _grid(
+            what if published else "Stage 1 alone, and cost per run", [*labels, *beside], _with_costs(report.all_lines)
+        ),
         _grid(SELECTION, [*labels, *_selection()], report.all_lines),
         *_domains(report.all_lines, labels),
         *_measured(report.all_lines, telling),
@@ -329,6 +331,11 @@ def _cost() -> list[Column]:
         return Column(heading, text, detail=lambda line: _values(line.figures[name], ".3g"))
 
     return [column("Minutes", "minutes"), column("Pairs/s", "pairs_per_s"), column("Peak MiB", "peak_mib")]
+
+
+def _with_costs(lines: Sequence[Line]) -> list[Line]:
+    """Without the lines of a start's stage 1, whose figures stand with the re-ranked ones."""
+    return [line for line in lines if line.state != UNTRAINED or line.figures["stage1_r1"].n]
 
 
 def _absent(line: Line) -> str:

@@ -380,8 +380,8 @@ def _starts(
     for run in sorted(_search(client, suite, profile, tracking.KIND_START), key=lambda run: run.info.start_time):
         tags = run.data.tags
         if tags.get(tracking.STATE) == FINISHED:
-            key = tuple(tags[name] for name in (tracking.ROW_DIGEST, tracking.DATA_DIGEST, tracking.WEIGHTS_DIGEST))
-            evaluated[key] = run
+            inputs = tags[tracking.DATA_DIGEST], tags[tracking.WEIGHTS_DIGEST]
+            evaluated[(tags[tracking.ROW_DIGEST], *inputs)] = run
     return [_start(client, evaluated[key], [*of], configs, scratch) for key, of in rows.items() if key in evaluated]
 
 

@@ -125,12 +125,13 @@ def _name(start: Start, stage1: bool) -> str:
 
 
 def _figure(start: Start, name: str, stage1: bool) -> Spread:
-    """One figure, exact: evaluating weights again gives it again. Costs are those of both stages together."""
+    """One figure, exact: evaluating weights again gives it again. What both stages share stands with the re-ranked one."""
     column, scale = ("val/r1", 1.0) if name == "val_r1" else FIGURES[name]
     group, _, metric = column.partition("/")
-    if name == "last_val_r1" or (stage1 and (name == "stage1_r1" or group in ("cost", "probe"))):
+    shared = name == "stage1_r1" or group in ("cost", "probe")
+    if name == "last_val_r1" or (stage1 and start.reranked and shared):
         return Spread({})
-    if stage1 and group in ("test", "val", "source"):
+    if stage1 and not shared and group in ("test", "val", "source"):
         column = f"{group}/stage1_{metric}"
     value = start.metrics.get(column, math.nan)
     return Spread({} if math.isnan(value) else {0: value * scale})
