@@ -90,17 +90,16 @@ def read_run(directory: Path) -> Record:
 def files_of(record: Record) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """The record's own files by name, and those that other runs may share, by their names in `shared/`."""
     about = record.about.model_dump(mode="json")
-    identity, seed = about.pop("identity"), record.about.seed
+    identity = about.pop("identity")
     environment = {name: value for name, value in record.environment.items() if name not in PLACES}
     spec = {name: value for name, value in record.spec.items() if name != "seed"}
     common = {
         "environment": (_json(environment), ".json"),
         "spec": (dump(spec).encode(), ".yaml"),
-        "identity": (_json({name: value for name, value in identity.items() if name != "seed"}), ".json"),
+        "identity": (_json(identity | ({"seed": None} if "seed" in identity else {})), ".json"),
     }
     named = {part: f"{part}-{_digest(content)}{end}" for part, (content, end) in common.items()}
     who = about | {"began": record.began, "environment_started": record.environment.get("started"), "shared": named}
-    who["identity_seed"] = seed if "seed" in identity else None
     own = {
         ABOUT: _json(who),
         RESULT: _json(dict(record.result)),
@@ -114,12 +113,14 @@ def read_record(folder: Path, shared: Path) -> Record:
     """The record whose own files are in `folder`. Raises ResourceError for one that is damaged or not whole."""
     try:
         who = json.loads((folder / ABOUT).read_bytes())
-        named, began, seed = who.pop("shared"), int(who.pop("began")), who.pop("identity_seed")
+        named, began = who.pop("shared"), int(who.pop("began"))
         environment_started = who.pop("environment_started")
         identity = json.loads((shared / named["identity"]).read_bytes())
         environment = json.loads((shared / named["environment"]).read_bytes())
         spec = load_mapping((shared / named["spec"]).read_text(encoding="utf-8"), named["spec"])
-        about = About.model_validate(who | {"identity": identity | ({} if seed is None else {"seed": seed})})
+        about = About.model_validate(
+            who | {"identity": identity | ({"seed": who["seed"]} if "seed" in identity else {})}
+        )
         return Record(
             about=about,
             began=began,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments import predictions
 from experiments.records import Record
-from experiments.rundir import METRICS, RESULT
+from experiments.rundir import ABOUT, METRICS, RESULT
 from rasa.errors import RasaError
 from reports.publication import RECORDS, Manifest, altered, records_of
 from reports.recorded import report_of, texts_of
@@ -36,6 +36,9 @@ def faults(folder: Path, manifest: Manifest) -> Iterator[str]:
 def _of_run(record: Record) -> Iterator[str]:
     """Whether a run's figures are those of its predictions, and those that it logged."""
     where, test = f"{RECORDS}/{record.folder}", record.result.get("test", {})
+    for name in ("run_id", "row", "seed"):
+        if record.result.get(name) != getattr(record.about, name):
+            yield f"{where}/{RESULT}: {name}: printed {record.result.get(name)!r}, {ABOUT} has {getattr(record.about, name)!r}"
     for metric, value in predictions.figures(record.arrays).items():
         if metric in test and not _near(float(test[metric]), value, predictions.tolerance(metric, record.queries)):
             yield f"{where}/{RESULT}: test {metric}: printed {test[metric]!r}, recomputed {value!r}"

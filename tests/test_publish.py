@@ -28,6 +28,7 @@ from experiments.runner import execute
 from experiments.spec import load_suite
 from experiments.start import plan_starts
 from experiments.store import default_uri
+from rasa.data.load import load_dataset
 from rasa.errors import RasaError, ResourceError
 from reports.commands import publish, report, restore, verify
 from reports.publication import MANIFEST, RECORDS, digests
@@ -54,7 +55,7 @@ def draws(config, directory, log, should_stop, resume_from_step, cache, say):
     first_T = draw.geometric(0.15 * skill, QUERIES)
     second_T = first_T + draw.geometric(0.05 * skill, QUERIES)
     stage1_T = first_T + draw.integers(0, 3, QUERIES)
-    arrays = {"best": np.zeros((QUERIES, 10), np.int64), "identity": np.repeat(np.arange(24), 2), "first_rank": first_T,
+    arrays = {"best": np.zeros((QUERIES, 10), np.int64), "identity": load_dataset(config.data).splits["test"].caption_identities, "first_rank": first_T,
               "average_precision": (1 / first_T + 2 / second_T) / 2, "stage1_first_rank": stage1_T}  # fmt: skip
     save_file(arrays, directory / PREDICTIONS)
     found = {f"{name}r{k}": 100 * float((ranks <= k).mean())
@@ -66,7 +67,7 @@ def draws(config, directory, log, should_stop, resume_from_step, cache, say):
             log("val", step + 1, {"r1": 20.0 + step, "epoch": step // 10 + 1})
     log("test", 20, found)
     chosen = {"epoch": 2, "step": 20, "val": {"r1": 39.0, "epoch": 2}}
-    sizes = {"test": {"images": 200, "captions": QUERIES, "identities": 24}}
+    sizes = {"test": {"images": 24, "captions": QUERIES, "identities": 24}}
     cost = {"seconds": 4.0 + config.seed / 7, "steps": 20.0}
     return {"selected": chosen, "last": {"epoch": 2, "val": chosen["val"]}, "test": found, "cost": cost, "sizes": sizes}
 
@@ -91,7 +92,7 @@ def place(tmp_path_factory):
     """A workspace of nine runs and a start, and their published report."""
     place = tmp_path_factory.mktemp("published")
     (place / "tiny.yaml").write_text(TINY)
-    write_people(place / "people", train=4, val=2, test=3, images=1)
+    write_people(place / "people", train=4, val=2, test=24, images=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         run(place, place / "ws")
