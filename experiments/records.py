@@ -247,7 +247,12 @@ def _last(path: str) -> str:
 
 def _roots(record: Record, workspace: Path) -> dict[str, str]:
     """Where the data is, or will be built, in this workspace; that of other data is not known."""
-    data = Data.model_validate(record.spec["data"])
+    try:
+        data = Data.model_validate_json(json.dumps(record.spec["data"]))
+    except (KeyError, ValidationError) as error:
+        raise ResourceError(
+            f"{record.about.name}: its data section is not one of this version, so it cannot be restored"
+        ) from error
     roots = {}
     if record.about.data_name == SYNTHETIC and data.synthetic is not None:
         roots["data_root"] = str(workspace / DATA / data.synthetic.folder())

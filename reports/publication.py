@@ -55,6 +55,7 @@ class Manifest(_Part):
     notes: tuple[str, ...]  # on runs that were left out of it
     runs: tuple[str, ...]  # folders in records/
     starts: tuple[Evaluated, ...]
+    stage1: tuple[str, ...]  # rows that stage 1 alone ranks
     unfinished: tuple[Unfinished, ...]
     files: dict[str, str]  # SHA-256 by path, the manifest left out
 

@@ -104,6 +104,7 @@ def _written(folder: Path, suite: Suite, profile: str, overrides: Sequence[str],
         notes=tuple(loaded.notes),
         runs=tuple(record.folder for record in records),
         starts=tuple(Evaluated(record=record.folder, rows=tuple(rows)) for record, rows in starts),
+        stage1=tuple(row for row, alone in loaded.stage1.items() if alone),
         unfinished=tuple(
             Unfinished(row=row, seed=int(seed), state=state)
             for row, seed, state in zip(unfinished["row"], unfinished["seed"], unfinished["state"], strict=True)

@@ -9,8 +9,6 @@ from experiments import predictions
 from experiments.environment import code_digest
 from experiments.records import Record, last_figures
 from experiments.spec import Suite, read_spec
-from experiments.start import re_ranks
-from rasa.config import Config
 from reports import formats
 from reports.build import assemble
 from reports.cells import Report
@@ -57,7 +55,7 @@ def load_recorded(folder: Path, manifest: Manifest) -> SuiteRuns:
         sizes=_sizes(records),
         queries={(record.about.row, record.about.seed): _queries(record) for record in records},
         starts=[_start(record, start.rows) for record, start in zip(started, manifest.starts, strict=True)],
-        stage1={record.about.row: not re_ranks(Config.model_validate(dict(record.spec))) for record in records},
+        stage1={record.about.row: record.about.row in manifest.stage1 for record in records},
     )
 
 
