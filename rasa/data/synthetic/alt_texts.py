@@ -31,7 +31,8 @@ SALIENCE: Mapping[str, float] = {
     "top": 3, "outer": 3, "lower": 2, "bag": 1, "carried": 1, "hat": 1, "hair": 1, "shoes": 0.5, "scarf": 0.5,
     "glasses": 0.5,
 }  # fmt: skip
-NAMED_COLOUR = 0.75  # share of the things whose colour is told
+NAMED_COLOUR = 0.9  # share of the things whose colour is told
+ALONE = 0.15  # share of the captions that tell of one thing only
 FRAMES = ("{}", "{}", "{}", "photo of {}", "picture of {}", "{} outdoors", "{} standing")
 
 
@@ -45,7 +46,7 @@ def alt_text(seen: Mapping[str, str], rng: np.random.Generator) -> Caption:
     things = [slot for slot in SALIENCE if slot in seen]
     start, phrases = f"{_article(noun)} {noun}", list[str]()
     text = start
-    for _ in range(1 if chance(draws, 0.4) else 2):
+    for _ in range(1 if chance(draws, ALONE) else 2):
         if not things:
             break
         slot = _drawn(things, draws)
