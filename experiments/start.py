@@ -98,7 +98,7 @@ def without_headroom(starts: Sequence[PlannedRun], runs: Sequence[PlannedRun]) -
     """
     for start in starts:
         reached = _validation(start)
-        own = [run for run in runs if _starts_from(run, start)]
+        own = [run for run in runs if starts_from(run, start)]
         for ranked, figure in ((True, "r1"), (False, "stage1_r1")):
             rows = _means([run for run in own if re_ranks(run.config) == ranked])
             if not reached or not rows:
@@ -112,7 +112,8 @@ def without_headroom(starts: Sequence[PlannedRun], runs: Sequence[PlannedRun]) -
             break
 
 
-def _starts_from(run: PlannedRun, start: PlannedRun) -> bool:
+def starts_from(run: PlannedRun, start: PlannedRun) -> bool:
+    """Whether a run begins with the weights of this start, and is measured as that is."""
     about, other = run.about, start.about
     same = (about.data_digest, about.weights_digest) == (other.data_digest, other.weights_digest)
     return same and start_digest(run.config) == other.row_digest

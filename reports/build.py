@@ -51,7 +51,8 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, command: str, made: str
     paper_data = " and ".join(datasets)
     starts = start_lines(loaded.starts, suite)
     gains = over_start(lines, loaded.starts, loaded.stage1, loaded.queries, resamples)
-    swept = sweeps.curves(suite, lines, loaded.queries, resamples)
+    untrained = {row: gain.untrained for row, gain in gains.items()}
+    swept = sweeps.curves(suite, lines, loaded.queries, resamples, untrained)
     where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(

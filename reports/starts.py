@@ -35,6 +35,7 @@ class OverStart(NamedTuple):
     """
 
     versus: str  # the line that it is compared with
+    untrained: float  # R@1 there
     value: float
     n: int
     low: float | None
@@ -69,16 +70,12 @@ def over_start(
     }
 
 
-def steps_beat_start(lines: Sequence[Line], gains: Mapping[str, OverStart]) -> dict[str, bool | None]:
-    """For each step, by its row: whether the better of its two rows beats its start; None where that is not known."""
-    by_name = {line.name: line for line in lines}
-    found = {}
-    for line in lines:
-        if line.versus is not None:
-            pair = [row for row in (line, by_name[line.versus]) if row.n]
-            better = max(pair, key=lambda row: row.figures["r1"].mean or 0.0, default=None) if len(pair) == 2 else None
-            found[line.name] = gains[better.name].beats if better is not None and better.name in gains else None
-    return found
+def beats_start(gains: Mapping[str, OverStart]) -> dict[str, bool | None]:
+    """Of each row whether it beats its start by an interval that excludes zero; None where that is not known.
+
+    A step shows what its objective teaches only if the better of its rows does.
+    """
+    return {row: gain.beats for row, gain in gains.items()}
 
 
 def headroom(gains: Mapping[str, OverStart]) -> list[str]:
@@ -144,7 +141,7 @@ def _gain(line: Line, start: Start, stage1: bool, known: Known, resamples: int) 
     first_T = start.stage1 if alone else start.queries.first_rank_T if start.queries else None
     found = [known.get((line.name, seed)) for seed in sorted(line.figures["r1"].by_seed)]
     low, high = _interval(seeds, _over_queries(found, start.queries, first_T, resamples))
-    return OverStart(_name(start, alone), seeds.mean, seeds.n, low, high)
+    return OverStart(_name(start, alone), untrained, seeds.mean, seeds.n, low, high)
 
 
 def _over_queries(
