@@ -3,19 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.boundaries import MOST
 from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
+from experiments.statistics import RESAMPLES
+from experiments.steps import MARGIN
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
-from reports import formats, stats, sweeps
+from reports import formats, sweeps
 from reports.cells import Report
 from reports.figures import bars, draw, draw_probe
 from reports.layout import as_published, competitors
 from reports.load import SuiteRuns, command_line, load_runs
 from reports.published import TEST_SPLITS, load_published
-from reports.starts import headroom, on_starts, over_start, start_lines
+from reports.starts import beats_start, headroom, on_starts, over_start, start_lines
 from reports.tables import FINISHED, KINDS, Line, suite_lines
 from reports.verdict import SHARE, judge
 
@@ -29,20 +32,34 @@ SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
 
-def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Report:
-    """Read the suite's runs and make its report. Raises SpecError and ResourceError."""
+class How(NamedTuple):
+    """With what a report was made, and when; `margin` and `most` as its steps are judged (reports/verdict.py)."""
+
+    command: str
+    made: str
+    margin: float
+    most: int
+    resamples: int = RESAMPLES
+
+
+def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, margin: float = MARGIN,
+          most: int = MOST) -> Report:  # fmt: skip
+    """Read the suite's runs and make its report; its steps are judged by this margin, with looks up to `most` seeds.
+
+    Raises SpecError and ResourceError.
+    """
     loaded = load_runs(suite, profile, overrides, uri)
-    command = command_line("report", suite, profile, overrides)
-    return assemble(suite, load_profile(profile).profile, loaded, command, now())
+    return assemble(suite, load_profile(profile).profile, loaded, how_made(suite, profile, overrides, margin, most))
 
 
-def now() -> str:
-    """When a report is made, as its footer gives it."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def how_made(suite: Suite, profile: str, overrides: Sequence[str], margin: float, most: int) -> How:
+    """How a report is made now, and the command that makes it."""
+    given = [f"--margin {margin:g}"] * (margin != MARGIN) + [f"--max-seeds {most}"] * (most != MOST)
+    command = " ".join([command_line("report", suite, profile, overrides), *given])
+    return How(command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), margin, most)
 
 
-def assemble(suite: Suite, name: str, loaded: SuiteRuns, command: str, made: str,
-             resamples: int = stats.RESAMPLES) -> Report:  # fmt: skip
+def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
     """The report of these runs at the profile of that name. It depends on nothing but the arguments."""
     lines = suite_lines(loaded.runs, suite)
     table = load_published(suite.published) if suite.published else None
@@ -50,9 +67,9 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, command: str, made: str
     comparable = on_papers_data(loaded, datasets)
     paper_data = " and ".join(datasets)
     starts = start_lines(loaded.starts, suite)
-    gains = over_start(lines, loaded.starts, loaded.stage1, loaded.queries, resamples)
+    gains = over_start(lines, loaded.starts, loaded.stage1, loaded.queries, how.resamples)
     untrained = {row: gain.untrained for row, gain in gains.items()}
-    swept = sweeps.curves(suite, lines, loaded.queries, resamples, untrained)
+    swept = sweeps.curves(suite, lines, loaded.queries, how.resamples, untrained)
     where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(
@@ -62,9 +79,9 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, command: str, made: str
         comparable=comparable,
         metrics=suite.metrics,
         lines=lines,
-        judged=judge(lines, loaded.queries, resamples),
+        judged=judge(lines, loaded.queries, how.resamples, how.most, how.margin, beats_start(gains)),
         notes=(*said, *on_starts(loaded.starts, gains, loaded.stage1), *loaded.notes, *mixed_code(loaded.runs)),
-        provenance=provenance(loaded, lines, name, command, made),
+        provenance=provenance(loaded, lines, name, how.command, how.made),
         others=(where_best,) if where_best else (),
         curves=swept,
         paper_data=paper_data,

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import tracking
+from experiments.decisions import Queries
+from experiments.evidence import SAME, tensors_in
 from experiments.layers import flatten
 from experiments.predictions import from_steps, in_steps
 from experiments.rundir import PREDICTIONS, RESULT, read_json
@@ -60,16 +62,6 @@ TAGS = {
 }
 COLUMNS = (*TAGS, "started", "mlflow_run", *METRICS)
 Record = dict[str, Any]
-SAME = 1e-6  # percent points; R@1 is a count of queries over their number
-
-
-@dataclass(frozen=True, eq=False)
-class Queries:
-    """What one run found, per test query [T], and whom each query describes."""
-
-    first_rank_T: NDArray[np.int64]  # of the first right image, 1 = top
-    average_precision_T: NDArray[np.float64]
-    identity_T: NDArray[np.int64]
 
 
 def queries_of(
@@ -351,7 +343,7 @@ def _queries(
     """What the runs kept of each query, by row and seed, and a sentence for each reason why it is not known of some."""
     known, missing = {}, dict[str, dict[str, list[int]]]()
     for record in finished:
-        tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
+        tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))
         rank, precision = tensors.get("first_rank"), tensors.get("average_precision")
         if rank is None or precision is None:
             why = f"{PREDICTIONS} is missing"
@@ -390,7 +382,7 @@ def _start(
 ) -> Start:
     record = _record(run)
     result = read_json(_kept(client, record, RESULT, scratch)) or {}
-    tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
+    tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))
     identity = _identities(tensors, record, configs[rows[0]].data)
     queries = stage1 = None
     if identity is not None and "stage1_first_rank" in tensors:
@@ -419,17 +411,6 @@ def _kept(client: "MlflowClient", record: Record, name: str, scratch: Path) -> P
         return Path(client.download_artifacts(record["mlflow_run"], name, str(folder)))
     except (OSError, mlflow_error()):
         return folder / name
-
-
-def _tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays in a file; none if there is no such file, or none that was written to its end."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        return {}
 
 
 def _identities(tensors: Mapping[str, NDArray[Any]], record: Record, data: Data) -> NDArray[np.int64] | None:

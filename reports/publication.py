@@ -48,6 +48,8 @@ class Manifest(_Part):
     suite: str  # the file in specs/
     profile: str  # its name
     overrides: tuple[str, ...]
+    margin: float  # percent points of R@1
+    max_seeds: int  # of the last look
     resamples: int
     resamples_seed: int
     made: str

@@ -8,12 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import rasa
+from experiments.boundaries import MOST
 from experiments.records import SHARED, Record, files_of, read_run
 from experiments.spec import Suite, load_profile, load_suite, profile_names, suite_names
+from experiments.steps import MARGIN
 from rasa.errors import RasaError, ResourceError
-from reports import stats
-from reports.build import assemble, draw_figures, now
-from reports.load import SuiteRuns, command_line, load_runs
+from reports.build import How, assemble, draw_figures, how_made
+from reports.load import SuiteRuns, load_runs
 from reports.publication import (
     MANIFEST,
     PROFILES,
@@ -33,7 +34,8 @@ from reports.verify import faults
 Kept = Sequence[tuple[Record, Sequence[str]]]  # of each start, and the rows that began with it
 
 
-def publish(suite: Suite, profile: str, overrides: Sequence[str], uri: str, folder: Path) -> Manifest:
+def publish(suite: Suite, profile: str, overrides: Sequence[str], uri: str, folder: Path, margin: float = MARGIN,
+            most: int = MOST) -> Manifest:  # fmt: skip
     """Write the report of these runs into `folder`, once it was found to follow from the records in it.
 
     A published report that is there is replaced; what in the folder is not of it (README.md) stays. Raises SpecError, and
@@ -46,7 +48,8 @@ def publish(suite: Suite, profile: str, overrides: Sequence[str], uri: str, fold
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
             made = Path(place) / folder.name
-            manifest = _written(made, suite, profile, overrides, loaded, records, starts)
+            how = how_made(suite, profile, overrides, margin, most)
+            manifest = _written(made, suite, profile, overrides, how, loaded, records, starts)
             if fault := next(faults(made, manifest), None):
                 raise RasaError(f"{folder}: not written, for its tables do not follow from its records: {fault}")
             _keep_others(folder, made, manifest)
@@ -80,11 +83,10 @@ def _there(directory: str, name: str) -> Path:
     return Path(directory)
 
 
-def _written(folder: Path, suite: Suite, profile: str, overrides: Sequence[str], loaded: SuiteRuns,
+def _written(folder: Path, suite: Suite, profile: str, overrides: Sequence[str], how: How, loaded: SuiteRuns,
              records: Sequence[Record], starts: Kept) -> Manifest:  # fmt: skip
-    name, made = load_profile(profile).profile, now()
-    command = command_line("report", suite, profile, overrides)
-    report = assemble(suite, name, loaded, command, made, stats.RESAMPLES)
+    name = load_profile(profile).profile
+    report = assemble(suite, name, loaded, how)
     folder.mkdir()
     for file, text in texts_of(report).items():
         (folder / file).write_text(text, encoding="utf-8")
@@ -97,10 +99,12 @@ def _written(folder: Path, suite: Suite, profile: str, overrides: Sequence[str],
         suite=_write_specs(suite, profile, folder / SPECS),
         profile=name,
         overrides=tuple(overrides),
-        resamples=stats.RESAMPLES,
+        margin=how.margin,
+        max_seeds=how.most,
+        resamples=how.resamples,
         resamples_seed=SEED,
-        made=made,
-        command=command,
+        made=how.made,
+        command=how.command,
         notes=tuple(loaded.notes),
         runs=tuple(record.folder for record in records),
         starts=tuple(Evaluated(record=record.folder, rows=tuple(rows)) for record, rows in starts),

@@ -10,7 +10,7 @@ from experiments.environment import code_digest
 from experiments.records import Record, last_figures
 from experiments.spec import Suite, read_spec
 from reports import formats
-from reports.build import assemble
+from reports.build import How, assemble
 from reports.cells import Report
 from reports.load import COLUMNS, METRICS, Queries, Start, SuiteRuns, measured, queries_of, selection
 from reports.publication import SEEDS_CSV, SPECS, TABLE, TABLE_CSV, Manifest, records_of
@@ -26,9 +26,8 @@ def suite_of(folder: Path, manifest: Manifest) -> Suite:
 def report_of(folder: Path, manifest: Manifest) -> Report:
     """The report, made again from the records alone. Raises SpecError and ResourceError."""
     loaded = load_recorded(folder, manifest)
-    return assemble(
-        suite_of(folder, manifest), manifest.profile, loaded, manifest.command, manifest.made, manifest.resamples
-    )
+    how = How(manifest.command, manifest.made, manifest.margin, manifest.max_seeds, manifest.resamples)
+    return assemble(suite_of(folder, manifest), manifest.profile, loaded, how)
 
 
 def texts_of(report: Report) -> dict[str, str]:
