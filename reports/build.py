@@ -67,7 +67,7 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
     comparable = on_papers_data(loaded, datasets)
     paper_data = " and ".join(datasets)
     starts = start_lines(loaded.starts, suite)
-    gains = over_start(lines, loaded.starts, loaded.stage1, loaded.queries, how.resamples)
+    gains = over_start(lines, loaded.starts, loaded.stage1, loaded.queries)
     untrained = {row: gain.untrained for row, gain in gains.items()}
     swept = sweeps.curves(suite, lines, loaded.queries, how.resamples, untrained)
     where_best = sweeps.grid(swept)

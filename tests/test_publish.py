@@ -265,7 +265,7 @@ def test_a_changed_rank_that_no_figure_counts_changes_the_comparison(folder):
     packed.write_bytes(predictions.pack(arrays))
     sign(folder)
     done = invoke(verify, folder)
-    assert done.exit_code == 1 and "table.csv: row itm, column step_r1_queries_" in done.output
+    assert done.exit_code == 1 and "table.csv: row s, column step_variance_over_queries: printed " in done.output
 
 
 def test_missing_and_added_files_are_found(folder):
