@@ -80,7 +80,7 @@ def unpack(content: bytes, source: str) -> dict[str, NDArray[Any]]:
 
 def figures(arrays: Arrays) -> dict[str, float]:
     """R@1, R@5, R@10 and mAP in percent, as a run names them, and stage 1's as far as its ranks are there."""
-    found = {}
+    found: dict[str, float] = {}
     for prefix in ("", STAGE1):
         if (rank_T := arrays.get(f"{prefix}{FIRST_RANK}")) is not None:
             found |= {f"{prefix}r{k}": 100 * (int((rank_T <= k).sum()) / len(rank_T)) for k in (1, 5, 10)}
