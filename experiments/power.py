@@ -24,17 +24,16 @@ WIDEST = 30.0
 
 
 class Foresight(NamedTuple):
-    """What a step's runs can tell. None: not to be known, or, for the seeds needed, more than 50 or never.
+    """What a step's runs can tell. None: no step is published, or, of the seeds needed, more than 50 or never.
 
     `power` is how often the published step would be shown with the seeds at hand if it were true; `could_see` the
-    smallest difference that they show in 80 % of cases; `seeds_for_published` and `seeds_for_ours` how many seeds of
-    all rows show the published step, and ours if it were true, in 80 % of cases.
+    smallest difference that they show in 80 % of cases; `seeds_needed` how many seeds of all rows show the published
+    step in 80 % of cases.
     """
 
     power: float | None
     could_see: float | None
-    seeds_for_published: int | None
-    seeds_for_ours: int | None
+    seeds_needed: int | None
 
 
 class Variances(NamedTuple):
@@ -60,10 +59,10 @@ def foresee(decisions: Sequence[Decision], most: int = MOST) -> dict[str, Foresi
     counts = np.array([each.n for each in known])
     power = shown(variances, truth, counts, most)
     seen = could_see(variances, truth, counts, most)
-    for_published, for_ours = (needed(variances, steps, most) for steps in (truth, ours))
+    seeds = needed(variances, truth, most)
     return {
         each.row: Foresight(
-            float(power[at]) if published[at] else None, seen[at], for_published[at] if published[at] else None, for_ours[at]
+            float(power[at]) if published[at] else None, seen[at], seeds[at] if published[at] else None
         )
         for at, each in enumerate(known)
     }  # fmt: skip

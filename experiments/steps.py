@@ -8,8 +8,8 @@ Satterthwaite for this sum, as Hillis (2007) has it for readers and cases.
 
 With n = 3 a variance over seeds is almost unknown, and a small one by luck would pass for certainty. So it is taken
 from the step's own seeds (n - 1 degrees of freedom) and, with the weight of BORROWED more, from the other steps of the
-suite (Smyth 2004, with a fixed prior weight). With fewer than three steps there is nothing to borrow; then a
-difference must be told over the seeds alone, too.
+suite (Smyth 2004, with a fixed prior weight), if that makes it larger. With fewer than three steps there is nothing to
+borrow; then a difference must be told over the seeds alone, too.
 
 Shapes: [..., S, F], S being the number of seeds from the first on, F the steps of the suite. Percent points.
 """
@@ -26,6 +26,7 @@ from experiments.statistics import EQUAL, LEVEL, Floats, clustered, holm
 
 BORROWED = 2  # degrees of freedom
 LENDERS = 3  # steps that a suite must have for that
+CAP = 6.0  # times the median: a larger variance lends no more, so that one wild row does not decide for all
 MARGIN = 1.0  # percent points of R@1 within which two rows are called equivalent
 
 
@@ -112,9 +113,8 @@ def spread(known: Prefixes, counts: ArrayLike) -> Spread:
     n = np.asarray(counts, dtype=np.float64)
     over_seeds, free = pick(known.over_seeds), n - 1
     if borrows := n.shape[-1] >= LENDERS:
-        total, weight = (free * over_seeds).sum(-1, keepdims=True), free.sum(-1, keepdims=True)
-        others = (total - free * over_seeds) / (weight - free)
-        over_seeds, free = (BORROWED * others + free * over_seeds) / (BORROWED + free), BORROWED + free
+        mixed = (BORROWED * _lent(over_seeds, free) + free * over_seeds) / (BORROWED + free)
+        over_seeds, free = np.maximum(over_seeds, mixed), BORROWED + free
     of_seeds, of_queries = over_seeds / n, pick(known.over_queries)
     variance = of_seeds + of_queries
     terms = of_seeds**2 / free + of_queries**2 / (known.clusters - 1)
@@ -151,6 +151,16 @@ def replay(known: Prefixes, counts: ArrayLike, most: int, margin: float = MARGIN
         decided = (holm(p) < LEVEL) | (holm(p_equivalent) < LEVEL)
         after = np.where(decided & (after == 0), n, after)
     return Replayed(last, low, high, p, holm(p), p_equivalent, holm(p_equivalent), after)
+
+
+def _lent(over_seeds: Floats, free: Floats) -> Floats:
+    """For each step [..., F] the mean variance of the others, weighted by their degrees of freedom, each capped."""
+    found = np.empty_like(over_seeds)
+    for at in range(over_seeds.shape[-1]):
+        others, weights = np.delete(over_seeds, at, -1), np.delete(free, at, -1)
+        capped = np.minimum(others, CAP * np.median(others, -1, keepdims=True))
+        found[..., at] = (weights * capped).sum(-1) / weights.sum(-1)
+    return found
 
 
 def _one_sided(doubled: Floats, n: int, most: int) -> Floats:

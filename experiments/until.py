@@ -23,12 +23,14 @@ from rasa.errors import SpecError
 class Look(NamedTuple):
     """How the steps stand, and the runs of the next look: `seeds` of each row that it needs, seed by seed.
 
-    No runs: nothing is left to decide, or no seeds are left to decide it with.
+    No runs: nothing is left to decide, or no seeds are left to decide it with, or all are `elsewhere`, going on in
+    another process.
     """
 
     decisions: dict[str, Decision]
     seeds: int
     runs: list[PlannedRun]
+    elsewhere: int = 0
 
     @property
     def open(self) -> list[str]:
@@ -68,8 +70,9 @@ def look(suite: Suite, planned: Sequence[PlannedRun], most: int, margin: float,
     left = [run for run in planned if run.about.row in waiting and run.state not in SETTLED
             and (run.about.row, run.about.seed) not in {*tried}]  # fmt: skip
     for seeds in boundaries.looks(most):
-        if runs := [run for run in left if run.about.seed < seeds]:
-            return Look(decisions, seeds, runs)
+        if of_look := [run for run in left if run.about.seed < seeds]:
+            runs = [run for run in of_look if run.state != "running"]
+            return Look(decisions, seeds, runs, len(of_look) - len(runs))
     return Look(decisions, most, [])
 
 
@@ -92,8 +95,8 @@ def until_decided(next_look: Callable[[set[tuple[str, int]]], Look],
             return Ended(now, [*outcomes.values()], _why(now), False)
         if not (runs := fitting(now.runs, jobs, left)):
             return Ended(now, [*outcomes.values()], _spent(now), False)
-        tried |= {(run.about.row, run.about.seed) for run in runs}
         done = execute(runs, left)
+        tried |= {(outcome.about.row, outcome.about.seed) for outcome in done if outcome.state != "running"}
         outcomes |= {(outcome.about.row, outcome.about.seed): outcome for outcome in done}
         if any(outcome.state == "interrupted" for outcome in done):
             late = ends is not None and time.monotonic() >= ends
@@ -154,6 +157,8 @@ def words(decision: Decision) -> str:
 def _why(now: Look) -> str:
     if not now.open:
         return "every step is decided"
+    if now.elsewhere:
+        return f"runs going on in another process: {now.elsewhere}; the same command goes on when they have ended"
     return f"no runs are left for {', '.join(now.open)}: all seeds are used, or theirs failed"
 
 

@@ -180,7 +180,7 @@ def _steps(report: Report) -> list[Column]:
         column("Seeds", seeds),
         column(f"R@1 [{SHARE} %]", lambda step: _difference(step.r1)),
         column("p (Holm)", lambda step: _p(step.r1.p_holm) or untested(step)),
-        column("p beyond margin", lambda step: _p(step.r1.p_equivalent_holm) or untested(step)),
+        column("p, equivalent (Holm)", lambda step: _p(step.r1.p_equivalent_holm) or untested(step)),
         column(f"mAP [{SHARE} %]", lambda step: _difference(step.map) if step.map else None),
         column("Verdict", lambda step: step.wording, numeric=False),
         column("Could see", lambda step: _points(step.foresight.could_see) or untested(step)),
@@ -212,7 +212,7 @@ def _needed(step: Step) -> str | None:
     """Seeds that show the published step in 80 % of cases."""
     if step.foresight.power is None:
         return None
-    return str(step.foresight.seeds_for_published or "none")
+    return str(step.foresight.seeds_needed or "none")
 
 
 def _untold(line: Line) -> str:

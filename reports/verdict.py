@@ -30,7 +30,7 @@ from reports.tables import Line
 SEED = 0  # of the resamples: every comparison draws the same ones, whichever others there are
 Known = Mapping[tuple[str, int], Queries]  # by row and seed
 SHARE = round(100 * (1 - statistics.LEVEL))
-ALONE = Foresight(None, None, None, None)
+ALONE = Foresight(None, None, None)
 SIZES = {
     "inside": "published size inside",
     "above": "published size above",
@@ -210,7 +210,7 @@ def _power(judged: Judged) -> Iterator[str]:
 
 def needs(foresight: Foresight) -> str:
     """How many seeds the published step takes."""
-    n = foresight.seeds_for_published
+    n = foresight.seeds_needed
     return f"{n} seeds needed" if n else f"{power.MOST_SEEDS} seeds would not do"
 
 

@@ -274,7 +274,7 @@ def test_one_seed_has_no_verdict():
     ]
     told = grids(_report(lines=lines, judged=judged))[1]
     assert [column.heading for column in told.columns][3:] == [
-        *("Seeds", "R@1 [95 %]", "p (Holm)", "p beyond margin", "mAP [95 %]", "Verdict", "Could see", "Power", "Seeds needed")
+        *("Seeds", "R@1 [95 %]", "p (Holm)", "p, equivalent (Holm)", "mAP [95 %]", "Verdict", "Could see", "Power", "Seeds needed")
     ]  # fmt: skip
     cells = [[cell.text for cell in row] for row in told.rows]
     assert cells[0] == ["y", "x_1", "+2.50", "n = 1", "+66.7", "-", "-", "+33.3", "too few seeds", "-", "-", "-"]
@@ -318,7 +318,7 @@ def test_undecided_says_how_often_it_would_be_shown():
     assert "Undecided says nothing against a step that these runs would seldom show" in "\n".join(sentences(judged))
     told = grids(_report(lines=lines, judged=judged))[1]
     row = dict(zip([column.heading for column in told.columns], [cell.text for cell in told.rows[0]], strict=True))
-    assert row["Power"].endswith(" %") and row["Seeds needed"] in ("none", str(step.foresight.seeds_for_published))
+    assert row["Power"].endswith(" %") and row["Seeds needed"] in ("none", str(step.foresight.seeds_needed))
 
 
 def test_steps_without_queries_are_over_seeds_and_say_so():

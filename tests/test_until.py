@@ -13,7 +13,7 @@ from experiments.commands import plan as plan_command
 from experiments.commands import run as run_command
 from experiments.evidence import queries_in
 from experiments.plan import data_reader, plan
-from experiments.rundir import RESULT
+from experiments.rundir import ABOUT, LOCK, RESULT, Lock, write_json
 from experiments.runner import execute
 from experiments.spec import Suite, load_suite, read_spec
 from experiments.until import fitting, look, rows_of_steps, seen_before, standing, until_decided, words
@@ -151,9 +151,22 @@ def test_time_that_is_up_stops_a_run(suite, overrides, tmp_path):
         raise KeyboardInterrupt
 
     now, bring, done = driver(suite, overrides, tmp_path, trains=waits)
-    ended = until_decided(now, bring, lambda line: None, budget=0.3)
+    ended = until_decided(now, bring, lambda line: None, budget=6.0)
     assert len(done) == 12 and {outcome.state for outcome in ended.outcomes} == {"interrupted"}
     assert ended.reason.startswith("the budget is spent") and not ended.stopped
+
+
+def test_runs_of_another_process_are_waited_for(suite, overrides, tmp_path):
+    """One run of the first look is locked: the others are brought to their end, and no seeds beyond the look begun."""
+    rows = suite.rows
+    (busy,) = plan(suite, [suite.row("same")], "smoke", overrides, [2], tmp_path)
+    busy.directory.mkdir(parents=True)
+    write_json(busy.directory / ABOUT, busy.about.model_dump(mode="json"))
+    now, bring, done = driver(suite, overrides, tmp_path)
+    with Lock(busy.directory / LOCK):
+        ended = until_decided(now, bring, lambda line: None)
+    assert len(done) == 3 * len(rows) - 1 and max(seed for _, seed in done) == 2
+    assert ended.reason.startswith("runs going on in another process: 1;")
 
 
 def test_a_person_who_stops_it_has_stopped_it(suite, overrides, tmp_path):

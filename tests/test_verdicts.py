@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import sequential
+from benchmarks import power, sequential
 from experiments.boundaries import looks, next_look, nominal, sequential_p
 from experiments.decisions import Queries, Step, decide, interval, step_of
 from experiments.power import Variances, could_see, drawn, foresee, needed, shown
 from experiments.statistics import LEVEL
-from experiments.steps import Prefixes, prefixes, replay, running, spread
+from experiments.steps import Prefixes, replay, running, spread
 
 PUBLISHED = np.array([9.94, 2.23, 1.29, 1.74, 1.62, 0.61, 0.32, 0.86, 0.52])
 PEOPLE = np.arange(300)
@@ -70,12 +70,19 @@ def _known(mean, over_seeds, over_queries=0.0, clusters=math.inf, n=3):
 def test_spread_by_hand():
     """Three steps of three seeds, s² 3, 6, 9, of which each borrows two degrees of freedom: (2 * 3 + 2 * 7.5) / 4 = 5.25.
 
-    Over 3 seeds 1.75, and q = 2.25 makes 4: se 2. Degrees of freedom 16 / (1.75² / 4 + 2.25² / 300).
+    Over 3 seeds 1.75, and q = 2.25 makes 4: se 2. Degrees of freedom 16 / (1.75² / 4 + 2.25² / 300). The last one would
+    have (2 * 4.5 + 2 * 9) / 4 = 6.75, but never less than its own.
     """
     ((se, free),) = spread(_known([1.0, 2.0, 3.0], [3, 6, 9], 2.25, 301), np.full(3, 3)).scales
     assert se[0] == pytest.approx(2.0)
     assert free[0] == pytest.approx(16 / (1.75**2 / 4 + 2.25**2 / 300))
-    assert se[1] == pytest.approx(math.sqrt(6 / 3 + 2.25))  # (2 * 6 + 2 * 6) / 4
+    assert se[1:] == pytest.approx([math.sqrt(6 / 3 + 2.25), math.sqrt(9 / 3 + 2.25)])
+
+
+def test_a_wild_row_does_not_decide_for_all():
+    """s² 1, 1, 1, 900: the median of the others is 1, so 900 lends 6: (1 + 1 + 6) / 3, and (2 * 8 / 3 + 2) / 4 = 11 / 6."""
+    ((se, _),) = spread(_known(np.zeros(4), [1, 1, 1, 900.0]), np.full(4, 3)).scales
+    assert se == pytest.approx(np.sqrt([11 / 18, 11 / 18, 11 / 18, 300]))
 
 
 def test_two_steps_borrow_nothing_and_must_be_told_over_seeds_alone():
@@ -218,30 +225,12 @@ def test_the_level_holds_for_a_family_of_nine(setting, n):
     assert (replay(beyond, np.full(9, n), n).p_equivalent_holm.min(-1) < LEVEL).mean() < 0.05 + 0.016
 
 
-def _achieved(n, suites, sd, stays, anew, draw):
-    """Share of suites that show each step, from people and seeds by themselves and not from their variances."""
-    people = PEOPLE.size
-    found = np.zeros(9)
-    own = math.sqrt(sd**2 - anew**2)  # s² holds what each seed draws anew for each person
-    for _ in range(suites):
-        lasting = draw.normal(size=(9, 1, people)) * stays * math.sqrt(people)
-        fleeting = draw.normal(size=(9, n, people)) * anew * math.sqrt(people)
-        values = PUBLISHED[:, None, None] + lasting + fleeting + draw.normal(size=(9, n, 1)) * own
-        each = [prefixes(step, PEOPLE) for step in values]
-        mean, over_seeds, over_queries = (np.stack(part, -1) for part in list(zip(*each, strict=True))[:3])
-        replayed = replay(Prefixes(mean, over_seeds, over_queries, np.full(9, float(people))), np.full(9, n), 12)
-        found += (replayed.p_holm < LEVEL) & (replayed.mean > 0)
-    return found / suites
-
-
 @pytest.mark.parametrize("n", [3, 5, 8])
 def test_power_is_what_is_achieved(n):
     """Foretold from the variances, and achieved by people and seeds: within 5 points (600 suites: 2 points, 2.5 sd)."""
-    sd, stays = 0.5, 0.28
-    foretold = shown(
-        Variances(np.full(9, sd**2), np.full(9, stays**2), np.full(9, 300.0)), PUBLISHED, np.full(9, n), suites=4000
-    )
-    achieved = _achieved(n, 600, sd, stays, 0.3, np.random.default_rng(7))
+    setting = 300, 0.5, 0.28
+    foretold = shown(power.variances(*setting), PUBLISHED, np.full(9, n), suites=4000)
+    achieved = power.achieved(*setting, n, 600, np.random.default_rng(7))
     assert np.abs(foretold - achieved).max() < 0.05
     assert 0.1 < foretold[2] < 0.95  # neither sure nor hopeless
 
@@ -271,9 +260,9 @@ def test_foresight_of_decisions():
     steps.append(_step(1 + draw.normal(0, 0.5, 5), None, "d", 5.0, draw))
     found = foresee([*decide([*steps, _step([1.0], row="young")]).values()])
     assert found.keys() == {"a", "b", "c", "d"}
-    assert found["a"].power == 1.0 and found["a"].seeds_for_published == 3
+    assert found["a"].power == 1.0 and found["a"].seeds_needed == 3
     assert found["b"].power < 0.3 and found["b"].could_see > 0.6
-    assert found["d"].power is None and found["d"].seeds_for_published is None
+    assert found["d"].power is None and found["d"].seeds_needed is None
     assert foresee([]) == {}
 
 
