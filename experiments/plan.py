@@ -16,6 +16,7 @@ from experiments.rundir import (
     ENVIRONMENT,
     FAILURE,
     LOCK,
+    RESTORED,
     RESULT,
     RUNS,
     START,
@@ -158,7 +159,9 @@ def judge(directory: Path) -> tuple[State, str]:
         return "new", "never run"
     changed = _changed_code(directory)
     if read_result(directory / RESULT) is not None:
-        return ("stale", f"finished, but {changed} since") if changed else ("finished", "")
+        if changed:
+            return "stale", f"finished, but {changed} since"
+        return "finished", "restored, without weights" if (directory / RESTORED).exists() else ""
     damaged = f"{RESULT} is damaged and will be made again; " if (directory / RESULT).exists() else ""
     if is_locked(directory / LOCK):
         return "running", "in another process"
