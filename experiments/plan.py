@@ -13,6 +13,7 @@ from experiments.rundir import (
     ENVIRONMENT,
     FAILURE,
     LOCK,
+    RESTORED,
     RESULT,
     RUNS,
     START,
@@ -130,7 +131,9 @@ def judge(directory: Path) -> tuple[State, str]:
         return "new", "never run"
     changed = _changed_code(directory)
     if read_json(directory / RESULT) is not None:
-        return ("stale", f"finished, but {changed} since") if changed else ("finished", "")
+        if changed:
+            return "stale", f"finished, but {changed} since"
+        return "finished", "restored, without weights" if (directory / RESTORED).exists() else ""
     if is_locked(directory / LOCK):
         return "running", "in another process"
     if (failure := read_json(directory / FAILURE)) is not None:

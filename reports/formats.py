@@ -12,7 +12,7 @@ from typing import NamedTuple
 from reports.cells import Report, grids
 from reports.grid import Cell, Grid
 from reports.starts import OverStart
-from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, SOURCE_FIGURES, Line, Spread
+from reports.tables import DETECTOR_FIGURES, FIGURES, PROBE_FIGURES, SOURCE_FIGURES, UNTRAINED, Line, Spread
 from reports.verdict import Step
 
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
@@ -60,6 +60,17 @@ def csv_table(report: Report) -> str:
     own = [_record(line, report.metrics) | _over_start(report.over_start.get(line.name))
            | _step(report.judged.steps.get(line.name)) for line in report.all_lines]  # fmt: skip
     return csv_of([*own, *report.competitors])
+
+
+def seeds_table(report: Report) -> str:
+    """One record per line and seed: every figure of the table before the mean over seeds, at full precision."""
+    records = []
+    for line in report.all_lines:
+        for seed in sorted(line.figures["r1"].by_seed):
+            found = {name: line.figures[name].by_seed.get(seed) for name in FIGURES}
+            who = {"row": line.name, "seed": NA if line.state == UNTRAINED else seed}
+            records.append(who | {name: value for name, value in found.items() if value is not None})
+    return csv_of(records)
 
 
 def csv_of(records: Sequence[Mapping[str, object]]) -> str:

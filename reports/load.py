@@ -23,9 +23,10 @@ from experiments import tracking
 from experiments.decisions import Queries
 from experiments.evidence import SAME, tensors_in
 from experiments.layers import flatten
+from experiments.predictions import from_steps, in_steps
 from experiments.rundir import PREDICTIONS, RESULT, read_json
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
-from experiments.start import start_digest
+from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
 from rasa.config import Config, Data
 from rasa.data.synthetic import BenchmarkParams
@@ -63,6 +64,13 @@ COLUMNS = (*TAGS, "started", "mlflow_run", *METRICS)
 Record = dict[str, Any]
 
 
+def queries_of(
+    first_rank_T: NDArray[np.int64], average_precision_T: NDArray[np.float64], identity_T: NDArray[np.int64]
+) -> Queries:
+    """As a report uses them: average precisions in the steps that are published, so that it can be made again."""
+    return Queries(first_rank_T, from_steps(in_steps(average_precision_T)), identity_T)
+
+
 @dataclass(frozen=True, eq=False)
 class Start:
     """What the weights that the runs of `rows` began with reach untrained. `metrics` by their names in the tracker.
@@ -76,6 +84,7 @@ class Start:
     metrics: Mapping[str, float]
     queries: Queries | None
     stage1: NDArray[np.int64] | None
+    directory: str = ""  # of its run
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ class SuiteRuns:
     sizes: Mapping[str, Mapping[str, int]]
     queries: Mapping[tuple[str, int], Queries] = field(default_factory=dict)
     starts: Sequence[Start] = ()
+    stage1: Mapping[str, bool] = field(default_factory=dict)  # by row, whether stage 1 alone ranks it
 
 
 def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> SuiteRuns:
@@ -131,7 +141,8 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
             rows = ", ".join(row for row in configs if row in without)
             said.append(f"The weights that {rows} started from were not evaluated: {remedy}.")
         table = pd.DataFrame(chosen, columns=list(COLUMNS))
-        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts)
+        stage1 = {row: not re_ranks(config) for row, config in configs.items()}
+        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts, stage1)
 
 
 def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]) -> str:
@@ -341,7 +352,7 @@ def _queries(
         elif (identity := _identities(tensors, record, configs[record["row"]].data)) is None:
             why = f"whom the queries describe is not known here, since the data ({record['data_digest']}) is not"
         else:
-            known[record["row"], record["seed"]] = Queries(rank, precision, identity)
+            known[record["row"], record["seed"]] = queries_of(rank, precision, identity)
             continue
         missing.setdefault(why, {}).setdefault(record["row"], []).append(record["seed"])
     return known, [_not_compared(seeds, why) for why, seeds in missing.items()]
@@ -375,11 +386,13 @@ def _start(
     identity = _identities(tensors, record, configs[rows[0]].data)
     queries = stage1 = None
     if identity is not None and "stage1_first_rank" in tensors:
-        queries = Queries(tensors["first_rank"], tensors["average_precision"], identity)
+        queries = queries_of(tensors["first_rank"], tensors["average_precision"], identity)
         stage1 = tensors["stage1_first_rank"]
     reranked = bool(result.get("reranked", True))
     metrics = run.data.metrics | measured(result)
-    return Start(run.data.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1)
+    return Start(
+        run.data.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1, record["directory"]
+    )
 
 
 def _not_compared(seeds: Mapping[str, Sequence[int]], why: str) -> str:
