@@ -25,8 +25,10 @@ class Stop:
         # Python hears signals in its main thread only; elsewhere whoever called has to stop the runs.
         here = threading.current_thread() is threading.main_thread()
         numbers = STOPPING if here else ()
-        # What the caller ignores stays ignored: nohup runs go on when their terminal is closed.
-        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        # nohup runs go on when their terminal is closed. SIGINT is heard in any case: a shell has its background jobs
+        # ignore it, and whoever sends it to one means it.
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        heard = [number for number in numbers if number != signal.SIGHUP or not nohup]
         self._before = {number: signal.signal(number, self._heard) for number in heard}
         if self._timer is not None:
             self._timer.daemon = True

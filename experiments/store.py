@@ -122,7 +122,9 @@ def bulk(client: "MlflowClient", uri: str) -> Iterator[None]:
 
     It ends with the context. If other programs have the store open, the log stays until the last of them closes it.
     """
-    file, engine = _sqlite_file(uri), getattr(client._tracking_client.store, "engine", None)
+    # MLflow has no public way to the connections; without them a sync is as right, and slower.
+    store = getattr(getattr(client, "_tracking_client", None), "store", None)
+    file, engine = _sqlite_file(uri), getattr(store, "engine", None)
     if file is None or engine is None:
         yield
         return

@@ -261,7 +261,8 @@ def pretrain(
         stopped.append(number)
         click.echo("stopping after a checkpoint; interrupt again to end at once", err=True)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # then the end of its terminal is none of it
+    for number in (signal.SIGINT, signal.SIGTERM, *(() if nohup else (signal.SIGHUP,))):
         signal.signal(number, stop)
     result = run(recipe, folder, workspace, log, lambda line: click.echo(line, err=True), lambda: bool(stopped))
     if as_json:

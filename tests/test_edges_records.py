@@ -124,6 +124,16 @@ def test_a_closed_terminal_stops_with_a_checkpoint_and_nohup_goes_on():
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_background_job_hears_sigint_though_its_shell_has_it_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Stop(lambda: None) as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_status_and_report_say_the_same_of_a_run_that_was_killed(tmp_path):
     uri = store.default_uri(tmp_path)
     tracker = Tracker(uri, tmp_path, print)

@@ -87,9 +87,9 @@ def _spelt(real_root: str, path: str, folders: dict[str, dict[str, str | None]])
     for part in filter(None, path.replace("\\", "/").split("/")):
         if at not in folders:
             folders[at] = {}
-            for name in _entries(os.path.join(real_root, at)):
-                key = _plain(name)
-                folders[at][key] = None if key in folders[at] else name
+            for own in _entries(os.path.join(real_root, at)):
+                key = _plain(own)
+                folders[at][key] = None if key in folders[at] else own
         real = os.path.join(real_root, at, part)
         name = part if os.path.lexists(real) else folders[at].get(_plain(part))
         if name is None:
