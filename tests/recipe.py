@@ -41,9 +41,15 @@ def training(config, directory, cache=None):
 def in_double(run):
     """The same run in double precision: weights, queues, and images where they enter the encoder."""
     run.teachers.queue.double()
-    for encoders in (run.model.double().encoders, run.teachers.momentum.double()):
-        encoders.vision.patch_embed.register_forward_pre_hook(lambda module, given: (given[0].double(),))
+    doubled(run.model.encoders, run.teachers.momentum)
+    run.model.double()
     return run
+
+
+def doubled(*encoders):
+    """Encoders that compute in double precision, also of float32 images."""
+    for each in encoders:
+        each.double().vision.patch_embed.register_forward_pre_hook(lambda module, given: (given[0].double(),))
 
 
 def views(batch):
@@ -69,6 +75,48 @@ def plain_rates(config, epoch, i, steps):
     return rates
 
 
+class PlainAdamW:
+    """Loshchilov and Hutter 2019, Algorithm 2, parameter by parameter."""
+
+    def __init__(self, model, weight_decay, decay_all_matrices):
+        self.model, self.weight_decay, self.decay_all_matrices = model, weight_decay, decay_all_matrices
+        self.first = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+        self.second = copy.deepcopy(self.first)
+        self.updates = 0
+
+    def norm(self):
+        """L2 norm of all gradients together."""
+        return math.sqrt(sum(p.grad.square().sum().item() for p in self.model.parameters()))
+
+    @torch.no_grad()
+    def step(self, rate, head_rate, clip):
+        """One update; gradients are scaled down if their norm is above `clip`."""
+        self.updates += 1
+        scale = 1 if clip is None else min(1, clip / (self.norm() + 1e-6))
+        for name, p in self.model.named_parameters():
+            own = head_rate if name.split(".")[:2] in (["heads", "prd"], ["heads", "rtd"]) else rate
+            if self._decays(name, p):
+                p.mul_(1 - own * self.weight_decay)
+            gradient, first, second = p.grad * scale, self.first[name], self.second[name]
+            first.mul_(BETAS[0]).add_((1 - BETAS[0]) * gradient)
+            second.mul_(BETAS[1]).add_((1 - BETAS[1]) * gradient**2)
+            mean, square = first / (1 - BETAS[0] ** self.updates), second / (1 - BETAS[1] ** self.updates)
+            p.sub_(own * mean / (square.sqrt() + EPSILON))
+
+    def _decays(self, name, parameter):
+        """Released: all but vectors (OF 38). Else temperature, class token and positions are spared too."""
+        if parameter.dim() == 1:
+            return False
+        spared = ("temperature", "cls_token", "pos_embed", "position_embeddings.weight")
+        return self.decay_all_matrices or not name.endswith(spared)
+
+
+def clamp(temperature, low, high):
+    """The temperature brought back between the bounds."""
+    with torch.no_grad():
+        temperature.fill_(min(max(temperature.item(), low), high))
+
+
 class PlainTraining:
     """The recipe of one run, from the weights that `run` has now on."""
 
@@ -76,9 +124,8 @@ class PlainTraining:
         self.config = run.config
         self.model, self.teachers = copy.deepcopy((run.model, run.teachers))
         self.special, self.steps = run.inputs.special, run.inputs.loader.steps_per_epoch
-        self.first = {name: torch.zeros_like(p) for name, p in self.model.named_parameters()}
-        self.second = copy.deepcopy(self.first)
-        self.updates = 0
+        decay_all = self.config.fidelity.decay_temperature_and_positions
+        self.optimizer = PlainAdamW(self.model, self.config.optimisation.weight_decay, decay_all)
 
     def step(self, batch, epoch, i):
         """One step; the figures that a run logs of it."""
@@ -94,40 +141,13 @@ class PlainTraining:
         self.model.zero_grad(set_to_none=True)
         total = sum(weight * out[name] for name, weight in objectives.weights.items())
         total.backward()
-        norm = math.sqrt(sum(p.grad.square().sum().item() for p in self.model.parameters()))
-        rates = plain_rates(config, epoch, i, self.steps)
-        self._adamw(
-            rates, 1 if config.optimisation.clip_norm is None else min(1, config.optimisation.clip_norm / (norm + 1e-6))
-        )
+        norm, rates = self.optimizer.norm(), plain_rates(config, epoch, i, self.steps)
+        self.optimizer.step(*rates, config.optimisation.clip_norm)
         if config.model.temperature_range is not None:
-            low, high = config.model.temperature_range
-            with torch.no_grad():
-                self.model.temperature.fill_(min(max(self.model.temperature.item(), low), high))
+            clamp(self.model.temperature, *config.model.temperature_range)
         plain_push(self.teachers.queue, *(out[name] for name in PUSHED), batch.identity)
         if fidelity.ema_timing == "after":
             plain_ema(self.teachers.momentum, encoders, momentum)
         figures = {f"loss_{name}": out[name].item() for name in objectives.weights} | {"loss": total.item()}
         figures |= {"learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha, "gradient_norm": norm}
         return figures | {"temperature": self.model.temperature.item()}
-
-    @torch.no_grad()
-    def _adamw(self, rates, scale):
-        """Loshchilov and Hutter 2019, Algorithm 2, parameter by parameter."""
-        self.updates += 1
-        weight_decay = self.config.optimisation.weight_decay
-        for name, p in self.model.named_parameters():
-            rate = rates[1] if name.split(".")[:2] in (["heads", "prd"], ["heads", "rtd"]) else rates[0]
-            if self._decays(name, p):
-                p.mul_(1 - rate * weight_decay)
-            gradient, first, second = p.grad * scale, self.first[name], self.second[name]
-            first.mul_(BETAS[0]).add_((1 - BETAS[0]) * gradient)
-            second.mul_(BETAS[1]).add_((1 - BETAS[1]) * gradient**2)
-            mean, square = first / (1 - BETAS[0] ** self.updates), second / (1 - BETAS[1] ** self.updates)
-            p.sub_(rate * mean / (square.sqrt() + EPSILON))
-
-    def _decays(self, name, parameter):
-        """Released: all but vectors (OF 38). Else temperature, class token and positions are spared too."""
-        if parameter.dim() == 1:
-            return False
-        spared = ("temperature", "cls_token", "pos_embed", "position_embeddings.weight")
-        return self.config.fidelity.decay_temperature_and_positions or not name.endswith(spared)

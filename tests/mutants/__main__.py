@@ -1,0 +1,132 @@
+"""`make mutants`: each mistake of listed.py is made in a copy of the tree, where the tests named beside it must then fail.
+
+    python -m tests.mutants                   all of them, and first the same tests without a mistake
+    python -m tests.mutants train pretrain    those whose file or name holds one of the words
+    python -m tests.mutants --list            what there is
+
+A survivor, an old text that no longer stands once in its file, or a mistake that breaks more than a test's assertion
+(pytest's exit code is not 1) makes the exit code 1. Each mistake's tests run in a process of their own, forked from one
+that has imported the libraries but nothing of this project (so not on Windows).
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.mutants.listed import MUTANTS
+from tests.mutants.mutant import Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = (
+    "rasa",
+    "experiments",
+    "studies",
+    "reports",
+    "benchmarks",
+    "tests",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+)
+LIBRARIES = ("torch", "timm.models.vision_transformer", "transformers.models.distilbert.modeling_distilbert", "pydantic",
+             "safetensors.torch", "scipy.stats", "tokenizers", "pytest", "PIL.Image")  # fmt: skip
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(prog="python -m tests.mutants", description="Does the suite notice mistakes?")
+    arguments.add_argument("words", nargs="*", help="only mistakes whose file or name holds one of these words")
+    arguments.add_argument("--list", action="store_true", help="print them and stop")
+    arguments.add_argument("--no-baseline", action="store_true", help="trust that the tests pass without a mistake")
+    given = arguments.parse_args()
+    chosen = [m for m in MUTANTS if not given.words or any(word in f"{m.file} {m.name}" for word in given.words)]
+    if given.list or not chosen:
+        print("\n".join(f"{m.file}: {m.name}  [{' '.join(m.tests)}]" for m in chosen) or "no mistake of that name")
+        return 0 if chosen else 2
+    if lost := [problem for m in chosen if (problem := m.problem(ROOT))]:
+        print("\n".join(lost))
+        return 1
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models; more threads only wait for each other
+    for library in LIBRARIES:
+        __import__(library)
+    sys.dont_write_bytecode = True  # a mistake of the same second and size would be hidden by an older compiled file
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = copied(Path(folder))
+        if not given.no_baseline and not passes(copy, sorted({test for m in chosen for test in m.tests})):
+            return 1
+        unnoticed = [m for m in chosen if not noticed(copy, m)]
+    minutes = (time.monotonic() - started) / 60
+    print(f"{len(chosen) - len(unnoticed)} of {len(chosen)} mistakes noticed, {minutes:.1f} minutes")
+    for mutant in unnoticed:
+        print(f"  {mutant.file}: {mutant.name}")
+    return 1 if unnoticed else 0
+
+
+def copied(folder: Path) -> Path:
+    """The tree as it is, without what was compiled or built."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy2(source, folder / name)
+    return folder
+
+
+def passes(copy: Path, tests: list[str]) -> bool:
+    """Whether the tests pass without a mistake, which they must if their failure is to say anything."""
+    code, seconds, said = run(copy, tests)
+    print(f"without a mistake: {said[-1]} ({seconds:.0f} s)", flush=True)
+    if code:
+        print("\n".join(said))
+    return code == 0
+
+
+def noticed(copy: Path, mutant: Mutant) -> bool:
+    """Make the mistake, run its tests, take it back."""
+    file = copy / mutant.file
+    before = file.read_text()
+    file.write_text(mutant.applied(before))
+    try:
+        code, seconds, said = run(copy, list(mutant.tests))
+    finally:
+        file.write_text(before)
+    by = next((line.removeprefix("FAILED ").split(" - ")[0] for line in said if line.startswith("FAILED ")), "")
+    verdict = {0: "SURVIVED", 1: "noticed by"}.get(code, f"BROKEN ({code})")
+    print(f"{verdict:10} {by or said[-1]}  <-  {mutant.file}: {mutant.name} ({seconds:.0f} s)", flush=True)
+    return code == 1
+
+
+def run(copy: Path, tests: list[str]) -> tuple[int, float, list[str]]:
+    """(pytest's exit code, seconds, the lines it printed), in a process forked for it."""
+    output = copy / "pytest.out"
+    started = time.monotonic()
+    child = os.fork()
+    if not child:
+        with output.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        os.chdir(copy)
+        sys.path[:] = [str(copy), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
+        for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "rasa")]:
+            del sys.modules[name]
+        import pytest
+
+        code = pytest.main(["-x", "-q", "-n", "0", "--tb=line", "-p", "no:cacheprovider", *tests])
+        ours = getattr(sys.modules.get("rasa"), "__file__", None)
+        if ours is not None and not Path(ours).is_relative_to(copy.resolve()):
+            print(f"{ours} was tested, not the copy")
+            code = 99
+        sys.stdout.flush()
+        os._exit(int(code))
+    _, status = os.waitpid(child, 0)
+    lines = output.read_text(errors="replace").splitlines() or ["nothing said"]
+    return os.waitstatus_to_exitcode(status), time.monotonic() - started, lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
