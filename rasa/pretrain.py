@@ -21,7 +21,7 @@ from rasa.checkpoint import newest_checkpoint, prune, save_checkpoint
 from rasa.config import Config, Data, Evaluation, Model, Objectives, Optimisation, Section
 from rasa.data.load import ensure_builtin, load_dataset
 from rasa.data.loader import Batch, TrainingLoader, image_batches
-from rasa.data.synthetic import BenchmarkParams
+from rasa.data.synthetic import BenchmarkParams, captions_of
 from rasa.data.tokens import Tokens, train_tokenizer
 from rasa.data.transforms import two_views
 from rasa.draws import Draws
@@ -202,7 +202,9 @@ class Pretraining:
         self.config = recipe.config(root)
         self.dataset = load_dataset(self.config.data)
         train, val = self.dataset.splits["train"], self.dataset.splits["val"]
-        self.tokenizer = train_tokenizer(train.captions, recipe.vocabulary_size)
+        # The words of an annotator who tells everything, too: as BERT's vocabulary is larger than ALBEF's captions.
+        detailed = captions_of(recipe.people.model_copy(update={"captions": "detailed"}), "train")
+        self.tokenizer = train_tokenizer((*train.captions, *detailed), recipe.vocabulary_size)
         self.tokenizer.save(directory / "vocab.txt")
         words = self.tokenizer
         self.special = SpecialIds(words.pad_id, words.cls_id, words.sep_id, words.mask_id)
