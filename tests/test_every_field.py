@@ -153,6 +153,7 @@ FIELDS: dict[str, Line | str] = {
     "fidelity.ema_timing": Line("step", ("before", "after")),
     "fidelity.momentum_view": Line("step", ("second", "same")),
     "fidelity.momentum_dropout": Line("step", (False, True)),
+    "fidelity.generator_dropout": Line("step", (False, True)),
     "fidelity.decay_temperature_and_positions": Line("step", (False, True), {"optimisation.weight_decay": 5.0}),
     "fidelity.queue_from_weights": Line("step", (False, True), {"model.weights": "@start.safetensors"}),
     "fidelity.head_rate_from": Line("step", ("iteration-101", "start")),
@@ -172,7 +173,8 @@ FIELDS: dict[str, Line | str] = {
     "data.synthetic.twin_share": Line("bytes", (0.0, 1.0)),
     "data.synthetic.noise": Line("bytes", (0.0, 1.0, 3.0)),
     "data.synthetic.mistakes": Line("bytes", (0.0, 0.5)),
-    "data.synthetic.domain": Line("bytes", ("day", "evening")),
+    "data.synthetic.domain": Line("bytes", ("day", "evening", "web")),
+    "data.synthetic.captions": Line("bytes", ("detailed", "coarse")),
 }  # fmt: skip
 NESTED: dict[str, type[BaseModel]] = {"data.target": Target, "data.synthetic": BenchmarkParams}
 

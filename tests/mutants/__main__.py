@@ -1,4 +1,4 @@
-"""`make mutants`: each mistake of listed.py is made in a copy of the tree, where the tests named beside it must then fail.
+"""`make mutants`: each mistake is made in a copy of the tree, where the tests named beside it must then fail.
 
     python -m tests.mutants                   all of them, and first the same tests without a mistake
     python -m tests.mutants train pretrain    those whose file or name holds one of the words
@@ -32,7 +32,8 @@ COPIED = (
     "pyproject.toml",
     "README.md",
 )
-LIBRARIES = ("torch", "timm.models.vision_transformer", "transformers.models.distilbert.modeling_distilbert", "pydantic",
+LIBRARIES = ("torch", "timm.models.vision_transformer", "transformers.models.distilbert.modeling_distilbert",
+             "pydantic",
              "safetensors.torch", "scipy.stats", "tokenizers", "pytest", "PIL.Image")  # fmt: skip
 
 

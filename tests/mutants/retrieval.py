@@ -64,6 +64,13 @@ MUTANTS = [
         "tests/test_plain.py::test_fast_rerank_is_the_plain_one",
     ),
     mistake(
+        "rasa/retrieval/rerank.py",
+        "probability is the logit",
+        "logits[:, 1] - logits[:, 0]",
+        "logits[:, 1]",
+        "tests/test_plain.py::test_fast_rerank_is_the_plain_one",
+    ),
+    mistake(
         "rasa/retrieval/metrics.py",
         "images beyond the candidates tie never",
         'if beyond == "tied":',

@@ -2,6 +2,8 @@
 
 from tests.mutants.mutant import RECORDED, SHARES, field, mistake, plain
 
+GENERATOR_DROPOUT = "tests/test_step.py::test_the_generators_dropout_is_one_field_for_both"
+
 MUTANTS = [
     mistake(
         "rasa/step.py",
@@ -139,9 +141,23 @@ MUTANTS = [
     mistake(
         "rasa/sensitivity.py",
         "the online generator is the momentum model",
-        'text.chosen("online", "rtd", positions).detach()',
-        'text.chosen("momentum", "rtd", positions).detach()',
+        'text.generator_states("online", positions)',
+        'text.generator_states("momentum", positions)',
         plain("o-rtd", "released"),
+    ),
+    mistake(
+        "rasa/sensitivity.py",
+        "the generator without dropout always",
+        "dropout = self.fidelity.generator_dropout and self.model.training",
+        "dropout = False",
+        GENERATOR_DROPOUT,
+    ),
+    mistake(
+        "rasa/sensitivity.py",
+        "the generator with the models' dropout always",
+        "dropout = self.fidelity.generator_dropout and self.model.training",
+        "dropout = encoders.training",
+        GENERATOR_DROPOUT,
     ),
     mistake(
         "rasa/sensitivity.py",
