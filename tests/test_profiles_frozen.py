@@ -106,3 +106,13 @@ def test_a_point_of_figure_4_differs_from_m_rtd_in_its_parameter_alone(name, pro
 
 def resolved_row(suite, row, profile):
     return resolve(load_suite(suite), row, profile, given(profile), seed=0).model_dump(mode="json")
+
+
+def test_the_seed_and_overrides_come_last():
+    config = resolve(
+        load_suite("table4"), "m-rtd", "smoke", ["optimisation.epochs=7", "objectives.weights.prd=0.2"], seed=3
+    )
+    base = flat(resolved()["smoke"])
+    found = flat(config.model_dump(mode="json"))
+    changed = {name: value for name, value in found.items() if base[name] != value}
+    assert changed == {"seed": 3, "optimisation.epochs": 7, "objectives.weights.prd": 0.2}

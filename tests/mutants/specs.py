@@ -1,6 +1,21 @@
 """Mistakes in what suites, rows and profiles say."""
 
-from tests.mutants.mutant import A2, FIGURE4, mistake
+from pathlib import Path
+
+from tests.mutants.mutant import A2, FIGURE4, PROFILES, Mutant, mistake
+
+FROZEN = f"{PROFILES}::test_a_profile_is_what_was_frozen"
+ROOT = Path(__file__).parents[2]
+
+
+def setting(profile: str, name: str, value: str, test: str) -> Mutant:
+    """Another value in a profile, in the one line that sets it, whatever is there now."""
+    file = f"experiments/specs/profiles/{profile}.yaml"
+    lines = (ROOT / file).read_text().splitlines()
+    old = next(line for line in lines if line.split(":")[0].strip() == name)
+    new = old[: len(old) - len(old.lstrip())] + f"{name}: {value}"
+    return mistake(file, f"{name}: {value}", f"{old}\n", f"{new}\n", test)
+
 
 MUTANTS = [
     mistake(
@@ -30,7 +45,7 @@ MUTANTS = [
         "one seed for all runs",
         "for text in overrides], seed)",
         "for text in overrides], 0)",
-        "tests/test_spec.py",
+        f"{PROFILES}::test_the_seed_and_overrides_come_last",
     ),
     mistake(
         "experiments/spec.py",
@@ -47,59 +62,21 @@ MUTANTS = [
         FIGURE4,
     ),
     mistake("experiments/specs/table4.yaml", "p_mask 0.15 in all rows", "p_mask: 0.3", "p_mask: 0.15", A2),
-    mistake(
-        "experiments/specs/profiles/paper.yaml",
-        "queue_size: 4096",
-        "    queue_size: 65536\n",
-        "    queue_size: 4096\n",
-        A2,
-    ),
-    mistake(
-        "experiments/specs/profiles/paper.yaml", "momentum: 0.5", "    momentum: 0.995\n", "    momentum: 0.5\n", A2
-    ),
-    mistake(
-        "experiments/specs/profiles/paper.yaml",
-        "temperature: 0.7",
-        "    temperature: 0.07\n",
-        "    temperature: 0.7\n",
-        A2,
-    ),
-    mistake(
-        "experiments/specs/profiles/paper.yaml",
-        "weight_decay: 0.2",
-        "    weight_decay: 0.02\n",
-        "    weight_decay: 0.2\n",
-        A2,
-    ),
-    mistake(
-        "experiments/specs/profiles/paper.yaml",
-        "min_learning_rate: 1e-4",
-        "    min_learning_rate: 1e-6\n",
-        "    min_learning_rate: 1e-4\n",
-        A2,
-    ),
-    mistake(
-        "experiments/specs/profiles/paper.yaml",
-        "warmup_learning_rate: 1e-2",
-        "    warmup_learning_rate: 1e-5\n",
-        "    warmup_learning_rate: 1e-2\n",
-        A2,
-    ),
-    mistake("experiments/specs/profiles/paper.yaml", "alpha: 0", "    alpha: 0.4\n", "    alpha: 0\n", A2),
-    mistake("experiments/specs/profiles/paper.yaml", "topk: 8", "    topk: 128\n", "    topk: 8\n", A2),
-    mistake(
-        "experiments/specs/profiles/paper.yaml",
-        "flip_probability: 0",
-        "    flip_probability: 0.5\n",
-        "    flip_probability: 0\n",
-        A2,
-    ),
-    mistake("experiments/specs/profiles/paper.yaml", "max_words: 20", "    max_words: 50\n", "    max_words: 20\n", A2),
-    mistake(
-        "experiments/specs/profiles/paper.yaml",
-        "schedule: constant",
-        "    schedule: cosine-epoch\n",
-        "    schedule: constant\n",
-        A2,
-    ),
+    setting("paper", "queue_size", "4096", A2),
+    setting("paper", "momentum", "0.5", A2),
+    setting("paper", "temperature", "0.7", A2),
+    setting("paper", "weight_decay", "0.2", A2),
+    setting("paper", "min_learning_rate", "1e-4", A2),
+    setting("paper", "warmup_learning_rate", "1e-2", A2),
+    setting("paper", "alpha", "0", A2),
+    setting("paper", "topk", "8", A2),
+    setting("paper", "flip_probability", "0", A2),
+    setting("paper", "max_words", "20", A2),
+    setting("paper", "schedule", "constant", A2),
+    setting("paper", "precision", "bf16", FROZEN),
+    setting("synth", "learning_rate", "5e-6", FROZEN),
+    setting("synth", "epochs", "1", FROZEN),
+    setting("synth", "fidelity", "released", FROZEN),
+    setting("bench", "batch_size", "64", FROZEN),
+    setting("smoke", "momentum", "0.995", FROZEN),
 ]
