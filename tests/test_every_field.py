@@ -227,8 +227,8 @@ def world(tmp_path_factory):
     """Folders with people in two layouts each, a vocabulary, weights with queues, and a DistilBERT."""
     folder = tmp_path_factory.mktemp("world")
     for name, seed in (("people", 0), ("other", 1)):
-        root = write_people(folder / name, seed=seed)
-        write_people(folder / "spare", seed=seed + 5)
+        root = write_people(folder / name, train=8, val=2, images=2, seed=seed)
+        write_people(folder / "spare", train=8, val=2, images=2, seed=seed + 5)
         (folder / "spare" / "imgs").rename(root / "dark")
         records = json.loads((root / "reid_raw.json").read_text())
         fewer = [r for r in records if (r["id"] % 4 if r["split"] == "train" else r["id"] % 2)]
