@@ -76,6 +76,16 @@ def test_initial_weights_and_queues_are_the_seeds(people, tmp_path):
     assert runs[0].inputs.loader.seed == 0 and runs[1].inputs.loader.seed == 1
 
 
+@pytest.mark.parametrize(("preset", "drawn"), [("released", True), ("paper", False)])
+def test_contrast_alone_is_given_weak_captions_where_the_reading_says_so(people, tmp_path, preset, drawn):
+    """Released: CL sees the caption drawn for matching (MPS 62-65), also in a row without matching."""
+    config = tiny_config(people, {"cl": 1.0}, fidelity={"preset": preset})
+    config["objectives"] |= {"positives": "probabilistic", "p_weak": 0.9}
+    batch = next(training(config, tmp_path)[0].inputs.loader.epoch(0))
+    assert (batch.matched is not None) == drawn == bool(batch.weak.any())
+    assert not drawn or (batch.matched.ids != batch.annotated.ids).any()
+
+
 def test_train_takes_the_steps_of_the_loaders_epochs(people, tmp_path):
     """Six steps in two epochs by `train`, and one by one with the batches of epochs 0 and 1."""
     config = tiny_config(people, optimisation={"max_steps_per_epoch": 3}, evaluation={"detectors": True})

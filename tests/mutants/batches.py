@@ -33,6 +33,13 @@ MUTANTS = [
     ),
     mistake(
         "rasa/inputs.py",
+        "contrast alone never sees a weak caption",
+        '(contrasting and fidelity.contrastive_text == "matching")',
+        "False",
+        draw("test_contrast_alone_is_given_weak_captions_where_the_reading_says_so"),
+    ),
+    mistake(
+        "rasa/inputs.py",
         "weak captions from the identity always",
         "weak_pool=fidelity.weak_pool",
         'weak_pool="identity"',
