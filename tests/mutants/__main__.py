@@ -15,12 +15,14 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from tests.mutants.listed import MUTANTS
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
+CRASHED = 99
 COPIED = (
     "rasa",
     "experiments",
@@ -108,25 +110,37 @@ def run(copy: Path, tests: list[str]) -> tuple[int, float, list[str]]:
     started = time.monotonic()
     child = os.fork()
     if not child:
-        with output.open("w") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        os.chdir(copy)
-        sys.path[:] = [str(copy), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
-        for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "rasa")]:
-            del sys.modules[name]
-        import pytest
-
-        code = pytest.main(["-x", "-q", "-n", "0", "--tb=line", "-p", "no:cacheprovider", *tests])
-        ours = getattr(sys.modules.get("rasa"), "__file__", None)
-        if ours is not None and not Path(ours).is_relative_to(copy.resolve()):
-            print(f"{ours} was tested, not the copy")
-            code = 99
-        sys.stdout.flush()
-        os._exit(int(code))
+        code = CRASHED
+        try:
+            code = in_child(copy, tests, output)
+        except BaseException:  # noqa: BLE001  # whatever it is, this process must not go on as its parent
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # nothing of the parent's is cleaned up here
     _, status = os.waitpid(child, 0)
     lines = output.read_text(errors="replace").splitlines() or ["nothing said"]
     return os.waitstatus_to_exitcode(status), time.monotonic() - started, lines
+
+
+def in_child(copy: Path, tests: list[str], output: Path) -> int:
+    """Pytest's exit code, of the copy's tests and modules alone."""
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(copy)
+    sys.path[:] = [str(copy), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "rasa")]:
+        del sys.modules[name]
+    import pytest
+
+    code = pytest.main(["-x", "-q", "-n", "0", "--tb=line", "-p", "no:cacheprovider", *tests])
+    ours = getattr(sys.modules.get("rasa"), "__file__", None)
+    if ours is not None and not Path(ours).is_relative_to(copy.resolve()):
+        print(f"{ours} was tested, not the copy")
+        return CRASHED
+    return int(code)
 
 
 if __name__ == "__main__":
