@@ -135,7 +135,9 @@ def in_child(copy: Path, tests: list[str], output: Path) -> int:
         del sys.modules[name]
     import pytest
 
-    code = pytest.main(["-x", "-q", "-n", "0", "--tb=line", "-p", "no:cacheprovider", *tests])
+    # A library that brings a plugin of pytest's is here already, which is no fault of the tests.
+    already = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+    code = pytest.main(["-x", "-q", "-n", "0", "--tb=line", "-p", "no:cacheprovider", *already, *tests])
     ours = getattr(sys.modules.get("rasa"), "__file__", None)
     if ours is not None and not Path(ours).is_relative_to(copy.resolve()):
         print(f"{ours} was tested, not the copy")
