@@ -10,13 +10,18 @@ that has imported the libraries but nothing of this project (so not on Windows).
 """
 
 import argparse
+import compileall
 import os
+import py_compile
 import shutil
 import sys
 import tempfile
 import time
 import traceback
+from importlib.metadata import entry_points
 from pathlib import Path
+
+from _pytest.config import default_plugins
 
 from tests.mutants.listed import MUTANTS
 from tests.mutants.mutant import Mutant
@@ -34,9 +39,11 @@ COPIED = (
     "pyproject.toml",
     "README.md",
 )
-LIBRARIES = ("torch", "timm.models.vision_transformer", "transformers.models.distilbert.modeling_distilbert",
-             "pydantic",
-             "safetensors.torch", "scipy.stats", "tokenizers", "pytest", "PIL.Image")  # fmt: skip
+LIBRARIES = ("torch", "torch._dynamo", "timm.models.vision_transformer", "tokenizers", "safetensors.torch", "PIL.Image",
+             "transformers.models.distilbert.modeling_distilbert", "pydantic", "scipy.stats", "ruamel.yaml", "rich.console",
+             "click", "pytest", *(f"_pytest.{name}" for name in default_plugins))  # fmt: skip
+# Compiled files are known by their source's hash: one of the same second and size would hide a mistake.
+COMPILED = py_compile.PycInvalidationMode.CHECKED_HASH
 
 
 def main() -> int:
@@ -55,7 +62,9 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models; more threads only wait for each other
     for library in LIBRARIES:
         __import__(library)
-    sys.dont_write_bytecode = True  # a mistake of the same second and size would be hidden by an older compiled file
+    for plugin in entry_points(group="pytest11"):
+        plugin.load()
+    sys.dont_write_bytecode = True
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = copied(Path(folder))
@@ -70,13 +79,14 @@ def main() -> int:
 
 
 def copied(folder: Path) -> Path:
-    """The tree as it is, without what was compiled or built."""
+    """The tree as it is, compiled anew."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy2(source, folder / name)
+    compileall.compile_dir(folder, quiet=1, invalidation_mode=COMPILED)
     return folder
 
 
@@ -137,7 +147,9 @@ def in_child(copy: Path, tests: list[str], output: Path) -> int:
 
     # A library that brings a plugin of pytest's is here already, which is no fault of the tests.
     already = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
-    code = pytest.main(["-x", "-q", "-n", "0", "--tb=line", "-p", "no:cacheprovider", *already, *tests])
+    code = pytest.main(
+        ["-x", "-q", "-n", "0", "--tb=line", "--assert=plain", "-p", "no:cacheprovider", *already, *tests]
+    )
     ours = getattr(sys.modules.get("rasa"), "__file__", None)
     if ours is not None and not Path(ours).is_relative_to(copy.resolve()):
         print(f"{ours} was tested, not the copy")

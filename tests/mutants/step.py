@@ -59,7 +59,7 @@ MUTANTS = [
         "negatives mined without the temperature",
         "features.image_feat @ features.text_feat_m.T / temperature",
         "features.image_feat @ features.text_feat_m.T",
-        plain("itm", "released"),
+        "tests/test_parity.py::test_negative_weights_follow_the_recorded_ones",
     ),
     mistake(
         "rasa/step.py",
