@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.scene import SIZES, SPECIAL, captions, config_of, scene
 from rasa.data.loader import Batch
 from rasa.data.tokens import Encoded, Tokens
+from rasa.data.transforms import _statistics
 from rasa.draws import Draws
 from rasa.inputs import step_inputs
 from rasa.model.rasa import ema_update
@@ -74,6 +75,14 @@ class FakeCuda(TorchDispatchMode):
             if tensor.dim() > 1:
                 return torch.arange(tensor.shape[-1]).expand(tensor.shape).to(tensor.dtype).contiguous()
             return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+
+@pytest.fixture(autouse=True)
+def no_fake_statistics_are_kept():
+    """What is kept by device would be a tensor of an earlier test's fake device."""
+    _statistics.cache_clear()
+    yield
+    _statistics.cache_clear()
 
 
 def move(*modules):

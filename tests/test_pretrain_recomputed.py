@@ -96,7 +96,7 @@ def test_five_steps_and_what_is_written(begun):
     model, average = copy.deepcopy((run.model, run.average))
     optimizer, rates = PlainAdamW(model, RECIPE.weight_decay, False), mask_rates(run)
     assert torch.equal(rates[1:], run.masking.rates[1:]) and len(rates.unique()) == 2  # of padding, 0, none is masked
-    norms, temperatures = [], []
+    norms = []
     batches = [batch for epoch in (0, 1) for batch in run.loader.epoch(epoch)]
     for step, batch in zip(range(5), batches, strict=False):
         found = run._train_step(batch)
@@ -110,7 +110,6 @@ def test_five_steps_and_what_is_written(begun):
         )
         optimizer.step(rate, rate, RECIPE.clip_norm)
         clamp(model.temperature, 0.01, 0.5)
-        temperatures.append(model.temperature.item())
         share = min(0.3, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, mean in average.named_parameters():
@@ -121,7 +120,7 @@ def test_five_steps_and_what_is_written(begun):
         for ours, theirs in ((run.model, model), (run.average, average)):
             for name, parameter in theirs.named_parameters():
                 assert (dict(ours.named_parameters())[name] - parameter).abs().max() < 1e-8, (step, name)
-    assert run.step == 5 and min(norms) < RECIPE.clip_norm < max(norms) or max(norms) > RECIPE.clip_norm
+    assert run.step == 5 and max(norms) > RECIPE.clip_norm  # so clipping was needed
 
     run._validate()
     val, seen = run.dataset.splits["val"], {}

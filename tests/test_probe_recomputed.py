@@ -71,7 +71,10 @@ def test_all_figures_of_the_probe(people, losses, fidelity):
         tiny_config(people, losses, evaluation={"sensitivity": 15, "topk": 5}, fidelity=fidelity)
     )
     dataset = load_dataset(config.data)
-    split, pixels = dataset.splits["test"], torch.randint(0, 256, (18, 3, 32, 16), dtype=torch.uint8)
+    split, pixels = (
+        dataset.splits["test"],
+        torch.randint(0, 256, (18, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)),
+    )
     tokenizer = build_tokenizer("captions", dataset.splits["train"].captions, 100)
     model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id)
     for parameter in model.parameters():  # so that scores of random weights differ well beyond rounding
