@@ -59,20 +59,6 @@ class Canvas:
         self.scale, self.middle, self.top = size, width / 2 + shift * width * 0.08, foot - 100 * size
         self.facing = -1.0 if shot.mirrored else 1.0
 
-    def frame_freely(self, shot: Shot, rng: np.random.Generator) -> None:
-        """Move the placed body as no fixed camera has it: nearer or farther, off the middle.
-
-        What the frame cuts stays cut.
-        """
-        width = self.image.width
-        size, sideways, foot = (float(number) for number in rng.random(3))
-        self.middle += (sideways - 0.5) * 0.36 * width
-        if shot.occluder != "frame":
-            soles = self.top + 100 * self.scale
-            self.scale *= 0.75 + 0.3 * size
-            room = max(0.0, soles - 100 * self.scale)
-            self.top = (1 - 0.8 * foot) * room
-
     def at(self, point: Point) -> Point:
         """A point in units as pixels."""
         return self.middle + self.facing * self.scale * point[0], self.top + self.scale * point[1]

@@ -27,8 +27,6 @@ def render(
     canvas = Canvas(width * SUPERSAMPLING, height * SUPERSAMPLING)
     surroundings.background(canvas, scene, shot.clutter, rng)
     canvas.place_body(shot, rng)
-    if web:
-        canvas.frame_freely(shot, rng)
     before = np.random.Generator(np.random.PCG64(int(rng.random() * 2**53)))
     _body(canvas, person, shot)
     canvas.finish_shading()

@@ -54,7 +54,7 @@ class BenchmarkParams(BaseModel):
     )
     domain: Literal["day", "evening", "web"] = Field(
         "day",
-        description="How people are photographed: by six cameras in the day or in the evening (warm, dim, uneven light), or as on the web: other places, other cameras, any framing.",
+        description="How people are photographed: by six cameras in the day or in the evening (warm, dim, uneven light), or as on the web: other places, other cameras.",
     )
     captions: Literal["detailed", "coarse"] = Field(
         "detailed",
