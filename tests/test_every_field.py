@@ -161,7 +161,7 @@ FIELDS: dict[str, Line | str] = {
     "fidelity.truncate_training_tokens": Line("step", (False, True), {"data.max_tokens": 8}),
     "fidelity.ranks": Line("step", (1, 2, 4)),
     "fidelity.ranking_score": Line("ranking", ("logit", "probability")),
-    "fidelity.beyond_topk": Line("ranking", ("tied", "stage1")),
+    "fidelity.beyond_topk": Line("ranking", ("tied", "stage1"), {"evaluation.topk": 2}),
     # the built-in benchmark
     "data.synthetic.seed": Line("bytes", (0, 1)),
     "data.synthetic.train_identities": Line("bytes", (2, 3)),
