@@ -13,8 +13,10 @@ from experiments.rundir import (
     ENVIRONMENT,
     FAILURE,
     LOCK,
+    RESTORED,
     RESULT,
     RUNS,
+    START,
     SUPERSEDED,
     About,
     find_runs,
@@ -26,7 +28,7 @@ from experiments.rundir import (
     run_folder,
     workspace_of,
 )
-from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, row_digest, short_digest
+from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, seedless_digest, short_digest
 from rasa import start
 from rasa.config import Config, Data
 from rasa.data.synthetic import BenchmarkParams
@@ -57,7 +59,7 @@ class Recorded(NamedTuple):
 
 
 def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[str], seeds: Sequence[int],
-         workspace: Path, read: Callable[[str], "_Read"] | None = None) -> list[PlannedRun]:  # fmt: skip
+         workspace: Path, read: Callable[[str], "Read"] | None = None) -> list[PlannedRun]:  # fmt: skip
     """The runs of these rows and seeds with their states. Reads, and never builds data.
 
     Seed by seed, so that a suite that is stopped early has the whole table for its first seeds. `read`: one
@@ -70,7 +72,7 @@ def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[st
     return list(_once(runs))
 
 
-def data_reader() -> Callable[[str], "_Read"]:
+def data_reader() -> Callable[[str], "Read"]:
     """Name and digest of a data set by its section's JSON; ten rows, or a study's points, read one data set once."""
     return cache(_read_data)
 
@@ -129,7 +131,9 @@ def judge(directory: Path) -> tuple[State, str]:
         return "new", "never run"
     changed = _changed_code(directory)
     if read_json(directory / RESULT) is not None:
-        return ("stale", f"finished, but {changed} since") if changed else ("finished", "")
+        if changed:
+            return "stale", f"finished, but {changed} since"
+        return "finished", "restored, without weights" if (directory / RESTORED).exists() else ""
     if is_locked(directory / LOCK):
         return "running", "in another process"
     if (failure := read_json(directory / FAILURE)) is not None:
@@ -139,12 +143,16 @@ def judge(directory: Path) -> tuple[State, str]:
 
 
 def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Path,
-             read: Callable[[str], "_Read"]) -> PlannedRun:  # fmt: skip
-    if not_built(config):
-        about = _about(suite, row, profile, config, _Read("built-in", ""), "")
-        seconds = _estimate(about, workspace)
+             read: Callable[[str], "Read"]) -> PlannedRun:  # fmt: skip
+    identity, data, weights = identity_of(config), *inputs_of(config, read)
+    about = about_of(suite, row, profile, config, identity, data, weights)
+    return placed(about, config, workspace, _estimate(about, workspace))
+
+
+def placed(about: About, config: Config, workspace: Path, seconds: float | None) -> PlannedRun:
+    """The run in its state, where it lies in the workspace; a new one takes `seconds`, unless it can be copied."""
+    if not about.run_id:
         return PlannedRun(about, config, None, "new", "the built-in benchmark is not built yet", seconds)
-    about = _about(suite, row, profile, config, read(config.data.model_dump_json()), _weights_digest(config))
     directory = run_folder(workspace, about)
     state, reason = judge(directory)
     if state == "new" and (same := twin(about, directory)) is not None:
@@ -152,7 +160,7 @@ def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Pa
         return PlannedRun(about, config, directory, state, f"as the finished {other.name}, which will be copied", 0.0)
     if state == "new":
         reason = _why_new(about, workspace)
-    return PlannedRun(about, config, directory, state, reason, _estimate(about, workspace))
+    return PlannedRun(about, config, directory, state, reason, seconds)
 
 
 def _once(runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
@@ -174,21 +182,29 @@ def twin(about: About, directory: Path) -> Path | None:
     return None
 
 
-def _about(suite: Suite, row: Row, profile: str, config: Config, data: "_Read", weights_digest: str) -> About:
-    identity, target = identity_of(config), config.data.target
-    run_id = short_digest([identity, data.digest, weights_digest]) if data.digest else ""
+def inputs_of(config: Config, read: Callable[[str], "Read"]) -> "tuple[Read, str]":
+    """The data set of a located config and the digest of its initial weights; no digests while it is not built."""
+    if not_built(config):
+        return Read("built-in", ""), ""
+    return read(config.data.model_dump_json()), _weights_digest(config)
+
+
+def about_of(suite: Suite, row: Row, profile: str, config: Config, identity: dict[str, Any], data: "Read",
+             weights_digest: str) -> About:  # fmt: skip
+    """Who the run is that computes what `identity` says, on that data and from those weights."""
+    target = config.data.target
     return About(
-        run_id=run_id,
+        run_id=short_digest([identity, data.digest, weights_digest]) if data.digest else "",
         suite=suite.suite,
         row=row.name,
         profile=profile,
         seed=config.seed,
         title=suite.title,
-        order=suite.rows.index(row),
+        order=suite.rows.index(row) if row in suite.rows else -1,
         labels=suite.labels_of(row),
         paper=dict(row.paper) if row.paper else None,
         versus=row.versus,
-        row_digest=row_digest(config),
+        row_digest=seedless_digest(identity),
         data_digest=data.digest,
         weights_digest=weights_digest,
         data_name=data.name,
@@ -200,7 +216,7 @@ def _about(suite: Suite, row: Row, profile: str, config: Config, data: "_Read", 
     )
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """Name and digest of a data set, and the name of its target, if it has one."""
 
     name: str
@@ -208,13 +224,13 @@ class _Read(NamedTuple):
     target: str = ""
 
 
-def _read_data(data: str) -> _Read:
+def _read_data(data: str) -> Read:
     """The data set, equal for all seeds, that a `data` section's JSON names."""
     from rasa.config import Data
     from rasa.data.load import load_dataset
 
     dataset = load_dataset(Data.model_validate_json(data))
-    return _Read(dataset.name, dataset.digest, dataset.target.name if dataset.target else "")
+    return Read(dataset.name, dataset.digest, dataset.target.name if dataset.target else "")
 
 
 def _weights_digest(config: Config) -> str:
@@ -281,15 +297,16 @@ def _differs(old: About, new: About) -> tuple[int, str]:
 
 def _estimate(about: About, workspace: Path) -> float | None:
     """Seconds: as measured in this row, or else in other rows of the profile, or else as the suite states."""
-    own = _measured(row_folder(workspace, about.suite, about.row, about.profile).glob(f"seed-*/{RESULT}"))
-    runs = workspace / "runs" / about.suite
-    measured = own or _measured(runs.glob(f"*/{about.profile}/seed-*/{RESULT}"))
+    own = measured_seconds(row_folder(workspace, about.suite, about.row, about.profile).glob(f"seed-*/{RESULT}"))
+    others = (workspace / RUNS / about.suite).glob(f"*/{about.profile}/seed-*/{RESULT}")
+    measured = own or measured_seconds(path for path in others if path.parents[2].name != START)
     if measured:
         return sum(measured) / len(measured)
     return about.expected_minutes * 60 if about.expected_minutes is not None else None
 
 
-def _measured(results: Iterable[Path]) -> list[float]:
+def measured_seconds(results: Iterable[Path]) -> list[float]:
+    """Wall times that these result files record."""
     costs = [(read_json(path) or {}).get("cost") or {} for path in results]
     # What a run's cost leaves out, e.g. the test of every epoch's weights, takes time all the same.
     return [float(cost["seconds"]) + float(cost.get("looks_seconds", 0)) for cost in costs if "seconds" in cost]

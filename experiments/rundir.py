@@ -23,7 +23,9 @@ RUNS = "runs"
 STUDY_SUITE = "study."  # begins the suite's name of a study's trials, whose records are the study's (studies/)
 SPEC, ABOUT, ENVIRONMENT, METRICS = "spec.yaml", "run.json", "environment.json", "metrics.jsonl"
 RESULT, FAILURE, LOCK, TRACKING = "result.json", "failure.json", "run.lock", "tracking.json"
+START = "start"  # the row under which the evaluation of initial weights is recorded (experiments/start.py)
 SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
+RESTORED = "restored.json"  # of a run that was put back from a published report, and so has no weights
 PATIENCE = 10  # times 50 ms
 SUPERSEDED = re.compile(r"\.stale-\d+$")
 
@@ -51,12 +53,19 @@ class About(BaseModel):
     target_name: str = ""  # of the data set that is tested on, where it is another (data.target)
     target_root: str = ""
     expected_minutes: float | None = None
+    variant: str = ""  # of a start: in what it differs from the others of its suite
     identity: dict[str, Any]
 
     @property
+    def untrained(self) -> bool:
+        """Whether it is the evaluation of initial weights, which belongs to no seed."""
+        return self.row == START
+
+    @property
     def name(self) -> str:
-        """As messages give it, e.g. `table4/m-rtd seed 0`."""
-        return f"{self.suite}/{self.row} seed {self.seed}"
+        """As messages give it, e.g. `table4/m-rtd seed 0`, or `table4/start`."""
+        which = (f" ({self.variant})" if self.variant else "") if self.untrained else f" seed {self.seed}"
+        return f"{self.suite}/{self.row}{which}"
 
 
 class Point(NamedTuple):
@@ -221,7 +230,7 @@ class MetricsLog:
         """
         points = read_points(self._path.parent)
         kept = [point for point in points if point.step < step or (point.step == step and point.group == "val")]
-        write_text(self._path, "".join(_line(point) for point in kept))
+        write_text(self._path, "".join(to_line(point) for point in kept))
         self._seen = {(point.group, point.step) for point in kept if point.step == step}
 
     def append(self, group: str, step: int, values: dict[str, float]) -> bool:
@@ -229,7 +238,7 @@ class MetricsLog:
         if (group, step) in self._seen:
             return False
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line(Point(group, step, values, time.time())))
+            file.write(to_line(Point(group, step, values, time.time())))
         return True
 
 
@@ -239,7 +248,8 @@ def _parse(text: bytes) -> tuple[list[Point], int]:
     return [Point(**json.loads(line)) for line in whole.splitlines()], len(whole)
 
 
-def _line(point: Point) -> str:
+def to_line(point: Point) -> str:
+    """The point as a line of `metrics.jsonl`."""
     return json.dumps(point._asdict()) + "\n"
 
 

@@ -120,11 +120,12 @@ def _tenths(say: Say) -> Callable[[int, int], None]:
 
 
 def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun_stale: bool = False,
-            watch: Watch = UNWATCHED, train: Train | None = None) -> list[Outcome]:  # fmt: skip
+            watch: Watch = UNWATCHED, train: Train | None = None,
+            seconds: float | None = None) -> list[Outcome]:  # fmt: skip
     """Bring every planned run to its end, in order, and say how each stands. `train` defaults to the real trainer.
 
-    After the first SIGINT or SIGTERM the running ones checkpoint and stop, and the rest are not started; the second
-    ends the process. Raises ResourceError if nothing can be written in `workspace`.
+    After the first SIGINT or SIGTERM, or after so many seconds, the running ones checkpoint and stop, and the rest are
+    not started; the second signal ends the process. Raises ResourceError if nothing can be written in `workspace`.
     """
     writable(workspace)
     outcomes: dict[int, Outcome] = {}
@@ -138,7 +139,7 @@ def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun
             watch.deliver(settled.directory)  # at once if all is delivered; else what a tracker that was away missed
         else:
             todo.append((number, run))
-    with Stop(lambda: watch.say("stopping after a checkpoint; interrupt again to end at once")) as stop:
+    with Stop(lambda: watch.say("stopping after a checkpoint; interrupt again to end at once"), seconds) as stop:
         if jobs > 1:
             from experiments.workers import run_all
 
@@ -150,11 +151,15 @@ def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun
 
 
 def raise_for(outcomes: Sequence[Outcome]) -> None:
-    """KeyboardInterrupt, RunFailed (a single run's, with its fault's exit code) or SuiteFailed if called for."""
+    """KeyboardInterrupt, RunFailed (a single run's, with its fault's exit code) or SuiteFailed if called for.
+
+    A start beside a run leaves that the single one.
+    """
     if any(outcome.state == "interrupted" for outcome in outcomes):
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    if failed and len(outcomes) == 1:
+    single = sum(not outcome.about.untrained for outcome in outcomes) <= 1
+    if len(failed) == 1 and single:
         error = RunFailed(f"{failed[0].about.name}: {failed[0].message}")
         error.exit_code = failed[0].exit_code
         raise error
@@ -282,12 +287,9 @@ def _trained(run: PlannedRun, directory: Path, heard: Heard, say: Say, should_st
         if metrics.append(group, step, values):
             heard(group, step, values)
 
-    if train is None:
-        from rasa.train import train as the_trainer
-
-        train = the_trainer
+    work = _work(run.about, train)
     optimisation = run.config.optimisation.model_copy(update={"threads": run.config.optimisation.threads or threads})
-    result = train(
+    result = work(
         run.config.model_copy(update={"optimisation": optimisation}),
         directory,
         log=log,
@@ -307,6 +309,19 @@ def _trained(run: PlannedRun, directory: Path, heard: Heard, say: Say, should_st
     who = {"run_id": about.run_id, "suite": about.suite, "row": about.row, "profile": about.profile, "seed": about.seed}
     times = {"started": began.get("started"), "finished": timestamp()}
     return who | result | {"digests": {**result.get("digests", {}), **digests}} | times
+
+
+def _work(about: About, train: Train | None) -> Train:
+    """What is executed: the trainer, or for a start the evaluation of its weights."""
+    if about.untrained:
+        from rasa.evaluation import evaluate_start
+
+        return evaluate_start
+    if train is None:
+        from rasa.train import train as the_trainer
+
+        return the_trainer
+    return train
 
 
 def _prepare(run: PlannedRun, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one writer to MLflow: experiment = suite, parent run = row, child run = seed. It owns every name used there.
+"""The one writer to MLflow: experiment = suite, parent run = row (or start), child run = seed. It owns every name used there.
 
 A delivery replays a run's directory from where the last one ended (`tracking.json`), so a tracker that is away costs
 nothing but a line (experiments/courier.py), and `sync` sends the rest later. Nothing ever decides by what MLflow says of a run.
@@ -44,7 +44,7 @@ KIND, SUITE, ROW, PROFILE, ROW_DIGEST = "rasa.kind", "rasa.suite", "rasa.row", "
 DATA_DIGEST, WEIGHTS_DIGEST = "rasa.data_digest", "rasa.weights_digest"
 # Tags of parents only: what the table needs of a row.
 TITLE, ROW_ORDER, LABELS, PAPER, VERSUS = "rasa.title", "rasa.row_order", "rasa.labels", "rasa.paper", "rasa.versus"
-# Tags of children only.
+# Tags of children, and of a start, which is parent and child in one: it has no seeds.
 PARENT = "mlflow.parentRunId"
 SEED, RUN_ID, STATE, DIRECTORY = "rasa.seed", "rasa.run_id", "rasa.state", "rasa.directory"
 CODE_DIGEST, GIT_COMMIT, GIT_DIRTY = "rasa.code_digest", "rasa.git_commit", "rasa.git_dirty"
@@ -52,11 +52,12 @@ CODE_DIGEST, GIT_COMMIT, GIT_DIRTY = "rasa.code_digest", "rasa.git_commit", "ras
 DATA, DATA_ROOT, BENCHMARK = "rasa.data", "rasa.data_root", "rasa.benchmark"
 TARGET, TARGET_ROOT = "rasa.target", "rasa.target_root"  # name and folder of the data tested on, where it is another
 COPIED = "rasa.copied_from"  # the suite/row that was trained, if this run is a copy of it
+VARIANT = "rasa.variant"  # of a start: in what it differs from the suite's others
 SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
 # How the run was computed: float32, tf32 or bf16; whether layers were compiled; the batch, e.g. `4 x 13` if in shares.
 NUMERICS = {"precision": "rasa.precision", "compiled": "rasa.compiled", "batch": "rasa.batch"}
 
-KIND_ROW, KIND_SEED = "row", "seed"
+KIND_ROW, KIND_SEED, KIND_START = "row", "seed", "start"
 SYNTHETIC = "synthetic"
 BENCHMARKS = "benchmarks"  # the experiment of `rasa bench`
 VOCABULARY = "vocab.txt"  # without it the weights are of no use where the tokenizer was trained on the captions
@@ -75,7 +76,7 @@ class Cursor(BaseModel):
 
     uri: str
     mlflow_run: str
-    parent_run: str
+    parent_run: str  # empty for a start, which has none
     delivered: dict[str, int] = {}  # metric name: the last step sent
     sending: bool = False  # a batch was on its way when this was written: ask the tracker what arrived
     described: bool = False  # parameters and data set are there
@@ -124,7 +125,7 @@ class Delivery:
                     raise
         with parent_lock(self._uri, self._workspace):
             experiment = self._experiment()
-            parent = self._parent(experiment)
+            parent = "" if self._about.untrained else self._parent(experiment)
         run = self._unclaimed(experiment) or self._child(experiment, parent)
         cursor = Cursor(uri=self._uri, mlflow_run=run, parent_run=parent)
         self._write(cursor)
@@ -139,11 +140,16 @@ class Delivery:
         return None
 
     def _child(self, experiment: str, parent: str) -> str:
+        """A new run of a seed under its row's, or of a start, which stands alone."""
+        about = self._about
+        name, kind, own = f"seed-{about.seed}", KIND_SEED, {PARENT: parent}
+        if about.untrained:
+            name, kind, own = about.row, KIND_START, self._row_tags() | {VARIANT: about.variant}
         run = self._client.create_run(
             experiment,
             start_time=_milliseconds(self._first_time()),
-            run_name=f"seed-{self._about.seed}",
-            tags={**self._common_tags(KIND_SEED), **self._child_tags(), PARENT: parent},
+            run_name=name,
+            tags={**self._common_tags(kind), **self._child_tags(), **own},
         )
         return run.info.run_id
 
@@ -161,19 +167,23 @@ class Delivery:
         tags = self._common_tags(KIND_ROW)
         terms = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         found = self._client.search_runs([experiment], terms, max_results=1)
+        described = self._row_tags()
+        if found:
+            if not described.items() <= found[0].data.tags.items():  # the suite's file has changed since
+                self._tag(found[0].info.run_id, described)
+            return found[0].info.run_id
+        return self._client.create_run(experiment, run_name=self._about.row, tags=tags | described).info.run_id
+
+    def _row_tags(self) -> dict[str, str]:
+        """What the table needs of a row."""
         about = self._about
-        described = {
+        return {
             TITLE: about.title,
             ROW_ORDER: str(about.order),
             LABELS: json.dumps(about.labels, ensure_ascii=False),
             PAPER: json.dumps(about.paper),
             VERSUS: about.versus or "",
         }
-        if found:
-            if not described.items() <= found[0].data.tags.items():  # the suite's file has changed since
-                self._tag(found[0].info.run_id, described)
-            return found[0].info.run_id
-        return self._client.create_run(experiment, run_name=about.row, tags=tags | described).info.run_id
 
     def _common_tags(self, kind: str) -> dict[str, str]:
         about = self._about
@@ -288,9 +298,13 @@ class Delivery:
             tags[COPIED] = str(result[COPIED_FROM])
         self._tag(cursor.mlflow_run, tags)
         self._set_status(cursor.mlflow_run, STATUSES[state])
+        if cursor.parent_run:
+            self._end_parent(cursor)
+        cursor.state = state
+
+    def _end_parent(self, cursor: Cursor) -> None:
         with parent_lock(self._uri, self._workspace):  # so that of two seeds that end at once the last sees both
             self._set_status(cursor.parent_run, self._parent_status(cursor))
-        cursor.state = state
 
     def _parent_status(self, cursor: Cursor) -> str:
         experiment = self._client.get_run(cursor.parent_run).info.experiment_id

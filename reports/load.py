@@ -20,9 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import tracking
+from experiments.decisions import Queries
+from experiments.evidence import SAME, tensors_in
 from experiments.layers import flatten
+from experiments.predictions import from_steps, in_steps
 from experiments.rundir import PREDICTIONS, RESULT, read_json
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
+from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
 from rasa.config import Config, Data
 from rasa.data.synthetic import BenchmarkParams
@@ -58,16 +62,29 @@ TAGS = {
 }
 COLUMNS = (*TAGS, "started", "mlflow_run", *METRICS)
 Record = dict[str, Any]
-SAME = 1e-6  # percent points; R@1 is a count of queries over their number
+
+
+def queries_of(
+    first_rank_T: NDArray[np.int64], average_precision_T: NDArray[np.float64], identity_T: NDArray[np.int64]
+) -> Queries:
+    """As a report uses them: average precisions in the steps that are published, so that it can be made again."""
+    return Queries(first_rank_T, from_steps(in_steps(average_precision_T)), identity_T)
 
 
 @dataclass(frozen=True, eq=False)
-class Queries:
-    """What one run found, per test query [T], and whom each query describes."""
+class Start:
+    """What the weights that the runs of `rows` began with reach untrained. `metrics` by their names in the tracker.
 
-    first_rank_T: NDArray[np.int64]  # of the first right image, 1 = top
-    average_precision_T: NDArray[np.float64]
-    identity_T: NDArray[np.int64]
+    `queries` is None where what it found of each query is not known; then so is `stage1`, which has first ranks alone.
+    """
+
+    variant: str
+    rows: tuple[str, ...]
+    reranked: bool  # else its weights have no ITM head, and all its figures are stage 1's
+    metrics: Mapping[str, float]
+    queries: Queries | None
+    stage1: NDArray[np.int64] | None
+    directory: str = ""  # of its run
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,8 @@ class SuiteRuns:
     notes: tuple[str, ...]
     sizes: Mapping[str, Mapping[str, int]]
     queries: Mapping[tuple[str, int], Queries] = field(default_factory=dict)
+    starts: Sequence[Start] = ()
+    stage1: Mapping[str, bool] = field(default_factory=dict)  # by row, whether stage 1 alone ranks it
 
 
 def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> SuiteRuns:
@@ -115,8 +134,15 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
                 result = read_json(_kept(client, record, RESULT, Path(scratch))) or {}
                 record |= selection(result) | measured(result)
             queries, said = _queries(client, finished, configs, Path(scratch))
+            starts = _starts(client, suite.suite, name, finished, configs, Path(scratch))
+        without = {record["row"] for record in finished if record["weights_digest"]}
+        without -= {row for start in starts for row in start.rows}
+        if without:
+            rows = ", ".join(row for row in configs if row in without)
+            said.append(f"The weights that {rows} started from were not evaluated: {remedy}.")
         table = pd.DataFrame(chosen, columns=list(COLUMNS))
-        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries)
+        stage1 = {row: not re_ranks(config) for row, config in configs.items()}
+        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts, stage1)
 
 
 def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]) -> str:
@@ -200,12 +226,12 @@ def _inputs(record: Record) -> tuple[str, str]:
     return record["data_digest"], record["weights_digest"]
 
 
-def _search(client: "MlflowClient", suite: str, profile: str) -> Iterator["Run"]:
-    """All seed runs of the suite at the profile, page by page."""
+def _search(client: "MlflowClient", suite: str, profile: str, kind: str = tracking.KIND_SEED) -> Iterator["Run"]:
+    """All seed runs (or starts) of the suite at the profile, page by page."""
     experiment = client.get_experiment_by_name(suite)
     if experiment is None or experiment.lifecycle_stage != "active":
         return
-    terms = {tracking.KIND: tracking.KIND_SEED, tracking.PROFILE: profile}
+    terms = {tracking.KIND: kind, tracking.PROFILE: profile}
     text = " and ".join(f"tags.`{name}` = '{value}'" for name, value in terms.items())
     token = None
     while True:
@@ -317,7 +343,7 @@ def _queries(
     """What the runs kept of each query, by row and seed, and a sentence for each reason why it is not known of some."""
     known, missing = {}, dict[str, dict[str, list[int]]]()
     for record in finished:
-        tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
+        tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))
         rank, precision = tensors.get("first_rank"), tensors.get("average_precision")
         if rank is None or precision is None:
             why = f"{PREDICTIONS} is missing"
@@ -326,10 +352,47 @@ def _queries(
         elif (identity := _identities(tensors, record, configs[record["row"]].data)) is None:
             why = f"whom the queries describe is not known here, since the data ({record['data_digest']}) is not"
         else:
-            known[record["row"], record["seed"]] = Queries(rank, precision, identity)
+            known[record["row"], record["seed"]] = queries_of(rank, precision, identity)
             continue
         missing.setdefault(why, {}).setdefault(record["row"], []).append(record["seed"])
     return known, [_not_compared(seeds, why) for why, seeds in missing.items()]
+
+
+def _starts(
+    client: "MlflowClient", suite: str, profile: str, finished: Iterable[Record], configs: Mapping[str, Config],
+    scratch: Path,
+) -> list[Start]:  # fmt: skip
+    """What was evaluated of the weights that these runs began with, in the order of the rows; the newest of each."""
+    rows: dict[tuple[str, ...], dict[str, None]] = {}
+    for record in sorted(finished, key=lambda record: list(configs).index(record["row"])):
+        if record["weights_digest"]:
+            key = (start_digest(configs[record["row"]]), *_inputs(record))
+            rows.setdefault(key, {})[record["row"]] = None
+    evaluated: dict[tuple[str, ...], Run] = {}
+    for run in sorted(_search(client, suite, profile, tracking.KIND_START), key=lambda run: run.info.start_time):
+        tags = run.data.tags
+        if tags.get(tracking.STATE) == FINISHED:
+            inputs = tags[tracking.DATA_DIGEST], tags[tracking.WEIGHTS_DIGEST]
+            evaluated[(tags[tracking.ROW_DIGEST], *inputs)] = run
+    return [_start(client, evaluated[key], [*of], configs, scratch) for key, of in rows.items() if key in evaluated]
+
+
+def _start(
+    client: "MlflowClient", run: "Run", rows: Sequence[str], configs: Mapping[str, Config], scratch: Path
+) -> Start:
+    record = _record(run)
+    result = read_json(_kept(client, record, RESULT, scratch)) or {}
+    tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))
+    identity = _identities(tensors, record, configs[rows[0]].data)
+    queries = stage1 = None
+    if identity is not None and "stage1_first_rank" in tensors:
+        queries = queries_of(tensors["first_rank"], tensors["average_precision"], identity)
+        stage1 = tensors["stage1_first_rank"]
+    reranked = bool(result.get("reranked", True))
+    metrics = run.data.metrics | measured(result)
+    return Start(
+        run.data.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1, record["directory"]
+    )
 
 
 def _not_compared(seeds: Mapping[str, Sequence[int]], why: str) -> str:
@@ -348,17 +411,6 @@ def _kept(client: "MlflowClient", record: Record, name: str, scratch: Path) -> P
         return Path(client.download_artifacts(record["mlflow_run"], name, str(folder)))
     except (OSError, mlflow_error()):
         return folder / name
-
-
-def _tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays in a file; none if there is no such file, or none that was written to its end."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        return {}
 
 
 def _identities(tensors: Mapping[str, NDArray[Any]], record: Record, data: Data) -> NDArray[np.int64] | None:
