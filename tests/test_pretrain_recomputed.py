@@ -24,7 +24,7 @@ RECIPE = Recipe(
     model=Model(patch_size=24, vision_width=16, vision_depth=1, vision_heads=2, text_width=16, text_layers=1, fusion_layers=1,
                 text_heads=2, text_mlp_width=32, max_positions=40, dropout=0.0, embed_dim=8, queue_size=8),
     batch_size=8, steps=5, warmup_steps=2, learning_rate=0.02, weight_decay=0.5, clip_norm=1.5, candidates=3, hard_share=0.9,
-    hard_until=0.6, mask_rate=0.5, function_rate=0.1, averaging=0.3, evaluate_every=100,
+    hard_until=0.6, mask_rate=0.5, function_rate=0.1, position_std=0.2, averaging=0.3, evaluate_every=100,
 )  # fmt: skip
 
 
@@ -94,6 +94,9 @@ def plain_losses(model, batch, draws, rates, special, hard_share):
 def test_five_steps_and_what_is_written(begun):
     run, folder, logged = begun
     model, average = copy.deepcopy((run.model, run.average))
+    for own, mean in zip(model.parameters(), average.parameters(), strict=True):
+        assert torch.equal(own, mean)
+    assert model.encoders.vision.pos_embed.std().item() == pytest.approx(RECIPE.position_std, rel=1e-5)
     optimizer, rates = PlainAdamW(model, RECIPE.weight_decay, False), mask_rates(run)
     assert torch.equal(rates[1:], run.masking.rates[1:]) and len(rates.unique()) == 2  # of padding, 0, none is masked
     norms = []

@@ -108,4 +108,11 @@ MUTANTS = [
         'draws.categorical("candidate", weights)',
         PRETRAINING,
     ),
+    mistake(
+        "rasa/pretrain.py",
+        "image positions start as weak as timm's",
+        "positions.mul_(recipe.position_std / positions.std())",
+        "positions.mul_(1.0)",
+        PRETRAINING,
+    ),
 ]
