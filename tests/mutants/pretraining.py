@@ -75,10 +75,10 @@ MUTANTS = [
     ),
     mistake(
         "rasa/pretrain.py",
-        "the own image is not the first candidate",
-        "own = torch.arange(len(identity), device=device)",
-        "own = torch.arange(len(identity), device=device).flip(0)",
-        PRETRAINING,
+        "matching takes the second candidate for the own image",
+        "logits_BC2.new_zeros(len(logits_BC2)).long()",
+        "logits_BC2.new_ones(len(logits_BC2)).long()",
+        "tests/test_pretrain.py::test_matching_over_candidates_by_hand",
     ),
     mistake(
         "rasa/pretrain.py",
