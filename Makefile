@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PROFILE ?= smoke
 JOBS ?= 2
 
-.PHONY: demo test check env clean
+.PHONY: demo test check mutants env clean
 
 demo: env  ## the ten rows of Table 4 on the built-in benchmark, then the report
 	$(BIN)/rasa run table4 --profile $(PROFILE) --jobs $(JOBS)
@@ -21,6 +21,9 @@ check: env  ## what CI checks: format, lint, types, direction of imports, tests
 	$(BIN)/mypy rasa experiments studies reports benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+mutants: env  ## deliberate mistakes in the recipe, each of which must make a test fail; not part of CI
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 env: $(BIN)/.built
 
