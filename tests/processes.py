@@ -28,18 +28,26 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(IMPORTED)
 
 
-class Command:
-    """A running `rasa ARGUMENTS`, in `folder`, whose output goes to files there."""
+def forked(target, *arguments):
+    """A process that calls `target`, a module's function."""
+    process = _context.Process(target=target, args=arguments)
+    with _one_thread():
+        process.start()
+    return process
 
-    def __init__(self, *arguments, folder, environment=None, more_mib=None, before=None):
+
+class Command:
+    """A running `rasa ARGUMENTS`, in `folder`, whose output goes to files there, or in `output`.
+
+    `more_mib` bounds what it may map beyond the libraries; `before` is called in it first.
+    """
+
+    def __init__(self, *arguments, folder, environment=None, more_mib=None, before=None, output=None):
         folder.mkdir(parents=True, exist_ok=True)
-        self._files = [folder / f".{name}-{time.monotonic_ns()}" for name in ("out", "err")]
+        self._files = [(output or folder) / f".{name}-{time.monotonic_ns()}" for name in ("out", "err")]
         settings = {"MLFLOW_TRACKING_URI": AWAY, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"} | (environment or {})
-        self.process = _context.Process(
-            target=_run, args=([str(a) for a in arguments], folder, self._files, settings, more_mib, before)
-        )
-        with _one_thread():
-            self.process.start()
+        words = [str(argument) for argument in arguments]
+        self.process = forked(_run, words, folder, self._files, settings, more_mib, before)
 
     def kill(self, number=signal.SIGKILL):
         """Send a signal, from outside."""
@@ -80,6 +88,7 @@ def rasa(*arguments, folder, code=0, **settings):
 
 def _run(arguments, folder, files, settings, more_mib, before):
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # the platform's own, as a shell's `rasa` has it
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
     os.environ.update(settings)
