@@ -193,6 +193,7 @@ def share_step(
     """What one process of the released training computes of its share of the batch (MPS 48-207)."""
     on, online, momentum, rows = objectives.weights, model.encoders, teachers.momentum, share.rows
     dropout_m = dropout if fidelity.momentum_dropout else 0.0
+    dropout_g = dropout if fidelity.generator_dropout else 0.0
     annotated, identity = share.tokens(batch.annotated), batch.identity[rows]
     matched = None if batch.matched is None else share.tokens(batch.matched)
     contrasted = matched if fidelity.contrastive_text == "matching" and matched is not None else annotated
@@ -277,9 +278,9 @@ def share_step(
                 assert teachers.masked_lm is not None
                 proposed = teachers.masked_lm(input_ids=masked.ids, attention_mask=masked.mask.long()).logits
             elif objectives.generator == "online":
-                proposed = word_logits(online, joint_states(online, masked, image, dropout))
+                proposed = word_logits(online, joint_states(online, masked, image, dropout_g))
             else:
-                proposed = word_logits(momentum, joint_states(momentum, masked, image_m, dropout_m))
+                proposed = word_logits(momentum, joint_states(momentum, masked, image_m, dropout_g))
         replaced, labels_BL = masker.replace(annotated, proposed, labels_BL != IGNORED)
         logits = linear(model.heads["rtd"], joint_states(online, replaced, image, dropout))
         out["rtd"] = scored_mean(F.cross_entropy(logits.transpose(1, 2), labels_BL, reduction="none"), labels_BL)
@@ -417,5 +418,5 @@ def plain_rerank(
         image_CM = image_tokens[chosen_C.to(image_tokens.device)].to(device)
         text_CLD, mask_CL = text_LD.repeat(len(image_CM), 1, 1), mask_L.repeat(len(image_CM), 1)
         logits = linear(model.heads["itm"], fuse(model.encoders, text_CLD, mask_CL, image_CM, 0.0)[:, 0])
-        rows.append(logits[:, 1] if ranking_score == "logit" else logits.softmax(1)[:, 1])
+        rows.append(logits[:, 1] if ranking_score == "logit" else logits.softmax(1)[:, 1].logit())
     return torch.stack(rows)

@@ -46,7 +46,10 @@ class Display(Bars):
     def started(self, run: PlannedRun) -> None:
         """A run begins, or goes on."""
         epochs = run.config.optimisation.epochs
-        self.say(f"{run.about.name}: {'resumed' if run.state == 'interrupted' else 'started'}, {epochs} epochs")
+        begun = "resumed" if run.state == "interrupted" else "started"
+        self.say(
+            f"{run.about.name}: {'evaluating, no training' if run.about.untrained else f'{begun}, {epochs} epochs'}"
+        )
         done = {point.step for point in read_points(run.directory) if point.group == "val"} if run.directory else set()
         self._epochs[run.about.run_id] = len(done)
         self._tasks[run.about.run_id] = self._bars.add_task(run.about.name, total=epochs, completed=len(done), note="")
@@ -54,7 +57,7 @@ class Display(Bars):
     def heard(self, about: About, group: str, step: int, values: dict[str, float]) -> None:
         """Figures of a run: an epoch's validation moves the bar."""
         task = self._tasks[about.run_id]
-        if group == "val":
+        if group == "val" and not about.untrained:
             self._epochs[about.run_id] = epoch = int(values.get("epoch", self._epochs[about.run_id] + 1))
             self._bars.update(task, completed=epoch)
             self.say(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}")

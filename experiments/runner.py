@@ -22,6 +22,7 @@ from experiments.rundir import (
     Lock,
     MetricsLog,
     read_json,
+    read_result,
     timestamp,
     workspace_of,
     write_json,
@@ -47,6 +48,7 @@ class Outcome(NamedTuple):
     r1: float | None = None
     seconds: float | None = None
     exit_code: int = RunFailed.exit_code  # of a failed run: its fault's
+    reached: bool = True  # False of a run that the command was stopped before
 
 
 class Watch(NamedTuple):
@@ -145,16 +147,20 @@ def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun
             outcomes |= run_all(todo, min(jobs, len(todo)), watch, stop, train)
         else:
             for number, run in todo:
-                outcomes[number] = stopped(run) if stop.asked else _run_here(run, watch, stop, train)
+                outcomes[number] = not_reached(run) if stop.asked else _run_here(run, watch, stop, train)
     return [outcomes[number] for number in sorted(outcomes)]
 
 
 def raise_for(outcomes: Sequence[Outcome]) -> None:
-    """KeyboardInterrupt, RunFailed (a single run's, with its fault's exit code) or SuiteFailed if called for."""
-    if any(outcome.state == "interrupted" for outcome in outcomes):
+    """KeyboardInterrupt, RunFailed (a single run's, with its fault's exit code) or SuiteFailed if called for.
+
+    A start beside a run leaves that the single one.
+    """
+    if any(outcome.state == "interrupted" or not outcome.reached for outcome in outcomes):
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    if failed and len(outcomes) == 1:
+    single = sum(not outcome.about.untrained for outcome in outcomes) <= 1
+    if len(failed) == 1 and single:
         error = RunFailed(f"{failed[0].about.name}: {failed[0].message}")
         error.exit_code = failed[0].exit_code
         raise error
@@ -173,7 +179,7 @@ def run_one(run: PlannedRun, heard: Heard, say: Say, should_stop: Callable[[], b
     with Lock(run.directory / LOCK) as lock:
         if not lock.acquired:
             return Outcome(run.about, run.directory, "running", "in another process")
-        if (result := read_json(run.directory / RESULT)) is not None:  # another driver was faster
+        if (result := read_result(run.directory / RESULT)) is not None:  # another driver was faster
             return finished(run.about, run.directory, result)
         try:
             if not _begun(run.directory) and (result := copied(run)) is not None:
@@ -185,12 +191,14 @@ def run_one(run: PlannedRun, heard: Heard, say: Say, should_stop: Callable[[], b
             return stopped(run)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is recorded and the other runs go on
             return failed(run, error)
-        return finished(run.about, run.directory, read_json(run.directory / RESULT) or {})
+        return finished(run.about, run.directory, read_result(run.directory / RESULT) or {})
 
 
 def failed(run: PlannedRun, error: BaseException) -> Outcome:
     """Record a failure in the run's directory, as well as the disk allows."""
     assert run.directory is not None
+    if isinstance(error, OSError) and error.errno is not None:  # the machine's fault, not the program's
+        error = _refused_by_the_system(error, run.directory)
     message = str(error) if isinstance(error, RasaError) else f"{type(error).__name__}: {error}"
     message = " ".join(message.split())
     trace = "".join(traceback.format_exception(error))
@@ -203,6 +211,19 @@ def failed(run: PlannedRun, error: BaseException) -> Outcome:
     return Outcome(run.about, run.directory, "failed", message, exit_code=code)
 
 
+def _refused_by_the_system(error: OSError, directory: Path) -> ResourceError:
+    """A full disk, a folder that may not be written, ...: by its file, with what to do."""
+    from rasa.memory import is_full, no_room
+
+    file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else directory
+    if is_full(error):
+        fault = ResourceError(no_room(file))
+    else:
+        fault = ResourceError(f"{file}: {error.strerror}; see to it, then the same command goes on")
+    fault.__cause__ = error
+    return fault
+
+
 def finished(about: About, directory: Path, result: dict[str, Any]) -> Outcome:
     """The outcome that a result file records."""
     r1, seconds = result.get("test", {}).get("r1"), result.get("cost", {}).get("seconds")
@@ -210,9 +231,16 @@ def finished(about: About, directory: Path, result: dict[str, Any]) -> Outcome:
 
 
 def stopped(run: PlannedRun) -> Outcome:
-    """The outcome of a run that was asked to stop, or that was not started because of it."""
+    """The outcome of a run that was asked to stop."""
     assert run.directory is not None
     return Outcome(run.about, run.directory, "interrupted", "stopped; the same command goes on from here")
+
+
+def not_reached(run: PlannedRun) -> Outcome:
+    """The outcome of a run that was not started because the command was asked to stop: it is as it was."""
+    assert run.directory is not None
+    message = "not reached; the same command goes on from here"
+    return Outcome(run.about, run.directory, run.state, message, reached=False)
 
 
 def writable(workspace: Path) -> None:
@@ -276,18 +304,15 @@ def _trained(run: PlannedRun, directory: Path, heard: Heard, say: Say, should_st
              train: Train | None, threads: int | None) -> dict[str, Any]:  # fmt: skip
     """Run the trainer and return what `result.json` is to hold."""
     _prepare(run, directory)
-    metrics = MetricsLog(directory)
+    metrics = MetricsLog(directory, say)
 
     def log(group: str, step: int, values: dict[str, float]) -> None:
         if metrics.append(group, step, values):
             heard(group, step, values)
 
-    if train is None:
-        from rasa.train import train as the_trainer
-
-        train = the_trainer
+    work = _work(run.about, train)
     optimisation = run.config.optimisation.model_copy(update={"threads": run.config.optimisation.threads or threads})
-    result = train(
+    result = work(
         run.config.model_copy(update={"optimisation": optimisation}),
         directory,
         log=log,
@@ -309,12 +334,27 @@ def _trained(run: PlannedRun, directory: Path, heard: Heard, say: Say, should_st
     return who | result | {"digests": {**result.get("digests", {}), **digests}} | times
 
 
+def _work(about: About, train: Train | None) -> Train:
+    """What is executed: the trainer, or for a start the evaluation of its weights."""
+    if about.untrained:
+        from rasa.evaluation import evaluate_start
+
+        return evaluate_start
+    if train is None:
+        from rasa.train import train as the_trainer
+
+        return the_trainer
+    return train
+
+
 def _prepare(run: PlannedRun, directory: Path) -> None:
     write_text(directory / SPEC, dump(run.config.model_dump(mode="json")))
     (directory / FAILURE).unlink(missing_ok=True)
     # A resumed run keeps the record of the code that it began with: a change in between leaves the result stale.
     if not _begun(directory):
-        write_json(directory / ENVIRONMENT, environment() | {"started": timestamp()})
+        write_json(
+            directory / ENVIRONMENT, environment() | {"started": timestamp(), "workspace": str(workspace_of(directory))}
+        )
 
 
 def _begun(directory: Path) -> bool:
@@ -325,5 +365,5 @@ def _settled(run: PlannedRun, rerun_stale: bool) -> Outcome | None:
     """The outcome of a run that need not be executed."""
     if run.directory is None or (run.state != "finished" and (run.state != "stale" or rerun_stale)):
         return None
-    outcome = finished(run.about, run.directory, read_json(run.directory / RESULT) or {})
+    outcome = finished(run.about, run.directory, read_result(run.directory / RESULT) or {})
     return outcome._replace(state=run.state, message=run.reason)

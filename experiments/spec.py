@@ -8,7 +8,8 @@ A row that `extends` another one starts from that row's base and changes.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -159,6 +160,10 @@ class Suite(SpecFile):
     def _rows_fit(self) -> "Suite":
         names = [row.name for row in self.rows]
         for number, row in enumerate(self.rows):
+            if row.name == start.NAME:
+                raise ValueError(
+                    f"rows: {start.NAME} is the line of the weights before training; name the row otherwise"
+                )
             if row.name in names[:number]:
                 raise ValueError(f"rows: the name {row.name} is given twice")
             if row.labels and len(row.labels) != len(self.labels):
@@ -245,8 +250,12 @@ def resolve(suite: Suite, row: Row | str, profile_name: str, overrides: Sequence
 
 def row_digest(config: Config) -> str:
     """12 hex digits that are equal for runs that differ in nothing but the seed: what makes rows comparable."""
-    identity = {name: value for name, value in identity_of(config).items() if name != "seed"}
-    return short_digest(identity)
+    return seedless_digest(identity_of(config))
+
+
+def seedless_digest(identity: Mapping[str, Any]) -> str:
+    """12 hex digits of an identity without its seed."""
+    return short_digest({name: value for name, value in identity.items() if name != "seed"})
 
 
 def identity_of(config: Config) -> dict[str, Any]:
@@ -322,6 +331,12 @@ def read_spec(model: type[_S], file: Traversable, shown: str) -> _S:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SpecError(f"{shown}: cannot be read ({reason})") from error
+    return _parsed(model, text, shown)
+
+
+@cache
+def _parsed(model: type[_S], text: str, shown: str) -> _S:
+    """The text as `model`; a plan asks for the same profile and suites again and again."""
     values = load_mapping(text, shown)
     try:
         spec = model.model_validate_json(json.dumps(values), strict=True)

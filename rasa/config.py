@@ -279,7 +279,9 @@ class Optimisation(Section):
     epochs: int = Field(30, ge=1, description="Passes over the training pairs.")
     batch_size: int = Field(52, ge=1, description="Image-text pairs per step.")
     max_steps_per_epoch: int | None = Field(
-        None, ge=1, description="End an epoch after this many steps; null: all pairs."
+        None,
+        ge=1,
+        description="End an epoch, and so validate, after this many steps; the next one goes on where it ended. null: all pairs.",
     )
     learning_rate: float = Field(1e-5, gt=0, description="Of all weights but the PRD and RTD heads.")
     head_learning_rate: float = Field(1e-4, gt=0, description="Of the PRD and RTD heads.")

@@ -5,22 +5,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
-from rasa.config import Config
+from rasa.checkpoint import save_tensors
+from rasa.config import Config, Objectives
+from rasa.cost import peak_mib, reset_peak
 from rasa.data.formats import FORMATS
 from rasa.data.load import load_dataset
 from rasa.data.table import Dataset
-from rasa.data.tokens import build_tokenizer
+from rasa.data.tokens import Tokenizer, build_tokenizer
 from rasa.errors import ResourceError
-from rasa.inputs import gallery
+from rasa.inputs import Gallery, Say, galleries, gallery
 from rasa.model.checkpoints import initial_state, load_released
 from rasa.model.inspect import sizes_of
-from rasa.model.rasa import build_model
+from rasa.model.rasa import RaSa, build_model
+from rasa.probe import sensitivity_figures
 from rasa.retrieval.evaluate import Ranking
 from rasa.retrieval.protocols import query_identities
-from rasa.train import evaluate_split, pick_device
+from rasa.train import Clock, Log, evaluate_split, pick_device, save_predictions
 
 HEADS = {384: 6, 512: 8, 768: 12, 1024: 16}  # by width, of the published ViT and BERT sizes; shapes do not tell them
 LONGEST = 50  # tokens, of the formats' captions
@@ -42,11 +45,16 @@ class Evaluated(NamedTuple):
         if self.ranking.scores_TK is not None:
             kept["scores"] = self.ranking.scores_TK.cpu().clone()
         try:
-            save_file(kept, file)
-        except (OSError, RuntimeError) as fault:  # safetensors reports a full or missing disk as its own error
+            save_tensors(kept, file)
+        except (OSError, SafetensorError) as fault:  # safetensors reports a full or missing disk as its own error
             raise ResourceError(
                 f"{file}: the predictions could not be written ({fault}); give another place"
             ) from fault
+
+
+def has_matching_head(state: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint can re-rank: whether it has an ITM head."""
+    return bool({"itm_head.weight", "heads.itm.weight"} & state.keys())
 
 
 def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     model |= {
         f"{part}_heads": HEADS[width] for part in ("vision", "text") if (width := sizes[f"{part}_width"]) in HEADS
     }
-    reranks = bool({"itm_head.weight", "heads.itm.weight"} & state.keys()) and sizes["fusion_layers"] > 0
+    reranks = has_matching_head(state) and sizes["fusion_layers"] > 0
     model["fusion_layers"] = max(1, sizes["fusion_layers"])
     values: dict[str, Any] = {
         # Else as the data set's format has it.
@@ -73,19 +81,95 @@ def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return values
 
 
-def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = lambda line: None) -> Evaluated:
+def evaluate_weights(config: Config, split: str, say: Say = lambda line: None) -> Evaluated:
     """Load `config.model.weights` into the model of `config` and rank one split of its data.
 
     Raises ResourceError if data, vocabulary or weights do not fit, with nothing left at a random start.
     """
-    assert config.model.weights is not None
+    held = load_weights(config, initial_state(config.model), say, test_only=split == "test")
+    searched = gallery(held.dataset, split, config, None, held.device.type == "cuda", say)
+    whom = query_identities(FORMATS[config.data.format].protocol, searched.split)
+    return Evaluated(held.rank(searched), held.dataset, split, whom)
+
+
+def evaluate_start(
+    config: Config,
+    directory: Path,
+    log: Log,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume_from_step: Callable[[int], None] = lambda step: None,
+    cache: Path | None = None,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """What `config.model.weights` reach before any training, measured as a run's selected weights are.
+
+    Takes and gives what `rasa.train.train` does, so that it can be executed and recorded as a run is; it leaves
+    `predictions.safetensors` in `directory`. Weights with an ITM head are re-ranked whatever the objectives of
+    `config`; those without are ranked by stage 1 alone, and then `reranked` is false in what is returned. Raises as
+    `evaluate_weights` does, and KeyboardInterrupt if told to stop.
+    """
+    clock = Clock()
+    resume_from_step(-1)  # it is short, so there is no going on: what an earlier try has reported is reported again
+    state = initial_state(config.model)
+    reranked = has_matching_head(state)
+    objectives = Objectives(weights={"cl": 1.0, "itm": 1.0} if reranked else {"cl": 1.0})
+    held = load_weights(config.model_copy(update={"objectives": objectives}), state, say)
+    reset_peak(held.device)
+    with clock.stopped():  # images are decoded once for all runs
+        searched = galleries(held.dataset, config, cache, held.device.type == "cuda", say)
+    found: dict[str, dict[str, float]] = {}
+    for name, each in searched.items():
+        if should_stop():
+            raise KeyboardInterrupt
+        ranking = held.rank(each)
+        found[name] = ranking.figures()
+        log(name, 0, found[name] | ({"epoch": 0} if name == "val" else {}))
+        if name == "test":
+            save_predictions(directory, ranking, query_identities(FORMATS[config.data.format].protocol, each.split))
+    if config.evaluation.sensitivity:
+        found["sensitivity"] = held.probe(searched["test"])
+        log("probe", 0, found["sensitivity"])
+    parameters = float(sum(parameter.numel() for parameter in held.model.parameters()))
+    cost = {"seconds": clock.seconds, "peak_mib": peak_mib(held.device), "steps": 0.0, "parameters": parameters}
+    log("cost", 0, cost)
+    return {
+        "reranked": reranked,
+        "selected": {"epoch": 0, "step": 0, "val": found.pop("val") | {"epoch": 0}},
+        **found,
+        "cost": cost,
+        "digests": {"data": held.dataset.digest, "tokenizer": held.tokenizer.digest},
+        "sizes": held.dataset.sizes(),
+    }
+
+
+class Loaded(NamedTuple):
+    """Weights in the model of `config`, and the data that they are to rank."""
+
+    model: RaSa
+    dataset: Dataset
+    tokenizer: Tokenizer
+    config: Config
+    device: torch.device
+
+    def rank(self, searched: Gallery) -> Ranking:
+        """The split as these weights rank it."""
+        return evaluate_split(self.model, searched.split, searched.images, self.tokenizer, self.config, self.device)
+
+    def probe(self, searched: Gallery) -> dict[str, float]:
+        """The sensitivity probe's figures (rasa/probe.py)."""
+        return sensitivity_figures(
+            self.model, lambda: searched.images, searched.split, self.tokenizer, self.config, self.device
+        )
+
+
+def load_weights(config: Config, state: Mapping[str, Tensor], say: Say, test_only: bool = False) -> Loaded:
+    """`state`, the tensors of `config.model.weights`, in the model of `config`, which they must fill. Raises as above."""
     device = pick_device(config.optimisation.device)
     if config.optimisation.threads:
         torch.set_num_threads(config.optimisation.threads)
-    state = initial_state(config.model)
     from_captions = config.data.tokenizer == "captions"
-    dataset = load_dataset(config.data, test_only=split == "test" and not from_captions)
-    for note in dataset.notes:
+    dataset = load_dataset(config.data, test_only=test_only and not from_captions)
+    for note in dict.fromkeys((*dataset.notes, *dataset.tested.notes)):
         say(note)
     captions = dataset.splits["train"].captions if from_captions else ()
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
@@ -107,6 +191,4 @@ def evaluate_weights(config: Config, split: str, say: Callable[[str], None] = la
     say(f"{config.model.weights}: {report}")
     if "itm" not in config.objectives.weights:
         say(f"{config.model.weights}: ranked by similarity alone (stage 1), without an ITM head")
-    chosen, images = gallery(dataset, split, config, None, device.type == "cuda", say)
-    ranking = evaluate_split(model, chosen, images, tokenizer, config, device)
-    return Evaluated(ranking, dataset, split, query_identities(FORMATS[config.data.format].protocol, chosen))
+    return Loaded(model, dataset, tokenizer, config, device)

@@ -32,6 +32,7 @@ PRESETS: dict[str, tuple[Any, Any]] = {
     "ema_timing": ("before", "before"),
     "momentum_view": ("second", "second"),
     "momentum_dropout": (True, False),
+    "generator_dropout": (True, False),
     "decay_temperature_and_positions": (True, False),
     "queue_from_weights": (True, False),
     "head_rate_from": ("iteration-101", "start"),
@@ -106,6 +107,9 @@ class Fidelity(BaseModel):
     momentum_dropout: bool = Field(
         description="Dropout stays active in the momentum model (model.train()); text silent."
     )
+    generator_dropout: bool = Field(
+        description="Dropout stays active in the generator of RTD, alike in the online and the momentum model (model.train()); text silent."
+    )
     decay_temperature_and_positions: bool = Field(
         description="Weight decay also on the temperature, position and class embeddings (OF 38, 52-54); text silent."
     )
@@ -123,7 +127,7 @@ class Fidelity(BaseModel):
         description="Processes of the released training that one batch stands for: contrast, negatives and means stay inside each share (4 x 13 in the paper profile; RET 43, MPS 115-132).",
     )
     ranking_score: Literal["logit", "probability"] = Field(
-        description="Stage 2 ranks by the raw match logit (RET 129) or by the matching probability (3.2)."
+        description="Stage 2 ranks by the raw match logit (RET 129) or by the matching probability (3.2), told by its log-odds: the same order, and no two far ones are both 1."
     )
     beyond_topk: Literal["stage1", "tied"] = Field(
         description="Images after the top k keep stage 1's order, or tie (-100 each, RET 111) in gallery order."

@@ -32,8 +32,7 @@ class Gallery(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """`held_out`: validation pairs for the detectors' figures, if asked for. `galleries`: `val`, `test` and, where
-    the test is on another data set, the own test split as `source`."""
+    """`held_out`: validation pairs for the detectors' figures, if asked for."""
 
     dataset: Dataset
     tokenizer: Tokenizer
@@ -62,10 +61,7 @@ def read_images(
     held_out = None
     if config.evaluation.detectors and set(DETECTORS) & set(config.objectives.weights):
         held_out = training_pairs(dataset, "val", tokenizer, config, cache, prefetch, say)
-    galleries = {"val": gallery(dataset, "val", config, cache, prefetch, say)}
-    galleries["test"] = gallery(dataset.tested, "test", config, cache, prefetch, say)
-    if dataset.target is not None:
-        galleries["source"] = gallery(dataset, "test", config, cache, prefetch, say)
+    searched = galleries(dataset, config, cache, prefetch, say)
     if "prd" in config.objectives.weights and not loader.has_weak_pairs:
         raise SpecError(
             "weights.prd needs weak pairs, but no identity of train has a caption that would make one; leave prd out"
@@ -76,7 +72,7 @@ def read_images(
             f"{loader.longest_caption} tokens; raise it, or set fidelity.truncate_training_tokens=true"
         )
     special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
-    return Inputs(dataset, tokenizer, special, loader, held_out, galleries)
+    return Inputs(dataset, tokenizer, special, loader, held_out, searched)
 
 
 def training_pairs(
@@ -107,6 +103,15 @@ def training_pairs(
         prefetch=prefetch,
         say=say,
     )
+
+
+def galleries(dataset: Dataset, config: Config, cache: Path | None, prefetch: bool, say: Say) -> dict[str, Gallery]:
+    """What a run is measured on: `val`, `test` and, where the test is on another data set, the own test as `source`."""
+    found = {"val": gallery(dataset, "val", config, cache, prefetch, say)}
+    found["test"] = gallery(dataset.tested, "test", config, cache, prefetch, say)
+    if dataset.target is not None:
+        found["source"] = gallery(dataset, "test", config, cache, prefetch, say)
+    return found
 
 
 def gallery(dataset: Dataset, name: str, config: Config, cache: Path | None, prefetch: bool, say: Say) -> Gallery:

@@ -3,6 +3,8 @@
 Shape suffixes: B captions, L tokens, N chosen positions, V vocabulary, D text width, W tokens wanted of a pass.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -16,6 +18,17 @@ from rasa.model.text import ImageKeyValues, Packing, Text, Wanted
 from rasa.objectives import language, replacement
 from rasa.objectives.language import MaskDraws, SpecialIds
 from rasa.objectives.shares import share_of, share_weights
+
+
+@contextmanager
+def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """With dropout or without inside, in the mode it came in afterwards."""
+    before = module.training
+    module.train(training)
+    try:
+        yield
+    finally:
+        module.train(before)
 
 
 class MaskedText:
@@ -79,6 +92,24 @@ class MaskedText:
         assert self.momentum_kv is not None
         with torch.no_grad():
             return self._states("momentum", objective, self.momentum, self.momentum_kv)
+
+    def generator_states(self, who: str, positions: Tensor) -> Tensor:
+        """Of the text masked for RTD, the states of the flat positions [N] under the generator, without gradient.
+
+        The model's own pass where that has the dropout that `fidelity.generator_dropout` asks for, else one more.
+        """
+        encoders = self.model.encoders if who == "online" else self.momentum
+        dropout = self.fidelity.generator_dropout and self.model.training
+        with torch.no_grad():
+            if encoders.training == dropout:
+                return self.chosen(who, "rtd", positions).detach()
+            image = self.image_kv if who == "online" else self.momentum_kv
+            assert image is not None
+            wanted = None if self.whole("rtd") else Wanted.at(self.packing, self.positions("rtd"))
+            ids, _ = self.masking("rtd")
+            with in_mode(encoders, dropout):
+                states = self.fuse("generator", encoders, ids, image, self.packing, wanted)
+            return states if wanted is not None else states[self.packing.rows[positions]]
 
     def whole(self, objective: str) -> bool:
         """Whether passes over this masked text give every token's state [N, D], or only the chosen ones' [W, D].
@@ -191,9 +222,9 @@ class RtdWords(NamedTuple):
             )
             logits = out.logits.flatten(0, 1)[positions]
         elif self.generator == "online":
-            logits = text.model.encoders.words(text.chosen("online", "rtd", positions).detach())
+            logits = text.model.encoders.words(text.generator_states("online", positions))
         else:
-            logits = text.momentum.words(text.chosen("momentum", "rtd", positions))
+            logits = text.momentum.words(text.generator_states("momentum", positions))
         trace["rtd_generator_logits"] = logits
         if self.choice == "argmax":
             return logits.argmax(1)

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
+from experiments.start import re_ranks
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats, sweeps
 from reports.cells import Report
 from reports.figures import bars, draw, draw_probe
 from reports.layout import as_published, competitors
-from reports.load import SuiteRuns, command_line, load_runs
+from reports.load import SuiteRuns, command_line, load_runs, row_configs
 from reports.published import TEST_SPLITS, load_published
+from reports.starts import headroom, on_starts, over_start, start_lines
 from reports.tables import FINISHED, KINDS, Line, suite_lines
+from reports.variants import variant
 from reports.verdict import SHARE, judge
 
 if TYPE_CHECKING:
@@ -28,33 +31,41 @@ SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
 
-def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> Report:
+def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> Report:
     """Read the suite's runs and make its report. Raises SpecError and ResourceError."""
-    loaded = load_runs(suite, profile, overrides, uri)
+    loaded = load_runs(suite, profile, overrides, uri, workspace)
     lines = suite_lines(loaded.runs, suite)
-    name = load_profile(profile).profile
+    name, differing = load_profile(profile).profile, variant(suite, profile, overrides)
     table = load_published(suite.published) if suite.published else None
     datasets = table.datasets if table else (PAPER_DATA,)
     comparable = on_papers_data(loaded, datasets)
     paper_data = " and ".join(datasets)
-    swept = sweeps.curves(suite, lines, loaded.queries)
+    starts = start_lines(loaded.starts, suite)
+    configs = row_configs(suite, profile, overrides)
+    stage1 = {row: not re_ranks(config) for row, config in configs.items()}
+    gains = over_start(lines, loaded.starts, stage1, loaded.queries)
+    untrained = {row: gain.untrained for row, gain in gains.items()}
+    swept = sweeps.curves(suite, lines, loaded.queries, untrained=untrained)
     where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(
-        title=f"{suite.title or suite.suite} (profile {name})",
+        title=f"{suite.title or suite.suite} (profile {name}{'; ' + differing if differing else ''})",
         profile=name,
         source=suite.source,
         comparable=comparable,
         metrics=suite.metrics,
         lines=lines,
         judged=judge(lines, loaded.queries),
-        notes=(*said, *loaded.notes, *mixed_code(loaded.runs)),
+        notes=(*said, *on_starts(loaded.starts, gains, stage1), *loaded.notes, *mixed_code(loaded.runs)),
         provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
         others=(where_best,) if where_best else (),
         curves=swept,
         paper_data=paper_data,
-        published=[as_published(table, lines, comparable)] if table else [],
+        published=[as_published(table, lines, comparable, starts)] if table else [],
         competitors=list(competitors(table, lines)) if table else [],
+        starts=starts,
+        over_start=gains,
+        above=headroom(gains),
     )
 
 
@@ -67,8 +78,8 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
         if report.curves:
             sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
         else:
-            draw(bars(report.lines), ours, paper, folder / FIGURE)
-        probed = [line for line in report.lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
+            draw(bars(report.all_lines), ours, paper, folder / FIGURE)
+        probed = [line for line in report.all_lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
         if probed:
             draw_probe(probed, f"sensitivity, {ours}", folder / PROBE_FIGURE)
         pictures = [FIGURE, *([PROBE_FIGURE] if probed else [])]

@@ -1,15 +1,16 @@
 """A suite's tables as cells of text, the same for every format. No figure is made here, only words and digits."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from experiments.spec import HEADINGS
 from reports import grid
 from reports.grid import Grid
 from reports.grid import grid_of as _grid
+from reports.starts import OverStart
 from reports.stats import Estimate
-from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, Line, Spread, last_label_tells, telling_names
+from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, UNTRAINED, Line, Spread, last_label_tells, telling_names
 from reports.verdict import SHARE, Judged, Step, sentences
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class Report:
     paper_data: str = "CUHK-PEDES"  # on which the published values were measured
     published: Sequence[Grid] = ()  # the paper's table with ours in it, for a suite that names one
     competitors: Sequence[Mapping[str, object]] = ()  # its lines that are no rows of the suite, as records
+    starts: Sequence[Line] = ()  # the untrained weights, the first lines of each table
+    over_start: Mapping[str, OverStart] = field(default_factory=dict)  # by row
+    above: Sequence[str] = ()  # what must be said above the tables
+
+    @property
+    def all_lines(self) -> list[Line]:
+        """The starts, and then the rows."""
+        return [*self.starts, *self.lines]
 
 
 def grids(report: Report) -> list[Grid]:
@@ -59,20 +68,22 @@ def grids(report: Report) -> list[Grid]:
     telling = labels[-1:] if last_label_tells(report.lines) else labels
     published = [metric for metric in report.metrics if any(metric in line.paper for line in report.lines)]
     reached = [Column("Seeds", _seeds), *(_figure(HEADINGS[metric], metric) for metric in report.metrics)]
-    reached += _gains(report.lines)
+    reached += [*_gains(report.lines), *_over_start(report)]
     beside = [*map(_published, published), _figure("Stage-1 R@1", "stage1_r1"), *_cost()]
     what = "Published values (in brackets: ours minus these), stage 1 alone, and cost per run"
     stepped = [line for line in report.lines if line.versus is not None]
     told_apart = [_grid(TOLD_APART, [*telling, *_steps(report)], stepped, sentences(report.judged))] if stepped else []
     return [
-        _grid("Test split, in percent", [*labels, *reached], report.lines),
+        _grid("Test split, in percent", [*labels, *reached], report.all_lines),
         *report.others,
         *report.published,
         *told_apart,
-        _grid(what if published else "Stage 1 alone, and cost per run", [*labels, *beside], report.lines),
-        _grid(SELECTION, [*labels, *_selection()], report.lines),
-        *_domains(report.lines, labels),
-        *_measured(report.lines, telling),
+        _grid(
+            what if published else "Stage 1 alone, and cost per run", [*labels, *beside], _with_costs(report.all_lines)
+        ),
+        _grid(SELECTION, [*labels, *_selection()], report.all_lines),
+        *_domains(report.all_lines, labels),
+        *_measured(report.all_lines, telling),
     ]
 
 
@@ -97,6 +108,8 @@ def _label_columns(lines: Sequence[Line]) -> list[Column]:
 
 
 def _seeds(line: Line) -> str:
+    if line.state == UNTRAINED:
+        return NONE
     return f"n = {line.n}" if line.n else line.state
 
 
@@ -127,6 +140,20 @@ def _gains(lines: Sequence[Line]) -> list[Column]:
     if any(line.paper_gain is not None for line in lines):
         columns.append(Column("Paper's gain", paper))
     return columns if any(line.versus is not None for line in lines) else []
+
+
+def _over_start(report: Report) -> list[Column]:
+    """What each row gained over the weights that it started from."""
+
+    def text(line: Line) -> str:
+        gain = report.over_start.get(line.name)
+        if gain is None:
+            return NONE
+        return signed(gain.value) + (
+            "" if gain.low is None or gain.high is None else _interval(gain.low, gain.high, "+.1f")
+        )
+
+    return [Column("Over start R@1", text)] if report.starts else []
 
 
 def _steps(report: Report) -> list[Column]:
@@ -306,8 +333,15 @@ def _cost() -> list[Column]:
     return [column("Minutes", "minutes"), column("Pairs/s", "pairs_per_s"), column("Peak MiB", "peak_mib")]
 
 
+def _with_costs(lines: Sequence[Line]) -> list[Line]:
+    """Without the lines of a start's stage 1, whose figures stand with the re-ranked ones."""
+    return [line for line in lines if line.state != UNTRAINED or line.figures["stage1_r1"].n]
+
+
 def _absent(line: Line) -> str:
     """What stands for a figure that is not there: never nothing, and never 0."""
+    if line.state == UNTRAINED:  # what it has not, belongs to training
+        return NONE
     return MISSING if line.state == FINISHED else line.state
 
 

@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.plot_style import DPI, INK, PALETTE, STYLE
-from reports.tables import FINISHED, KINDS, MISSING, Line, telling_names
+from reports.tables import FINISHED, KINDS, MISSING, UNTRAINED, Line, telling_names
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -87,7 +87,8 @@ def _bar(line: Line, name: str) -> Bar:
     group = labels[0] if len(labels) > 1 else ""
     r1 = line.figures["r1"]
     state = MISSING if line.state == FINISHED and not r1.n else line.state
-    return Bar(name, group, r1.mean, r1.sd, r1.values, line.paper.get("r1"), state)
+    values = () if line.state == UNTRAINED else r1.values  # a bar alone: it is of no seed
+    return Bar(name, group, r1.mean, r1.sd, values, line.paper.get("r1"), state)
 
 
 def _colours(figure: Sequence[Bar]) -> dict[str, str]:

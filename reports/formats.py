@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 from reports.cells import Report, grids
 from reports.grid import Cell, Grid
+from reports.starts import OverStart
 from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, SOURCE_FIGURES, Line, Spread
 from reports.verdict import Step
 
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
 NA = "NA"  # pandas and R read it as a missing number
-MARKDOWN = str.maketrans({"|": r"\|", "*": r"\*", "_": r"\_", "<": "&lt;", "\n": " "})
+MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "_": r"\_", "<": "&lt;", "\n": " "})
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
+NUMBERS = re.compile(r"[-+0-9.e;]*|[-+]?(inf|nan)")  # one or several with semicolons between them
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"}
@@ -31,19 +34,20 @@ class Page(NamedTuple):
     grids: Sequence[Grid]
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = {}
+    above: Sequence[str] = ()
 
 
 def page_of(report: Report) -> Page:
     """A suite's report as a page."""
-    return Page(report.title, report.source, grids(report), report.notes, report.provenance)
+    return Page(report.title, report.source, grids(report), report.notes, report.provenance, report.above)
 
 
 def markdown(report: Report | Page) -> str:
     """The tables, and what must be said under them; columns are aligned for a terminal too."""
     page = report if isinstance(report, Page) else page_of(report)
-    parts = [f"### {page.title.translate(MARKDOWN)}"]
+    parts = [f"### {page.title.translate(MARKDOWN)}", *(f"**{text.translate(MARKDOWN)}**" for text in page.above)]
     for grid in page.grids:
-        parts += [f"{grid.caption}:", "\n".join(_markdown_table(grid))]
+        parts += [f"{grid.caption.translate(MARKDOWN)}:", "\n".join(_markdown_table(grid))]
         parts.append("\n".join(f"- {sentence.translate(MARKDOWN)}" for sentence in grid.said))
     parts.append("\n".join(f"- {note.translate(MARKDOWN)}" for note in page.notes))
     parts.append("; ".join(f"{name}: {value.translate(MARKDOWN)}" for name, value in page.provenance.items()))
@@ -55,7 +59,8 @@ def csv_table(report: Report) -> str:
 
     The paper's lines that are no rows of the suite follow, in state `published`.
     """
-    own = [_record(line, report.metrics) | _step(report.judged.steps.get(line.name)) for line in report.lines]
+    own = [_record(line, report.metrics) | _over_start(report.over_start.get(line.name))
+           | _step(report.judged.steps.get(line.name)) for line in report.all_lines]  # fmt: skip
     return csv_of([*own, *report.competitors])
 
 
@@ -63,16 +68,23 @@ def csv_of(records: Sequence[Mapping[str, object]]) -> str:
     """The records under the columns that any of them has, NA where one has nothing."""
     stream = io.StringIO()
     columns = dict.fromkeys(name for record in records for name in record)  # a row without a step has none of its own
-    writer = csv.DictWriter(stream, list(columns), restval=NA, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(map(_cell, columns))
+    writer.writerows([_cell(record.get(name, NA)) for name in columns] for record in records)
     return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value as a spreadsheet may read it: a text that begins as a formula does gets an apostrophe before it."""
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBERS.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def latex(report: Report | Page) -> str:
     """Booktabs tabulars; title, notes and provenance are comments."""
     page = report if isinstance(report, Page) else page_of(report)
-    lines = [r"% needs \usepackage{booktabs}", _comment(page.title)]
+    lines = [r"% needs \usepackage{booktabs}", _comment(page.title), *map(_comment, page.above)]
     for grid in page.grids:
         lines += ["", _comment(grid.caption), *_tabular(grid), *map(_comment, grid.said)]
     lines += ["", *map(_comment, page.notes)]
@@ -92,7 +104,10 @@ def html(report: Report | Page, *pictures_png: bytes) -> str:
 
 
 def _markdown_table(grid: Grid) -> Iterable[str]:
-    texts = [[column.heading for column in grid.columns], *([_bold(cell) for cell in row] for row in grid.rows)]
+    texts = [
+        [column.heading.translate(MARKDOWN) for column in grid.columns],
+        *([_bold(cell) for cell in row] for row in grid.rows),
+    ]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     numeric = [column.numeric for column in grid.columns]
 
@@ -160,6 +175,15 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
         if line.figures[name].n:
             record |= _spread(name, line.figures[name])
     return record
+
+
+def _over_start(gain: OverStart | None) -> dict[str, object]:
+    """The comparison with the weights that a row started from; nothing for a row without."""
+    if gain is None:
+        return {}
+    record: dict[str, object] = {"start": gain.versus, "over_start_r1": gain.value}
+    record |= {"over_start_r1_low": _number(gain.low), "over_start_r1_high": _number(gain.high)}
+    return record | {"beats_start": NA if gain.beats is None else str(gain.beats).lower()}
 
 
 def _step(step: Step | None) -> dict[str, object]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from reports.cells import NONE, spread
 from reports.grid import Column, Grid, grid_of
 from reports.published import Entry, PublishedTable, heading
-from reports.tables import FINISHED, MISSING, Line, Spread
+from reports.tables import FINISHED, MISSING, UNTRAINED, Line, Spread
 
 Place = tuple[str, str]  # a data set and a figure on it
 PUBLISHED, OURS, REFERENCE = "published", "ours", "reference"
@@ -37,13 +37,18 @@ class Shown:
         return place, self.figures.get(place, Figure(NONE))
 
 
-def as_published(table: PublishedTable, lines: Sequence[Line] = (), comparable: bool = False) -> Grid:
+def as_published(
+    table: PublishedTable, lines: Sequence[Line] = (), comparable: bool = False, starts: Sequence[Line] = ()
+) -> Grid:
     """The paper's table in its layout, the best of each data set and figure in bold; with `lines`, each under its own.
 
     Ours compete for the bold only if they are `comparable`, that is, measured on the paper's data. A system that was
-    measured on several data sets is one line, as in Tables 5 and 6. Rows that the paper does not have come last.
+    measured on several data sets is one line, as in Tables 5 and 6. Rows that the paper does not have come last, but
+    for the untrained weights of a table of one data set, which come first.
     """
     systems, own, shown = _systems(table), {line.name: line for line in lines}, list[Shown]()
+    for line in starts if len(table.datasets) == 1 else ():
+        shown.append(_beside(line, table, comparable))
     for entries in systems:
         shown.append(_published(entries))
         ours = {entry.dataset: own.pop(entry.row) for entry in entries if entry.row in own}
@@ -51,9 +56,7 @@ def as_published(table: PublishedTable, lines: Sequence[Line] = (), comparable: 
             shown.append(_ours(entries[0].labels, ours, table, comparable))
     left_out = list(own) if len(table.datasets) > 1 else []  # on which of them it was measured is not known
     if not left_out:
-        for name, line in own.items():
-            labels = {_name(table): list(line.labels.values())[-1] or name}
-            shown.append(_ours(labels, {table.datasets[0]: line}, table, comparable))
+        shown += [_beside(line, table, comparable) for line in own.values()]
     wide = len(systems) < len(table.entries)
     columns = [*_labels(table), *(_whose() if lines else []), *_figures(table, shown, wide)]
     caption = f"As published{', with ours' if lines else ''}: {table.title}"
@@ -87,9 +90,15 @@ def _published(entries: Sequence[Entry]) -> Shown:
     return Shown(entries[0].labels, PUBLISHED, NONE, figures)
 
 
+def _beside(line: Line, table: PublishedTable, comparable: bool) -> Shown:
+    """A line of ours that is none of the paper's, on its first data set."""
+    labels = {_name(table): list(line.labels.values())[-1] or line.name}
+    return _ours(labels, {table.datasets[0]: line}, table, comparable)
+
+
 def _ours(labels: Mapping[str, str], lines: Mapping[str, Line], table: PublishedTable, comparable: bool) -> Shown:
     """A line of ours under the labels of the paper's; `lines` are by data set."""
-    seeds = {dataset: f"n = {line.n}" if line.n else line.state for dataset, line in lines.items()}
+    seeds = {dataset: _seeds(line) for dataset, line in lines.items()}
     told = (
         [f"{dataset}: {text}" for dataset, text in seeds.items()] if len(set(seeds.values())) > 1 else [*seeds.values()]
     )
@@ -102,10 +111,16 @@ def _ours(labels: Mapping[str, str], lines: Mapping[str, Line], table: Published
     return Shown({**labels, REFERENCE: ""}, OURS, "; ".join(dict.fromkeys(told)), figures)
 
 
+def _seeds(line: Line) -> str:
+    if line.state == UNTRAINED:
+        return NONE
+    return f"n = {line.n}" if line.n else line.state
+
+
 def _figure(line: Line, metric: str, comparable: bool) -> Figure:
     figure: Spread = line.figures[metric]
     if figure.mean is None:
-        return Figure(MISSING if line.state == FINISHED else line.state)
+        return Figure({FINISHED: MISSING, UNTRAINED: NONE}.get(line.state, line.state))
     values = "  ".join(f"{value:.{DIGITS}f}" for value in figure.values) if figure.n > 1 else ""
     return Figure(spread(figure, DIGITS), round(figure.mean, DIGITS) if comparable else None, values)
 

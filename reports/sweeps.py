@@ -33,6 +33,7 @@ class Curve(NamedTuple):
     figures: Mapping[float, Spread]
     best: Mapping[float, float]
     seeds: int  # that all values have, over which (and queries) the resamples are
+    starts: Mapping[float, float] = {}  # by value, what the weights that its runs began with reach untrained
 
     @property
     def over(self) -> str:
@@ -59,8 +60,9 @@ class Curve(NamedTuple):
         return tuple(sorted(kept))
 
 
-def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = stats.RESAMPLES) -> list[Curve]:
-    """One curve per sweep of the suite."""
+def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = stats.RESAMPLES,
+           untrained: Mapping[str, float] | None = None) -> list[Curve]:  # fmt: skip
+    """One curve per sweep of the suite. `untrained`: what rows are compared with of the weights that they started from."""
     by_name = {line.name: line for line in lines}
     found = []
     for sweep in suite.sweeps:
@@ -70,7 +72,8 @@ def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = s
         seeds = 0
         if sweep.compares:
             best, seeds = _best({value: rows[value] for value in figures}, known, resamples)
-        found.append(Curve(sweep, figures, best, seeds))
+        starts = {value: untrained[row] for value, row in rows.items() if untrained and row in untrained}
+        found.append(Curve(sweep, figures, best, seeds, starts))
     return found
 
 
@@ -178,8 +181,10 @@ def draw(found: Sequence[Curve], title: str, path: Path) -> None:
         ]
         if any(curve.sweep.paper_best is not None for curve in found):
             handles.append(Line2D([], [], color=INK, linestyle=":", label="the paper's best"))
+        if any(curve.starts for curve in found):
+            handles.append(Line2D([], [], color=INK, linestyle="--", linewidth=1, label="start, no training"))
         picture.suptitle(title, fontsize=9)
-        picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        picture.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
         picture.savefig(path, dpi=DPI)
 
 
@@ -206,6 +211,8 @@ def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
             )
         if curve.sweep.paper_best is not None:
             axis.axvline(curve.sweep.paper_best, color=INK, linestyle=":", linewidth=1)
+    starts = {value: reached for curve in group for value, reached in curve.starts.items()}  # the same for all
+    axis.plot(sorted(starts), [starts[value] for value in sorted(starts)], color=INK, linestyle="--", linewidth=1)
     if not any(curve.figures for curve in group):
         axis.text(0.5, 0.5, "missing", transform=axis.transAxes, ha="center", style="italic")
     axis.set_xticks([point.value for point in sweep.by_value])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FINISHED, MISSING = "finished", "missing"
+UNTRAINED = "untrained"  # the state of a line that no training belongs to
 # A line's figures by name: the column of the tidy table, and what one of its units is in the figure's.
 DETECTORS = ("prd", "rtd")
 DETECTION = ("loss", "guess", "base", "recall", "precision", "auc")  # as rasa/detectors.py defines them

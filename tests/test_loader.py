@@ -169,6 +169,19 @@ def test_number_and_size_of_steps(folder, batch_size, max_steps, sizes):
     assert [len(batch.identity) for batch in loading.epoch(0)] == sizes
 
 
+@pytest.mark.parametrize("max_steps", [1, 2])
+def test_short_epochs_go_on_through_the_pass(folder, max_steps):
+    """Three steps make a pass; epochs of one or two steps cut the same stream, so that no pair comes twice in a pass."""
+    whole, cut = loader(folder), loader(folder, max_steps=max_steps)
+    stream = [batch for number in range(2) for batch in whole.epoch(number)]
+    pieces = [batch for number in range(6 // max_steps) for batch in cut.epoch(number)]
+    assert_equal_epochs(pieces, stream)
+    captions = [caption for batch in pieces[:3] for caption in captions_of(batch.annotated)]
+    assert len(set(captions)) == len(captions) == 18
+    if max_steps == 2:  # the second epoch holds the last step of one pass and the first of the next
+        assert_equal_epochs(cut.epoch(1, start=1), stream[3:4])
+
+
 def test_truncation_is_asked_for(folder):
     """[CLS] person ... [SEP]: at most 4 of up to 7 tokens."""
     cut = max(batch.annotated.ids.shape[1] for batch in loader(folder, max_tokens=4).epoch(0))

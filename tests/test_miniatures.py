@@ -263,7 +263,7 @@ def test_a_target_is_built_with_the_parameters_of_the_source(tmp_path):
         ({}, "target.root is not set; give that data set's folder, e.g. -o data.target.root=DIR"),
         (
             {"synthetic": {"domain": "night"}},
-            r"target.synthetic.domain: Input should be 'day' or 'evening' \('night'\)",
+            r"target.synthetic.domain: Input should be 'day', 'evening' or 'web' \('night'\)",
         ),
         ({"synthetic": {"fog": 1}}, "target.synthetic.fog: Extra inputs are not permitted"),
         (

@@ -154,8 +154,7 @@ def test_texts_of_by_hand():
 def test_joint_states_are_averaged_over_a_class(small, ranking_score, topk):  # noqa: F811
     """By all pairs alone: the head is linear, so the logit of the mean state is the mean of the logits.
 
-    The probability of the mean state is that of the mean logits and not the mean of the probabilities; with the other
-    class's logit held at 0 it is their logistic function.
+    With the other class's logit held at 0 the log-odds of the mean state are the mean logit too.
     """
     head = small.model.heads["itm"]
     weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
@@ -169,7 +168,6 @@ def test_joint_states_are_averaged_over_a_class(small, ranking_score, topk):  # 
 
     classes = torch.tensor([2, 5, 9])
     scores = torch.stack([logits[whom_T == whom].mean(0) for whom in classes])
-    scores = scores.sigmoid() if ranking_score == "probability" else scores
     near = torch.stack([queries.features_TE[whom_T == whom].mean(0) for whom in classes])
     near = near / near.norm(dim=1, keepdim=True) @ gallery.features_NE.T
     order_CN, order_NC = stage1_order(near), stage1_order(near.T)

@@ -16,7 +16,7 @@ from rasa.model.text import Text
 from rasa.retrieval.evaluate import evaluate, measure
 from rasa.retrieval.index import top_k
 from rasa.retrieval.metrics import evaluate_order, final_order, stage1_order
-from rasa.retrieval.rerank import PackedTexts, blocks, pieces, rerank
+from rasa.retrieval.rerank import PackedTexts, blocks, match_scores, pieces, rerank
 
 CPU = torch.device("cpu")
 
@@ -212,18 +212,35 @@ def test_scores_depend_on_no_size(small, tokens_per_call, batch):
     assert scores.dtype == torch.float64 and torch.allclose(scores, expected, atol=1e-12)
 
 
-def test_probability_is_the_softmax_of_the_logits(small):
-    """With the other class's logit held at 0, it is the logistic function of the match logit."""
+def test_probability_ranks_by_the_log_odds(small):
+    """Of a softmax of two logits: the first less the second, so with the other class's held at 0 the match logit itself.
+
+    Odds of e^17, e^18 and e^25 are three scores in float32, where their probabilities are all 1.
+    """
     head = small.model.heads["itm"]
     weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
     with torch.no_grad():
         head.weight[0], head.bias[0] = 0, 0
-        logits, probabilities = (
+        logits, odds = (
             rerank(small.model, [small.tokens], small.texts, small.candidates, score)
             for score in ("logit", "probability")
         )
+        head.weight[0], head.bias[0] = weight[1], bias[1]
+        even = rerank(small.model, [small.tokens], small.texts, small.candidates, "probability")
         head.weight.copy_(weight), head.bias.copy_(bias)
-    assert torch.allclose(probabilities, logits.sigmoid(), atol=1e-12)
+    assert torch.allclose(odds, logits, atol=1e-12) and logits.abs().max() > 0.1
+    assert even.abs().max() < 1e-12  # where both classes are told alike, nothing is
+
+
+def test_far_matches_stay_apart_in_float32():
+    """Margins of 17, 18 and 25: float32's softmax makes them all 1."""
+    head = torch.nn.Linear(1, 2, bias=False)
+    with torch.no_grad():
+        head.weight[:] = torch.tensor([[-0.5], [0.5]])
+        model = SimpleNamespace(heads={"itm": head})
+        scores = match_scores(model, torch.tensor([[17.0], [25.0], [18.0]]), "probability")
+    assert scores.tolist() == [17.0, 25.0, 18.0]
+    assert (torch.stack([-scores / 2, scores / 2], 1).softmax(1)[:, 1] == 1).all()
 
 
 @pytest.mark.parametrize("tokens_per_call", [1, 10, 10**6])

@@ -240,3 +240,23 @@ def test_a_fidelity_field_moves_the_losses_it_is_about(field, value, moves):
     assert moves <= moved
     if field.startswith(("mlm", "rtd", "mask")):
         assert not moved & {"cl", "itm", "prd"}
+
+
+@pytest.mark.parametrize("generator", ["online", "momentum"])
+@pytest.mark.parametrize("preset", ["released", "paper"])
+def test_the_generators_dropout_is_one_field_for_both(generator, preset):
+    """Without it both propose what the model without any dropout would; with it they do not. MLM keeps its own pass."""
+    found = {
+        wanted: run(ALL, generator=generator, preset=preset, generator_dropout=wanted, dropout=0.5)
+        for wanted in (True, False)
+    }
+    _, clean, _ = run(ALL, generator=generator, preset=preset, dropout=0.0)
+    logits = {dropout: trace["rtd_generator_logits"] for dropout, (_, trace, _) in found.items()}
+    assert torch.allclose(logits[False], clean["rtd_generator_logits"], atol=1e-5)
+    assert (logits[True] - clean["rtd_generator_logits"]).abs().max() > 1e-2
+    assert torch.equal(found[True][0]["mlm"], found[False][0]["mlm"])
+
+
+def test_both_presets_treat_the_generators_alike():
+    """The released code keeps dropout in both, the paper's reading in neither."""
+    assert PRESETS["generator_dropout"] == (True, False) == PRESETS["momentum_dropout"]

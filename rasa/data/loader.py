@@ -1,7 +1,8 @@
 """Batches. Shape suffixes: B pairs of a batch, T captions of the split, H and W pixels, L tokens.
 
-Every draw of an epoch is made for the whole split at its start, each kind from its own generator of (seed, kind,
-epoch): the number of workers, the step at which an epoch is entered and the other draws change nothing.
+A pass goes once through all pairs. Every draw of a pass is made for the whole split at its start, each kind from its own
+generator of (seed, kind, pass): the number of workers, the step at which it is entered and the other draws change
+nothing. An epoch is a pass, or `max_steps` of its steps: then the next epoch goes on where it ended.
 """
 
 import math
@@ -48,7 +49,7 @@ class Batch(NamedTuple):
 
 
 class TrainingLoader:
-    """The training pairs of `split`, shuffled anew each epoch, in batches of `batch_size`.
+    """The training pairs of `split`, shuffled anew each pass, in batches of `batch_size`.
 
     An incomplete last batch is dropped; a split smaller than one batch gives a single short batch of all pairs.
     `positives` None: no caption is drawn for matching. `truncate`: cut captions at data.max_tokens tokens. `cache`: a
@@ -79,8 +80,8 @@ class TrainingLoader:
         self.p_weak, self.weak_pool, self.weak_label = p_weak, weak_pool, weak_label
         self.flip_probability = data.flip_probability
         self.batch_size = min(batch_size, len(split.captions))
-        steps = len(split.captions) // self.batch_size
-        self.steps_per_epoch = steps if max_steps is None else min(steps, max_steps)
+        self.steps_per_pass = len(split.captions) // self.batch_size
+        self.steps_per_epoch = min(self.steps_per_pass, max_steps or self.steps_per_pass)
         self._captions = encode_captions(tokenizer, split.captions, data.max_tokens if truncate else None)
         self._caption_images = torch.from_numpy(split.caption_images)
         self._identities = torch.from_numpy(split.caption_identities)
@@ -112,9 +113,18 @@ class TrainingLoader:
         return ahead(batches, pin=torch.cuda.is_available()) if self._prefetch else batches
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        samples = self._order(epoch)[start:]
-        flips, matched, weak = self._flips(epoch), *self._pairs(epoch)
-        crops = self._crops(epoch)
+        step, end = epoch * self.steps_per_epoch + start, (epoch + 1) * self.steps_per_epoch
+        while step < end:
+            number, first = divmod(step, self.steps_per_pass)
+            last = min(self.steps_per_pass, first + end - step)
+            yield from self._of_pass(number, first, last)
+            step += last - first
+
+    def _of_pass(self, number: int, first: int, last: int) -> Iterator[Batch]:
+        """The batches of pass `number` (from 0) from step `first` up to `last`."""
+        samples = self._order(number)[first:last]
+        flips, matched, weak = self._flips(number), *self._pairs(number)
+        crops = self._crops(number)
         images = self._images.batches([self._caption_images[index] for index in samples])
         for index, decoded in zip(samples, images, strict=True):
             yield Batch(
@@ -127,29 +137,29 @@ class TrainingLoader:
                 crops=None if crops is None else crops.take(index),
             )
 
-    def _order(self, epoch: int) -> list[Tensor]:
-        """Sample indices [B] of each step."""
-        order = torch.randperm(len(self.split.captions), generator=generator(self.seed, "order", epoch))
-        return list(order[: self.steps_per_epoch * self.batch_size].split(self.batch_size))
+    def _order(self, number: int) -> list[Tensor]:
+        """Sample indices [B] of each step of a pass."""
+        order = torch.randperm(len(self.split.captions), generator=generator(self.seed, "order", number))
+        return list(order[: self.steps_per_pass * self.batch_size].split(self.batch_size))
 
-    def _flips(self, epoch: int) -> Tensor:
+    def _flips(self, number: int) -> Tensor:
         """Whether each sample is mirrored in each view, bool [2, T]."""
-        drawn = torch.rand(2, len(self.split.captions), generator=generator(self.seed, "flip", epoch))
+        drawn = torch.rand(2, len(self.split.captions), generator=generator(self.seed, "flip", number))
         return drawn < self.flip_probability
 
-    def _crops(self, epoch: int) -> Crops | None:
+    def _crops(self, number: int) -> Crops | None:
         """Where each sample is cropped in each view, uniformly over the room that there is; None without crops."""
         if self._crop is None:
             return None
         room = torch.tensor(enlarged(self._crop)) - torch.tensor(self._crop)
-        drawn = torch.rand(2, len(self.split.captions), 2, generator=generator(self.seed, "crop", epoch))
+        drawn = torch.rand(2, len(self.split.captions), 2, generator=generator(self.seed, "crop", number))
         return Crops((drawn * (room + 1)).long().clamp_(max=room), *self._crop)
 
-    def _pairs(self, epoch: int) -> tuple[Tensor | None, Tensor]:
+    def _pairs(self, number: int) -> tuple[Tensor | None, Tensor]:
         """The caption drawn for each sample [T], None without matching, and whether the pair is weak [T]."""
         if self.positives is None:
             return None, torch.zeros(len(self.split.captions), dtype=torch.bool)
-        draws = generator(self.seed, "captions", epoch)
+        draws = generator(self.seed, "captions", number)
         return draw_captions(self.split, self.positives, self.p_weak, self.weak_pool, self.weak_label, draws)
 
 
@@ -297,7 +307,7 @@ def _collate(images: list[Tensor] | ImageFault) -> Tensor | ImageFault:
 def _outlive_the_first_signal(worker: int) -> None:
     """A terminal or a scheduler signals all processes at once, and the trainer still has to finish its step.
 
-    So SIGINT is the trainer's alone, and SIGTERM ends a worker after GRACE seconds, a second one at once. It ends
+    So SIGINT and SIGHUP are the trainer's alone, and SIGTERM ends a worker after GRACE seconds, a second one at once. It ends
     with success, since torch interrupts the trainer when a worker fails.
     """
 
@@ -307,4 +317,5 @@ def _outlive_the_first_signal(worker: int) -> None:
         signal.alarm(GRACE)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave_later)

@@ -68,7 +68,8 @@ def pair_scores(
 ) -> Tensor:
     """Scores [P] of pairs of a text and an image, whose indices lie on the CPU; float32 or wider.
 
-    `ranking_score` "logit": the raw match logit (released code, RET 129); "probability": after the softmax. The other
+    `ranking_score` "logit": the raw match logit (released code, RET 129); "probability": by the probability of
+    a match, as its log-odds. The other
     arguments and what is raised are those of `pair_states`.
     """
     device = texts.states.device
@@ -79,9 +80,12 @@ def pair_scores(
 
 
 def match_scores(model: RaSa, f_cls_PD: Tensor, ranking_score: str) -> Tensor:
-    """What the ITM head says of joint states [P, D]: the match logit or the matching probability [P]."""
+    """What the ITM head says of joint states [P, D]: the match logit, or the log-odds of a match [P].
+
+    The log-odds order as the probability does. The probability itself is 1 in float32 from odds of e^17 on.
+    """
     logits = model.heads["itm"](f_cls_PD)
-    return logits[:, 1] if ranking_score == "logit" else logits.softmax(1)[:, 1]
+    return logits[:, 1] if ranking_score == "logit" else logits[:, 1] - logits[:, 0]
 
 
 def pair_states(

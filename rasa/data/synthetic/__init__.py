@@ -1,5 +1,5 @@
 """The built-in benchmark: people drawn by chance, their images, and captions of what each image shows."""
 
-from rasa.data.synthetic.write import VERSION, BenchmarkParams, write_benchmark
+from rasa.data.synthetic.write import VERSION, BenchmarkParams, captions_of, write_benchmark
 
-__all__ = ["VERSION", "BenchmarkParams", "write_benchmark"]
+__all__ = ["VERSION", "BenchmarkParams", "captions_of", "write_benchmark"]

@@ -22,16 +22,19 @@ def render(
 
     What stands before the person is drawn from a generator of its own, so that it leaves light and noise as they are.
     """
-    place = PLACES[shot.camera - 1]
+    place, web = PLACES[shot.camera - 1], domain == "web"
+    scene = (surroundings.WEB_SCENES if web else SCENES)[place]
     canvas = Canvas(width * SUPERSAMPLING, height * SUPERSAMPLING)
-    surroundings.background(canvas, SCENES[place], shot.clutter, rng)
+    surroundings.background(canvas, scene, shot.clutter, rng)
     canvas.place_body(shot, rng)
     before = np.random.Generator(np.random.PCG64(int(rng.random() * 2**53)))
     _body(canvas, person, shot)
     canvas.finish_shading()
     if shot.occluder not in (NONE, "frame"):
         surroundings.occluder(canvas, shot.occluder, TOP_OF_COVER.get(shot.cover, 0.0), before)
-    camera = CAMERAS[place] if domain == "day" else surroundings.in_the_evening(CAMERAS[place])
+    camera = (surroundings.WEB_CAMERAS if web else CAMERAS)[place]
+    if domain == "evening":
+        camera = surroundings.in_the_evening(camera)
     return surroundings.photograph(canvas.image.reduce(SUPERSAMPLING), camera, rng)
 
 

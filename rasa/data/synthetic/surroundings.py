@@ -55,6 +55,24 @@ SCENES = {
     "underpass": Scene((118, 120, 116), (92, 92, 94), 0.52, ("poster", "passer-by", "pole", "bin")),
 }
 
+# The web's: for each place of the benchmark one that it does not have, taken with a camera that it does not have.
+WEB_SCENES = {
+    "street": Scene((148, 208, 236), (232, 208, 152), 0.34, ("bush", "bench", "passer-by", "tree")),  # a beach
+    "park": Scene((92, 60, 84), (70, 48, 60), 0.62, ("poster", "plant", "door", "window")),  # a stage
+    "hall": Scene((236, 236, 232), (206, 182, 150), 0.66, ("window", "plant", "door", "poster")),  # a living room
+    "plaza": Scene((72, 112, 70), (104, 92, 66), 0.3, ("tree", "tree", "bush", "passer-by")),  # a forest
+    "shop": Scene((150, 172, 158), (84, 108, 150), 0.5, ("poster", "passer-by", "bin", "door")),  # a sports hall
+    "underpass": Scene((224, 190, 176), (150, 78, 66), 0.44, ("window", "door", "pole", "plant")),  # an old town
+}
+WEB_CAMERAS = {
+    "street": Camera((1.12, 1.06, 0.94), 0.2, 2.0, 1.0, 0.1),
+    "park": Camera((1.1, 0.86, 1.04), 0.5, 6.0, 1.0, 0.6),
+    "hall": Camera((1.05, 1.03, 1.0), 0.25, 2.0, 1.0, 0.3),
+    "plaza": Camera((0.9, 1.04, 0.88), 0.3, 3.0, 1.0, 0.4),
+    "shop": Camera((0.92, 1.02, 1.12), 0.5, 5.0, 0.8, 0.15),
+    "underpass": Camera((1.1, 0.98, 0.9), 0.25, 3.0, 0.9, 0.3),
+}
+
 
 # What stands about, in hundredths of the image's height from the foot of the wall at (0, 0). Clothes are of a drawn
 # colour, and passers-by are near or far.

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rasa.data.synthetic.alt_texts import alt_text
 from rasa.data.synthetic.describe import describe, words
 from rasa.data.synthetic.facts import FACTS
 from rasa.data.synthetic.looks import Person, Shot, attributes, seen
@@ -51,13 +52,21 @@ class BenchmarkParams(BaseModel):
     mistakes: float = Field(
         0.03, ge=0, le=1, description="Share of told attributes for which an annotator takes a neighbouring value."
     )
-    domain: Literal["day", "evening"] = Field(
-        "day", description="When the same people are photographed; in the evening light is warm, dim and uneven."
+    domain: Literal["day", "evening", "web"] = Field(
+        "day",
+        description="How people are photographed: by six cameras in the day or in the evening (warm, dim, uneven light), or as on the web: other places, other cameras.",
+    )
+    captions: Literal["detailed", "coarse"] = Field(
+        "detailed",
+        description="What captions tell: all that an annotator notices in 15 to 25 words, or one or two facts in 4 to 9, as alternative texts on the web do.",
     )
 
     def folder(self) -> str:
-        """A folder's name, equal for equal bytes; what was built before there were domains keeps its own."""
-        told = self.model_dump(mode="json", exclude={"domain"} if self.domain == "day" else None)
+        """A folder's name, equal for equal bytes; a field younger than version 2 counts only if it is not the default."""
+        young = {
+            name for name in ("domain", "captions") if getattr(self, name) == type(self).model_fields[name].default
+        }
+        told = self.model_dump(mode="json", exclude=young)
         return f"synthetic-{hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()[:16]}"
 
 
@@ -132,6 +141,17 @@ def _build(folder: Path, params: BenchmarkParams, on_progress: Progress | None) 
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
+def captions_of(params: BenchmarkParams, split: str) -> Iterator[str]:
+    """The captions of `split`, without rendering an image."""
+    for who in _people(params):
+        if who.split != split:
+            continue
+        person = draw_person(params.seed, who.split, who.place, params.twin_share)
+        for image in range(params.images_per_identity):
+            shot = draw_shot(person, params.seed, who.split, who.place, image, params.noise)
+            yield from _record(Sample(who, image, person, shot, ""), params)[0]["captions"]
+
+
 def _sizes(params: BenchmarkParams) -> dict[str, int]:
     return {"train": params.train_identities, "val": params.val_identities, "test": params.test_identities}
 
@@ -170,7 +190,8 @@ def _record(sample: Sample, params: BenchmarkParams) -> tuple[dict[str, Any], di
     captions, told = [], []
     for each in range(params.captions_per_image):
         taken = mistaken(facts, stream(params.seed, "mistake", *place, each), params.mistakes)
-        caption = describe(taken, stream(params.seed, "caption", *place, each))
+        telling = describe if params.captions == "detailed" else alt_text
+        caption = telling(taken, stream(params.seed, "caption", *place, each))
         captions.append(caption.text)
         wrong = [name for name in caption.facts if taken[name] != facts[name]]
         told.append({"told": {name: taken[name] for name in caption.facts}, "mistaken": wrong})
