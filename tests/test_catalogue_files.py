@@ -71,7 +71,7 @@ def test_three_missing_images_among_40_000_are_found_in_seconds(tmp_path):
     for number in (7, 20_000, 39_999):
         (folder / f"{number}.png").unlink()
     began = time.process_time()
-    with pytest.raises(ResourceError, match="3 of 40002 images are missing") as fault:
+    with pytest.raises(ResourceError, match="3 of 40002 annotated images are missing") as fault:
         load_dataset(Data(root=people))
     assert time.process_time() - began < 20
     assert all(f"many/{number}.png" in str(fault.value) for number in (7, 20_000, 39_999))
@@ -90,10 +90,11 @@ def rewrite(folder, **changes):
     ("changes", "message"),
     [
         ({"format": 2}, "checkpoint format 2 is not 1"),
-        ({"format": "1"}, "checkpoint format 1 is not 1|checkpoint format '1' is not 1"),
+        ({"format": "1"}, "checkpoint format '1' is not 1"),
         ({"format": None}, "checkpoint format None is not 1"),
-        ({"tensors_sha256": None}, "damaged|lacks|not a readable"),
-        ({"state": None}, "damaged|lacks|not a readable"),
+        ({"format": True}, "checkpoint format True is not 1"),
+        ({"tensors_sha256": None}, "its hash does not match its content"),
+        ({"state": None}, "its record lacks the state"),
     ],
 )
 def test_a_checkpoint_of_another_format_is_refused_with_its_number(tmp_path, changes, message):
@@ -123,4 +124,6 @@ def test_the_same_seed_twice_is_100_steps_to_the_bit_and_another_seed_is_not(tmp
         ends.append(newest(directory)[0])
     first, second, third = ends
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    assert not torch.equal(first["momentum.vision.patch.weight"], third["momentum.vision.patch.weight"])
+    assert not any(
+        torch.equal(value, third[name]) for name, value in first.items() if name.startswith("model.") and value.ndim > 1
+    )

@@ -16,7 +16,8 @@ from test_catalogue_suites import write_suite
 from experiments.rundir import read_points
 from experiments.store import open_store
 
-ROWS, STEPS = 2, 6 * 3 * 2 // 8
+ROWS, EPOCHS = 2, 4
+STEPS = EPOCHS * 6 * 3 * 2 // 8  # of a row
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # of the client: how long it waits for a server that says nothing
 OF_TIME = ("cost/seconds", "cost/looks_seconds", "cost/pairs_per_s", "cost/peak_mib")
 
@@ -57,7 +58,7 @@ def test_what_a_server_lost_and_missed_is_there_after_sync_even_from_elsewhere(p
 
     No line but one tells of it, the runs end, and after `rasa sync` the store equals that of runs with a server.
     """
-    suite, options = write_suite(tmp_path, ROWS), ("-o", f"data.root={people}")
+    suite, options = write_suite(tmp_path, ROWS), of(people)
     with Mlflow(tmp_path / "good-server", command) as server:
         rasa("run", suite, *options, folder=tmp_path / "good", environment={"MLFLOW_TRACKING_URI": server.uri})
         expected = filed(server.uri)
@@ -81,6 +82,10 @@ def test_what_a_server_lost_and_missed_is_there_after_sync_even_from_elsewhere(p
         rasa("report", suite, *options, folder=moved, **given)
 
 
+def of(people, epochs=EPOCHS):
+    return "-o", f"data.root={people}", "-o", f"optimisation.epochs={epochs}"
+
+
 def told(workspace):
     return sum(len(read_points(file.parent)) for file in workspace.glob("runs/*/*/*/*/metrics.jsonl"))
 
@@ -91,7 +96,7 @@ def test_a_server_that_hangs_holds_up_no_run(people, tmp_path):
     with Mlflow(tmp_path / "server") as server:
         assert listening(server.session) == {f"127.0.0.1:{server.port}"}
         given = {"folder": tmp_path / "workspace", "environment": {"MLFLOW_TRACKING_URI": server.uri} | QUICK}
-        command = Command("run", suite, "-o", f"data.root={people}", **given)
+        command = Command("run", suite, *of(people), **given)
         assert wait_until(lambda: told(given["folder"]) >= 1, command=command)
         server.kill(signal.SIGSTOP)
         assert command.wait() == 0 and "tracking: " in command.err
@@ -107,7 +112,7 @@ def test_a_sqlite_store_that_another_program_has_locked_loses_nothing(people, tm
     suite, workspace = write_suite(tmp_path, 1), tmp_path / "workspace"
     uri = fresh_store(tmp_path / "store")
     given = {"folder": workspace, "environment": {"MLFLOW_TRACKING_URI": uri}}
-    command = Command("run", suite, "-o", f"data.root={people}", **given)
+    command = Command("run", suite, *of(people), **given)
     assert wait_until(lambda: told(workspace) >= 1, command=command)
     holder = sqlite3.connect(tmp_path / "store" / "mlflow.db", isolation_level=None, timeout=60)
     holder.execute("BEGIN EXCLUSIVE")
@@ -124,8 +129,15 @@ def test_a_sqlite_store_that_another_program_has_locked_loses_nothing(people, tm
 
 def test_nothing_that_a_run_starts_listens_to_other_machines(people, tmp_path):
     """Looked for while it runs, with workers that load images and workers that train."""
-    arguments = ("run", write_suite(tmp_path, 2), "-o", f"data.root={people}", "-o", "data.workers=2",
-                 "-o", "data.image_cache_gib=0", "-o", "optimisation.epochs=30")  # fmt: skip
+    arguments = (
+        "run",
+        write_suite(tmp_path, 2),
+        *of(people, 30),
+        "-o",
+        "data.workers=2",
+        "-o",
+        "data.image_cache_gib=0",
+    )
     store = fresh_store(tmp_path / "store")
     command = Command(*arguments, folder=tmp_path / "workspace", environment={"MLFLOW_TRACKING_URI": store})
     seen = set()

@@ -260,6 +260,7 @@ FILES = {
     "environment.json": json.dumps({"code": {"rasa/step.py": "0"}, "started": "2026-01-01T00:00:00+00:00"}),
     "metrics.jsonl": "".join(json.dumps({"group": g, "step": s, "values": {"loss": 1.5}, "time": 1.0}) + "\n"
                              for g, s in (("train", 0), ("train", 1), ("val", 2), ("test", 2))),
+    "checkpoints/step-000000002/state.json": json.dumps({"format": 1, "state": {"epoch": 0, "step_in_epoch": 2}}),
     "spec.yaml": dump(resolve(table4(), "cl", "smoke", (), 0).model_dump(mode="json")),
 }  # fmt: skip
 JSON_FILES = [name for name in FILES if name.endswith(".json")]
@@ -274,6 +275,7 @@ def test_run_records(more):
         for directory in directories:
             directory.mkdir(parents=True)
             for name, text in FILES.items():
+                (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 (directory / name).write_text(text)
         hit, sound = directories
         name = more.draw(st.sampled_from(sorted(FILES)))
