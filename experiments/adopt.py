@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from experiments.plan import PlannedRun, twin
-from experiments.rundir import ENVIRONMENT, METRICS, PREDICTIONS, RESULT, SELECTED, SPEC, read_about, read_result
+from experiments.rundir import (
+    ENVIRONMENT,
+    METRICS,
+    PREDICTIONS,
+    RESTORED,
+    RESULT,
+    SELECTED,
+    SPEC,
+    read_about,
+    read_result,
+)
 
 COPIED_FROM = "copied_from"  # in result.json: suite/row of the run that was trained
-_FILES = (SPEC, ENVIRONMENT, METRICS, PREDICTIONS, "vocab.txt")
+_FILES = (SPEC, ENVIRONMENT, METRICS, PREDICTIONS, RESTORED, "vocab.txt")
 
 
 def copied(run: PlannedRun) -> dict[str, Any] | None:

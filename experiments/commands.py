@@ -4,17 +4,20 @@ stdout is data, stderr is progress; everything heavy is imported by the command 
 """
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from experiments.decisions import Decision
     from experiments.plan import PlannedRun
     from experiments.runner import Outcome
     from experiments.spec import Suite
+    from experiments.until import Look
 
 ALL = "*"  # suites
 
@@ -49,6 +52,27 @@ def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> li
 
 
 seeds_option = click.option("--seeds", default="0", show_default=True, callback=_seeds, help="e.g. 0,1,2.")
+
+
+def _duration_given(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Seconds of `8h`, `90m`, `1h30m` or `45s`."""
+    if value is None:
+        return None
+    matched = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", value.strip())
+    if not value.strip() or matched is None:
+        raise click.BadParameter(f"{value!r}: give hours, minutes or seconds, e.g. 8h, 90m, 1h30m")
+    return sum(float(part or 0) * unit for part, unit in zip(matched.groups(), (3600, 60, 1), strict=True))
+
+
+until_option = click.option(
+    "--until", type=click.Choice(["decided"]),
+    help="Add seeds, after looks at 3, 5, 8 and 12, to the rows of steps that are not decided.",
+)  # fmt: skip
+margin_option = click.option(
+    "--margin", type=click.FloatRange(min=0, min_open=True),
+    help="Points of R@1 within which two rows are called equivalent; default 1.",
+)  # fmt: skip
+most_option = click.option("--max-seeds", "most", type=click.IntRange(min=3), help="The last look; default 12.")
 
 
 @click.command("list", short_help="Every named suite, row and profile.")
@@ -106,11 +130,24 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
 @override_option
 @seeds_option
 @jobs_option
+@until_option
+@margin_option
+@most_option
 @workspace_option
 @json_option
-def plan(target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int], jobs: int, workspace: Path,
+@click.pass_context
+def plan(context: click.Context, target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int],
+         jobs: int, until: str | None, margin: float | None, most: int | None, workspace: Path,
          as_json: bool) -> None:  # fmt: skip
-    """Which runs of TARGET are new, finished, stale, failed or interrupted, and how long the rest takes."""
+    """Which runs of TARGET are new, finished, stale, failed or interrupted, and how long the rest takes.
+
+    With --until decided: how the steps stand, and the runs of the next look.
+    """
+    _check_until(context, until)
+    look = _looks(target, profile, overrides, workspace, margin, most)
+    if until:
+        _print_look(look(set()), jobs, as_json)
+        return
     starts, runs = _plan(target, profile, overrides, seeds, workspace)
     planned = [*starts, *runs]
     _warn_of_headroom(starts, runs)
@@ -124,6 +161,10 @@ def plan(target: str, profile: str | None, overrides: tuple[str, ...], seeds: li
     # An estimate that leaves runs out would be taken for the whole.
     total = _duration(sum(known) / min(jobs, max(1, len(todo)))) if len(known) == len(todo) else "unknown time"
     click.echo(f"{len(todo)} of {len(planned)} to run, about {total}" if todo else f"all {len(planned)} finished")
+    from experiments.until import seen_before, standing
+
+    if seen_before(planned, workspace):
+        click.echo(f"{standing(look(set()))} (rasa plan {target} --until decided)")
 
 
 @click.command(short_help="Run a row, a suite or your own file.")
@@ -132,6 +173,10 @@ def plan(target: str, profile: str | None, overrides: tuple[str, ...], seeds: li
 @override_option
 @seeds_option
 @jobs_option
+@until_option
+@margin_option
+@most_option
+@click.option("--budget", callback=_duration_given, help="Of --until decided: begin nothing that ends later, e.g. 8h.")
 @click.option(
     "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs execute."
 )
@@ -139,9 +184,15 @@ def plan(target: str, profile: str | None, overrides: tuple[str, ...], seeds: li
 @tracking_option
 @workspace_option
 @json_option
-def run(target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int], jobs: int, executor: str,
+@click.pass_context
+def run(context: click.Context, target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int],
+        jobs: int, until: str | None, margin: float | None, most: int | None, budget: float | None, executor: str,
         rerun_stale: bool, tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
-    """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped."""
+    """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped.
+
+    With --until decided: look after 3, 5, 8 and 12 seeds, and go on with the rows of undecided steps alone.
+    """
+    _check_until(context, until)
     from experiments.runner import ensure_data, writable
     from experiments.spec import parse_target, resolve
     from experiments.store import tracking_uri as chosen_uri
@@ -151,6 +202,9 @@ def run(target: str, profile: str | None, overrides: tuple[str, ...], seeds: lis
     configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
     writable(workspace)
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
+    if until:
+        _run_until(target, profile, overrides, workspace, margin, most, jobs, budget, tracking_uri, as_json)
+        return
     starts, runs = _plan(target, profile, overrides, seeds, workspace)
     _execute([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json)
 
@@ -228,10 +282,20 @@ def doctor(tracking_uri: str | None, workspace: Path, as_json: bool) -> int:
 
 def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_stale: bool, tracking_uri: str | None,
              as_json: bool) -> None:  # fmt: skip
+    from experiments.runner import raise_for
+
+    outcomes = _outcomes(planned, workspace, jobs, rerun_stale, tracking_uri)
+    _print_outcomes(outcomes, as_json)
+    raise_for(outcomes)
+
+
+def _outcomes(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_stale: bool, tracking_uri: str | None,
+              seconds: float | None = None) -> "list[Outcome]":  # fmt: skip
+    """Execute, with a display and a courier to the tracker, for at most so many seconds."""
     from experiments import store
     from experiments.courier import Courier, Tracker
     from experiments.progress import Display
-    from experiments.runner import Watch, check_resources, execute, raise_for
+    from experiments.runner import Watch, check_resources, execute
 
     uri = store.tracking_uri(workspace, tracking_uri)
     check_resources([run.config for run in planned if not _settled(run) or (rerun_stale and run.state == "stale")])
@@ -241,9 +305,98 @@ def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_
             tracker.open()  # here and now: a fresh store is made by one process, before there are several
         with Courier(tracker.deliver) as courier:
             watch = Watch(display.started, display.heard, display.ended, display.say, courier.ask)
-            outcomes = execute(planned, workspace, jobs, rerun_stale, watch)
-    _print_outcomes(outcomes, as_json)
-    raise_for(outcomes)
+            return execute(planned, workspace, jobs, rerun_stale, watch, seconds=seconds)
+
+
+def _run_until(target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None,
+               most: int | None, jobs: int, budget: float | None, tracking_uri: str | None, as_json: bool) -> None:  # fmt: skip
+    """Run until decided, and print the runs, how each step stands, and why it ended."""
+    from experiments.runner import raise_for
+    from experiments.until import until_decided
+
+    look = _looks(target, profile, overrides, workspace, margin, most)
+
+    def execute(runs: "list[PlannedRun]", seconds: float | None) -> "list[Outcome]":
+        starts = [start for start in _plan(target, profile, overrides, [], workspace)[0] if not _settled(start)]
+        return _outcomes([*starts, *runs], workspace, jobs, False, tracking_uri, seconds)
+
+    ended = until_decided(look, execute, lambda line: click.echo(line, err=True), jobs, budget)
+    if as_json:
+        _print_json({
+            "runs": [_row(each.about, each.state, each.message, each.directory) for each in ended.outcomes],
+            "steps": [_step_row(each) for each in ended.look.decisions.values()],
+            "ended": ended.reason,
+        })  # fmt: skip
+    else:
+        _print_outcomes(ended.outcomes, as_json)
+        _print_steps(ended.look)
+        click.echo(f"ended: {ended.reason}")
+    # What the budget has stopped is no fault; what a person has stopped, or what failed, is said by the exit code.
+    raise_for([each for each in ended.outcomes if ended.stopped or each.state != "interrupted"])
+
+
+def _looks(target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None,
+           most: int | None) -> "Callable[[set[tuple[str, int]]], Look]":  # fmt: skip
+    """How the steps of TARGET stand, read anew at each call, which is given the runs that were tried in vain."""
+    from experiments.boundaries import MOST
+    from experiments.plan import data_reader
+    from experiments.plan import plan as plan_runs
+    from experiments.spec import parse_target
+    from experiments.steps import MARGIN
+    from experiments.until import Look, look, rows_of_steps
+
+    suite, rows = parse_target(target)
+    read = data_reader()
+
+    def now(tried: set[tuple[str, int]]) -> Look:
+        needed = rows_of_steps(suite, rows)
+        planned = plan_runs(suite, needed, profile or suite.profile, overrides, range(most or MOST), workspace, read)
+        return look(suite, planned, most or MOST, margin or MARGIN, tried)
+
+    return now
+
+
+def _check_until(context: click.Context, until: str | None) -> None:
+    """Refuse options that do not go together."""
+    given = [name for name in ("seeds", "rerun_stale", "margin", "most", "budget")
+             if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE]  # fmt: skip
+    if until and (wrong := {*given} & {"seeds", "rerun_stale"}):
+        name = wrong.pop().replace("_", "-")
+        raise click.UsageError(f"--{name} and --until decided do not go together: the looks say which runs are needed")
+    if not until and (wrong := {*given} & {"margin", "most", "budget"}):
+        name = wrong.pop().replace("most", "max-seeds")
+        raise click.UsageError(f"--{name} needs --until decided")
+
+
+def _print_look(now: "Look", jobs: int, as_json: bool) -> None:
+    from experiments.until import duration, standing
+
+    if as_json:
+        _print_json({
+            "steps": [_step_row(each) for each in now.decisions.values()],
+            "next_look": now.seeds if now.runs else None,
+            "runs": [_planned_row(run) for run in now.runs],
+        })  # fmt: skip
+        return
+    _print_steps(now)
+    for run in now.runs:
+        _print_state(run.about.name, run.state, run.reason, _duration(run.seconds))
+    known = all(run.seconds is not None for run in now.runs)
+    total = _duration(duration(now.runs, jobs)) if known else "unknown time"
+    click.echo(standing(now) + (f", about {total}" if now.runs else ""))
+
+
+def _print_steps(now: "Look") -> None:
+    from experiments.until import words
+
+    for decision in now.decisions.values():
+        click.echo(words(decision))
+
+
+def _step_row(decision: "Decision") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"decided": decision.decided, **asdict(decision)}
 
 
 def _plan(target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int],

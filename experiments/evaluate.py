@@ -95,12 +95,16 @@ def run_of(weights: Path) -> Path | None:
 
 def _of_run(run: Path, root: Path | None) -> "tuple[Layer, int]":
     from experiments.layers import Layer
-    from experiments.rundir import SELECTED, SPEC, read_config
+    from experiments.rundir import RESTORED, SELECTED, SPEC, read_config
     from rasa.data.tokens import vocabulary_file
     from rasa.errors import ResourceError
 
     config = read_config(run)
     found = sorted((run / SELECTED).glob("epoch-*"))
+    if not found and (run / RESTORED).exists():
+        raise ResourceError(
+            f"{run}: restored from a published report, which holds no weights; to have them, run it in another --workspace"
+        )
     if not found:
         raise ResourceError(f"{run}: has no selected weights yet; they are there after its first epoch")
     values: dict[str, Any] = config.model_dump(mode="json", exclude={"seed"})

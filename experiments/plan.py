@@ -16,6 +16,7 @@ from experiments.rundir import (
     ENVIRONMENT,
     FAILURE,
     LOCK,
+    RESTORED,
     RESULT,
     RUNS,
     START,
@@ -158,7 +159,9 @@ def judge(directory: Path) -> tuple[State, str]:
         return "new", "never run"
     changed = _changed_code(directory)
     if read_result(directory / RESULT) is not None:
-        return ("stale", f"finished, but {changed} since") if changed else ("finished", "")
+        if changed:
+            return "stale", f"finished, but {changed} since"
+        return "finished", "restored, without weights" if (directory / RESTORED).exists() else ""
     damaged = f"{RESULT} is damaged and will be made again; " if (directory / RESULT).exists() else ""
     if is_locked(directory / LOCK):
         return "running", "in another process"
@@ -186,15 +189,20 @@ def _told(suite: Suite, row: Row, profile: str, overrides: Sequence[str], worksp
 
 def variant_of(suite: Suite, row: Row, profile: str, overrides: Sequence[str]) -> str:
     """In what a row's overrides change what it computes: `optimisation.epochs=3`; nothing if in nothing."""
+    return ", ".join(f"{key}={value}" for key, value in changes_of(suite, row, profile, overrides).items())
+
+
+def changes_of(suite: Suite, row: Row, profile: str, overrides: Sequence[str]) -> dict[str, str]:
+    """The fields of what a row computes that its overrides change, as text. Raises SpecError."""
     if not overrides:
-        return ""
+        return {}
     given = resolve(suite, row, profile, overrides, 0).identity()
     try:
         usual = resolve(suite, row, profile, (), 0).identity()
     except SpecError:  # it needs something that is the user's to give, e.g. data.root
         usual = resolve(suite, row, profile, [text for text in overrides if text.startswith("data.")], 0).identity()
-    changed = differences(usual, given).items()
-    return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False).strip(chr(34))}" for key, (_, value) in changed)
+    changed = differences(usual, given)
+    return {key: json.dumps(value, ensure_ascii=False).strip('"') for key, (_, value) in changed.items()}
 
 
 class Shelf:

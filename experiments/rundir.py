@@ -29,6 +29,7 @@ SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
 # Parts of result.json that others read; those with figures alone.
 FIGURES = ("test", "cost", "source", "sensitivity")
 SECTIONS = (*FIGURES, "selected", "last", "test_oracle", "digests", "numerics", "sizes")
+RESTORED = "restored.json"  # of a run that was put back from a published report, and so has no weights
 PATIENCE = 10  # times 50 ms
 SUPERSEDED = re.compile(r"\.stale-\d+$")
 
@@ -258,7 +259,7 @@ class MetricsLog:
         """
         points = read_points(self._path.parent, self._say)
         kept = [point for point in points if point.step < step or (point.step == step and point.group == "val")]
-        write_text(self._path, "".join(_line(point) for point in kept))
+        write_text(self._path, "".join(to_line(point) for point in kept))
         self._seen = {(point.group, point.step) for point in kept if point.step == step}
 
     def append(self, group: str, step: int, values: dict[str, float]) -> bool:
@@ -266,7 +267,7 @@ class MetricsLog:
         if (group, step) in self._seen:
             return False
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line(Point(group, step, values, time.time())))
+            file.write(to_line(Point(group, step, values, time.time())))
             if group != "train":
                 file.flush()
                 os.fsync(file.fileno())
@@ -292,7 +293,8 @@ def _point(line: bytes) -> Point | None:
     return point if sound and figures else None
 
 
-def _line(point: Point) -> str:
+def to_line(point: Point) -> str:
+    """The point as a line of `metrics.jsonl`."""
     return json.dumps(point._asdict()) + "\n"
 
 

@@ -122,11 +122,12 @@ def _tenths(say: Say) -> Callable[[int, int], None]:
 
 
 def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun_stale: bool = False,
-            watch: Watch = UNWATCHED, train: Train | None = None) -> list[Outcome]:  # fmt: skip
+            watch: Watch = UNWATCHED, train: Train | None = None,
+            seconds: float | None = None) -> list[Outcome]:  # fmt: skip
     """Bring every planned run to its end, in order, and say how each stands. `train` defaults to the real trainer.
 
-    After the first SIGINT or SIGTERM the running ones checkpoint and stop, and the rest are not started; the second
-    ends the process. Raises ResourceError if nothing can be written in `workspace`.
+    After the first SIGINT or SIGTERM, or after so many seconds, the running ones checkpoint and stop, and the rest are
+    not started; the second signal ends the process. Raises ResourceError if nothing can be written in `workspace`.
     """
     writable(workspace)
     outcomes: dict[int, Outcome] = {}
@@ -140,7 +141,7 @@ def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun
             watch.deliver(settled.directory)  # at once if all is delivered; else what a tracker that was away missed
         else:
             todo.append((number, run))
-    with Stop(lambda: watch.say("stopping after a checkpoint; interrupt again to end at once")) as stop:
+    with Stop(lambda: watch.say("stopping after a checkpoint; interrupt again to end at once"), seconds) as stop:
         if jobs > 1:
             from experiments.workers import run_all
 

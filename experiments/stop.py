@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP mean while runs go on."""
+"""What SIGINT, SIGTERM, SIGHUP and the end of the time that was given mean while runs go on."""
 
 import os
 import signal
@@ -12,10 +12,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
-    """The first of these signals sets `asked`; the second ends this process and its workers at once."""
+    """The first of these signals sets `asked`; the second ends this process and its workers at once.
 
-    def __init__(self, on_first: Callable[[], None]):
+    `asked` is set after `seconds` too, if they are given.
+    """
+
+    def __init__(self, on_first: Callable[[], None], seconds: float | None = None):
         self.asked, self._on_first = False, on_first
+        self._timer = None if seconds is None else threading.Timer(max(0.0, seconds), self._over)
 
     def __enter__(self) -> Self:
         # Python hears signals in its main thread only; elsewhere whoever called has to stop the runs.
@@ -24,9 +28,14 @@ class Stop:
         # What the caller ignores stays ignored: nohup runs go on when their terminal is closed.
         heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._heard) for number in heard}
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -37,3 +46,8 @@ class Stop:
             os._exit(130)
         self.asked = True
         self._on_first()
+
+    def _over(self) -> None:
+        if not self.asked:
+            self.asked = True
+            self._on_first()

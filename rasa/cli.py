@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 import rasa
-from rasa.errors import RasaError, ResourceError
+from rasa.errors import RasaError
 from rasa.streams import usable
 
 GROUP = "rasa.commands"
@@ -95,7 +95,8 @@ def _in_utf8() -> None:
 def _main(arguments: Sequence[str] | None) -> int:
     try:
         result = group.main(args=arguments, prog_name="rasa", standalone_mode=False)
-        return _flushed(result if isinstance(result, int) else 0)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -108,16 +109,3 @@ def _main(arguments: Sequence[str] | None) -> int:
         # The reader (head, less) has what it wanted; Python's own flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return READER_GONE
-
-
-def _flushed(code: int) -> int:
-    """`code`, once all that was printed has arrived."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        print(f"rasa: standard output could not be written ({error.strerror})", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python's own flush at exit must not complain again
-        return ResourceError.exit_code
-    return code

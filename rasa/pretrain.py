@@ -73,6 +73,11 @@ class Recipe(Section):
     mask_rate: float = Field(0.35, gt=0, lt=1, description="Share of content words masked.")
     function_rate: float = Field(0.05, ge=0, lt=1, description="Share of function words masked.")
     function_words: float = Field(0.3, gt=0, le=1, description="A word in more captions than this share is no content.")
+    position_std: float = Field(
+        0.3,
+        gt=0,
+        description="Of the image position embeddings at the start, about that of a patch's content: at timm's 0.02 places are learned late.",
+    )
     averaging: float = Field(0.999, ge=0, lt=1, description="Decay of the average of weights that is kept.")
     evaluate_every: int = Field(500, ge=1, description="Steps between validations and checkpoints.")
 
@@ -232,6 +237,10 @@ class Pretraining:
         self.model, self.average = (
             build_model(self.config, words.vocabulary_size, words.pad_id, device) for _ in range(2)
         )
+        with torch.no_grad():
+            for model in (self.model, self.average):
+                positions = model.encoders.vision.pos_embed
+                positions.mul_(recipe.position_std / positions.std())
         self.model.train()
         self.average.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe.weight_decay, False), fused=True)

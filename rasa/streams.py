@@ -5,9 +5,13 @@ A command started by cron, or whose terminal was closed, still ends as its work 
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
+
+from rasa.errors import ResourceError
+
+T = TypeVar("T")
 
 
 class Forgiving:
@@ -31,6 +35,37 @@ class Forgiving:
         return getattr(self._stream, name)
 
 
+class Telling:
+    """A stream of data: one that cannot be written is a ResourceError, and what is still to come is swallowed.
+
+    A reader that has gone (BrokenPipeError) is no fault, and stays what it is.
+    """
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As the stream's own. Raises ResourceError."""
+        return self._told(lambda: int(self._stream.write(text)))
+
+    def flush(self) -> None:
+        """As the stream's own. Raises ResourceError."""
+        self._told(self._stream.flush)
+
+    def _told(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # Else Python's own flush at the end would complain once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            raise ResourceError(f"standard output could not be written ({error.strerror})") from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextmanager
 def usable() -> Iterator[None]:
     """Inside, all three streams are there, and messages (stderr) never raise."""
@@ -41,7 +76,7 @@ def usable() -> Iterator[None]:
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdin, sys.stdout, sys.stderr
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  # for as long as the process lives
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stdout = Telling(sys.stdout or open(1, "w", closefd=False))  # noqa: SIM115
     sys.stderr = Forgiving(sys.stderr or open(2, "w", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, before[2]):
         if hasattr(stream, "reconfigure"):

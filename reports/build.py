@@ -3,20 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.boundaries import MOST
 from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile
-from experiments.start import re_ranks
+from experiments.statistics import RESAMPLES
+from experiments.steps import MARGIN
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats, sweeps
 from reports.cells import Report
 from reports.figures import bars, draw, draw_probe
 from reports.layout import as_published, competitors
-from reports.load import SuiteRuns, command_line, load_runs, row_configs
+from reports.load import SuiteRuns, command_line, load_runs
 from reports.published import TEST_SPLITS, load_published
-from reports.starts import headroom, on_starts, over_start, start_lines
+from reports.starts import beats_start, headroom, on_starts, over_start, start_lines
 from reports.tables import FINISHED, KINDS, Line, suite_lines
 from reports.variants import variant
 from reports.verdict import SHARE, judge
@@ -31,33 +33,58 @@ SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
 
-def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> Report:
-    """Read the suite's runs and make its report. Raises SpecError and ResourceError."""
+class How(NamedTuple):
+    """With what a report was made, and when; `margin` and `most` as its steps are judged (reports/verdict.py)."""
+
+    command: str
+    made: str
+    margin: float
+    most: int
+    resamples: int = RESAMPLES
+    variant: str = ""  # what -o changed
+
+
+def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, margin: float = MARGIN,
+          most: int = MOST, workspace: Path = Path()) -> Report:  # fmt: skip
+    """Read the suite's runs and make its report; its steps are judged by this margin, with looks up to `most` seeds.
+
+    Raises SpecError and ResourceError.
+    """
     loaded = load_runs(suite, profile, overrides, uri, workspace)
+    return assemble(suite, load_profile(profile).profile, loaded, how_made(suite, profile, overrides, margin, most))
+
+
+def how_made(suite: Suite, profile: str, overrides: Sequence[str], margin: float, most: int) -> How:
+    """How a report is made now, and the command that makes it."""
+    given = [f"--margin {margin:g}"] * (margin != MARGIN) + [f"--max-seeds {most}"] * (most != MOST)
+    command = " ".join([command_line("report", suite, profile, overrides), *given])
+    made, differing = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), variant(suite, profile, overrides)
+    return How(command, made, margin, most, variant=differing)
+
+
+def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
+    """The report of these runs at the profile of that name. It depends on nothing but the arguments."""
     lines = suite_lines(loaded.runs, suite)
-    name, differing = load_profile(profile).profile, variant(suite, profile, overrides)
     table = load_published(suite.published) if suite.published else None
     datasets = table.datasets if table else (PAPER_DATA,)
     comparable = on_papers_data(loaded, datasets)
     paper_data = " and ".join(datasets)
     starts = start_lines(loaded.starts, suite)
-    configs = row_configs(suite, profile, overrides)
-    stage1 = {row: not re_ranks(config) for row, config in configs.items()}
-    gains = over_start(lines, loaded.starts, stage1, loaded.queries)
+    gains = over_start(lines, loaded.starts, loaded.stage1, loaded.queries)
     untrained = {row: gain.untrained for row, gain in gains.items()}
-    swept = sweeps.curves(suite, lines, loaded.queries, untrained=untrained)
+    swept = sweeps.curves(suite, lines, loaded.queries, how.resamples, untrained)
     where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(
-        title=f"{suite.title or suite.suite} (profile {name}{'; ' + differing if differing else ''})",
+        title=f"{suite.title or suite.suite} (profile {name}{'; ' + how.variant if how.variant else ''})",
         profile=name,
         source=suite.source,
         comparable=comparable,
         metrics=suite.metrics,
         lines=lines,
-        judged=judge(lines, loaded.queries),
-        notes=(*said, *on_starts(loaded.starts, gains, stage1), *loaded.notes, *mixed_code(loaded.runs)),
-        provenance=provenance(loaded, lines, name, command_line("report", suite, profile, overrides)),
+        judged=judge(lines, loaded.queries, how.resamples, how.most, how.margin, beats_start(gains)),
+        notes=(*said, *on_starts(loaded.starts, gains, loaded.stage1), *loaded.notes, *mixed_code(loaded.runs)),
+        provenance=provenance(loaded, lines, name, how.command, how.made),
         others=(where_best,) if where_best else (),
         curves=swept,
         paper_data=paper_data,
@@ -73,16 +100,7 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
     """Write the report in every format into `folder`; returns the texts by format. Raises ResourceError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paper = f"paper: {report.paper_data}" + ("" if report.comparable else " (other data)")
-        ours = f"ours: {report.profile} ({_seeds(report.lines)})"
-        if report.curves:
-            sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
-        else:
-            draw(bars(report.all_lines), ours, paper, folder / FIGURE)
-        probed = [line for line in report.all_lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
-        if probed:
-            draw_probe(probed, f"sensitivity, {ours}", folder / PROBE_FIGURE)
-        pictures = [FIGURE, *([PROBE_FIGURE] if probed else [])]
+        pictures = draw_figures(report, folder)
         texts = {
             "md": formats.markdown(report),
             "csv": formats.csv_table(report),
@@ -94,6 +112,20 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
     except OSError as error:
         raise ResourceError(f"{folder}: {error.strerror or error}; give a writable --out") from error
     return texts
+
+
+def draw_figures(report: Report, folder: Path) -> list[str]:
+    """Draw what the report has to show into `folder`; the files' names."""
+    paper = f"paper: {report.paper_data}" + ("" if report.comparable else " (other data)")
+    ours = f"ours: {report.profile} ({_seeds(report.lines)})"
+    if report.curves:
+        sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
+    else:
+        draw(bars(report.all_lines), ours, paper, folder / FIGURE)
+    probed = [line for line in report.all_lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
+    if probed:
+        draw_probe(probed, f"sensitivity, {ours}", folder / PROBE_FIGURE)
+    return [FIGURE, *([PROBE_FIGURE] if probed else [])]
 
 
 def notes(lines: Sequence[Line], profile: str, comparable: bool, paper_data: str = PAPER_DATA) -> Iterator[str]:
@@ -115,7 +147,7 @@ def notes(lines: Sequence[Line], profile: str, comparable: bool, paper_data: str
     yield from _unfinished(lines)
 
 
-def provenance(loaded: SuiteRuns, lines: Sequence[Line], profile: str, command: str) -> dict[str, str]:
+def provenance(loaded: SuiteRuns, lines: Sequence[Line], profile: str, command: str, made: str) -> dict[str, str]:
     """Where the figures come from, for the footer."""
     runs = loaded.runs[loaded.runs["state"] == FINISHED]
     test = loaded.sizes.get("test", {})
@@ -126,7 +158,7 @@ def provenance(loaded: SuiteRuns, lines: Sequence[Line], profile: str, command: 
         "test split": ", ".join(f"{number} {what}" for what, number in test.items()) or "size not known here",
         "git commit": ", ".join(_commits(runs)) or "none",
         "code digest": ", ".join(sorted(set(runs["code_digest"]) - {""})) or "none",
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "made": made,
         "command": command,
     }
 

@@ -4,19 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from experiments.decisions import Decision
 from experiments.spec import HEADINGS
 from reports import grid
 from reports.grid import Grid
 from reports.grid import grid_of as _grid
 from reports.starts import OverStart
-from reports.stats import Estimate
 from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, UNTRAINED, Line, Spread, last_label_tells, telling_names
 from reports.verdict import SHARE, Judged, Step, sentences
 
 if TYPE_CHECKING:
     from reports.sweeps import Curve
 
-TOLD_APART = "What can be told apart: R@1 (and mAP) of each row minus that of the row before it, in percent points"
+TOLD_APART = "What is decided: R@1 (and mAP) of each row minus that of the row before it, in percent points"
 SELECTION = "Selection: R@1 of the checkpoint that validation chose, of the last, and of the best on test (an oracle)"
 DETECTION = (
     "What the detectors learned, on validation pairs: loss beside that of guessing the base rate (nats), the share of weak "
@@ -157,45 +157,67 @@ def _over_start(report: Report) -> list[Column]:
 
 
 def _steps(report: Report) -> list[Column]:
-    """A step's difference, how sure it is, and the verdict. The columns on seeds are there if some step has several."""
+    """A step's difference, how sure it is, the verdict, and what these runs could tell. All over queries and seeds."""
     settings = telling_names(report.lines)
     steps = report.judged.steps
 
     def column(heading: str, text: Callable[[Step], str | None], numeric: bool = True) -> Column:
         return Column(heading, lambda line: text(steps[line.name]) or _untold(line), numeric=numeric)
 
-    def over_seeds(step: Step) -> str | None:
-        if step.seeds is None:
-            return None
-        if step.seeds.low is None or step.seeds.high is None:
-            return f"{signed(step.seeds.mean)} (n = 1)"
-        return signed(step.seeds.mean) + _interval(step.seeds.low, step.seeds.high, "+.1f") + f" (n = {step.seeds.n})"
+    def seeds(step: Step) -> str | None:
+        return f"n = {step.r1.n}" if step.r1.n else None
 
-    several = any(step.seeds and step.seeds.n > 1 for step in steps.values())
+    def untested(step: Step) -> str | None:
+        return NONE if step.r1.n else None
+
     columns: list[Column] = [Column("Step from", lambda line: settings[line.versus or ""], numeric=False)]
-    if any(step.paper is not None for step in steps.values()):
-        columns.append(column("Paper", lambda step: NONE if step.paper is None else signed(step.paper, 2)))
+    published = any(step.r1.published is not None for step in steps.values())
+    if published:
+        columns.append(
+            column("Paper", lambda step: NONE if step.r1.published is None else signed(step.r1.published, 2))
+        )
     columns += [
-        column(f"R@1 [{SHARE} % over queries]", lambda step: _estimate(step.r1)),
-        column("p (Holm)", lambda step: _p(step.corrected.get("r1"))),
-        column("mAP [same]", lambda step: _estimate(step.map)),
+        column("Seeds", seeds),
+        column(f"R@1 [{SHARE} %]", lambda step: _difference(step.r1)),
+        column("p (Holm)", lambda step: _p(step.r1.p_holm) or untested(step)),
+        column("p, equivalent (Holm)", lambda step: _p(step.r1.p_equivalent_holm) or untested(step)),
+        column(f"mAP [{SHARE} %]", lambda step: _difference(step.map) if step.map else None),
+        column("Verdict", lambda step: step.wording, numeric=False),
+        column("Could see", lambda step: _points(step.foresight.could_see) or untested(step)),
     ]
-    if several:
+    if published:
         columns += [
-            column(f"R@1 [{SHARE} % over seeds]", over_seeds),
-            column("p over both (Holm)", lambda step: _p(step.corrected.get("p"))),
-            column("Seeds can show", lambda step: NONE if step.detectable is None else f"{step.detectable:.1f}"),
+            column("Power", lambda step: _percent(step.foresight.power) or untested(step)),
+            column("Seeds needed", lambda step: _needed(step) or untested(step)),
         ]
-    return [*columns, column("Verdict", lambda step: step.verdict, numeric=False)]
+    return columns
+
+
+def _difference(step: Decision) -> str | None:
+    if step.mean is None:
+        return None
+    interval = "" if step.low is None or step.high is None else _interval(step.low, step.high, "+.1f")
+    return signed(step.mean) + interval
+
+
+def _points(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f}"
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.0f} %"
+
+
+def _needed(step: Step) -> str | None:
+    """Seeds that show the published step in 80 % of cases."""
+    if step.foresight.power is None:
+        return None
+    return str(step.foresight.seeds_needed or "none")
 
 
 def _untold(line: Line) -> str:
     """Why a comparison is not there: what became of the row, or that something of it or the row before is missing."""
     return MISSING if line.gain.n else _absent(line)
-
-
-def _estimate(figure: Estimate | None) -> str | None:
-    return None if figure is None else signed(figure.value) + _interval(figure.low, figure.high, "+.1f")
 
 
 def _p(p: float | None) -> str | None:

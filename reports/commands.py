@@ -1,11 +1,18 @@
-"""The command `rasa report`. Only click is imported, here and by what is imported here, until it runs."""
+"""`rasa report | publish | verify | restore`. Only click is imported, here and by what is imported here, until it runs."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
-from experiments.commands import override_option, profile_option, tracking_option, workspace_option
+from experiments.commands import (
+    margin_option,
+    most_option,
+    override_option,
+    profile_option,
+    tracking_option,
+    workspace_option,
+)
 
 FORMATS = ("md", "html", "csv", "latex")
 
@@ -17,6 +24,8 @@ FORMATS = ("md", "html", "csv", "latex")
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="md", show_default=True, help="What is printed.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
 @click.option("--published", is_flag=True, help="Print the paper's table alone; needs no runs.")
+@margin_option
+@most_option
 @workspace_option
 @tracking_option
 def report(
@@ -26,6 +35,8 @@ def report(
     kind: str,
     out: Path | None,
     published: bool,
+    margin: float | None,
+    most: int | None,
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -36,13 +47,17 @@ def report(
     With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
     if published:
-        if profile or overrides or out:
-            raise click.UsageError("--published prints the paper's table alone: give no --profile, -o or --out with it")
+        if profile or overrides or out or margin or most:
+            raise click.UsageError(
+                "--published prints the paper's table alone: give no --profile, -o, --out, --margin or --max-seeds with it"
+            )
         from reports.paper_page import paper_text
 
         click.echo(paper_text(suite, kind), nl=False)
         return
+    from experiments.boundaries import MOST
     from experiments.spec import load_suite, suite_names
+    from experiments.steps import MARGIN
     from experiments.store import tracking_uri as default_uri
     from rasa.errors import ResourceError, SpecError
     from reports.build import PAGE, build, write_files
@@ -54,8 +69,8 @@ def report(
             f"no suite {suite!r} yet; the paper's own table is printed by `rasa report {suite} --published`"
         )
     loaded = load_suite(suite)
-    profile = profile or loaded.profile
-    built = build(loaded, profile, overrides, default_uri(workspace, tracking_uri), workspace)
+    profile, uri = profile or loaded.profile, default_uri(workspace, tracking_uri)
+    built = build(loaded, profile, overrides, uri, margin or MARGIN, most or MOST, workspace)
     folder = out or workspace / "report" / folder_name(loaded, profile, overrides)
     try:
         texts, written = write_files(built, folder), f"report: {folder / PAGE}"
@@ -66,3 +81,79 @@ def report(
             texts, written = write_files(built, Path(scratch)), f"report: printed only; {refused}"
     click.echo(texts[kind], nl=False)
     click.echo(written, err=True)
+
+
+@click.command(short_help="A report's folder that anyone can check.")
+@click.argument("suite")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@profile_option
+@override_option
+@margin_option
+@most_option
+@workspace_option
+@tracking_option
+def publish(suite: str, folder: Path, profile: str | None, overrides: tuple[str, ...], margin: float | None,
+            most: int | None, workspace: Path, tracking_uri: str | None) -> None:  # fmt: skip
+    """Write SUITE's report into DIR, with all records from which its digits can be computed again.
+
+    The options are those of `rasa report`. A published report in DIR is replaced; a README.md in it stays. `rasa verify
+    DIR` checks it anywhere, `rasa restore DIR` goes on from its runs.
+    """
+    from experiments.boundaries import MOST
+    from experiments.spec import load_suite
+    from experiments.steps import MARGIN
+    from experiments.store import tracking_uri as default_uri
+    from reports.publish import publish as write
+
+    loaded, uri = load_suite(suite), default_uri(workspace, tracking_uri)
+    manifest = write(
+        loaded, profile or loaded.profile, overrides, uri, folder, margin or MARGIN, most or MOST, workspace
+    )
+    click.echo(
+        f"{folder}: {len(manifest.runs)} runs, {len(manifest.files)} files; every digit follows from its records"
+    )
+
+
+@click.command(short_help="Compute a published report's digits again.")
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+def verify(folders: tuple[Path, ...]) -> None:
+    """Compute every digit of the published report in DIR again, from its records alone, and compare.
+
+    Needs no store and no data. Exit code 1 if a digit differs or a file was changed, each named on a line of its own; 5 if
+    DIR is no published report.
+    """
+    from rasa.errors import RasaError
+    from reports.publication import read_manifest
+    from reports.verify import faults
+
+    wrong = 0
+    for folder in folders:
+        manifest = read_manifest(folder)
+        found = list(faults(folder, manifest))
+        for fault in found:
+            click.echo(f"{folder}/{fault}")
+        if not found:
+            click.echo(f"{folder}: {len(manifest.runs)} runs; every digit as printed")
+        wrong += bool(found)
+    if wrong:
+        raise RasaError(f"{wrong} of {len(folders)} published reports do not follow from their records")
+
+
+@click.command(short_help="Go on from a published report's runs.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@workspace_option
+def restore(folder: Path, workspace: Path) -> None:
+    """Put the runs of the published report in DIR back into the workspace, finished and without weights.
+
+    Then `rasa run` trains only what is missing, e.g. more seeds, and `rasa sync` files them in the tracker for `rasa
+    report`. A run that is there already stays as it is.
+    """
+    from experiments.records import restore as put_back
+    from reports.publication import records_of, whole
+
+    manifest = whole(folder)
+    records = records_of(folder, [*manifest.runs, *(start.record for start in manifest.starts)])
+    for record in records:
+        directory = put_back(record, workspace)
+        click.echo(f"{record.about.name:28} {'restored' if directory else 'there already'}")
+    click.echo("`rasa sync` files them in the tracker", err=True)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from reports.cells import Report, grids
 from reports.grid import Cell, Grid
 from reports.starts import OverStart
-from reports.tables import DETECTOR_FIGURES, PROBE_FIGURES, SOURCE_FIGURES, Line, Spread
+from reports.tables import DETECTOR_FIGURES, FIGURES, PROBE_FIGURES, SOURCE_FIGURES, UNTRAINED, Line, Spread
 from reports.verdict import Step
 
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
@@ -62,6 +62,17 @@ def csv_table(report: Report) -> str:
     own = [_record(line, report.metrics) | _over_start(report.over_start.get(line.name))
            | _step(report.judged.steps.get(line.name)) for line in report.all_lines]  # fmt: skip
     return csv_of([*own, *report.competitors])
+
+
+def seeds_table(report: Report) -> str:
+    """One record per line and seed: every figure of the table before the mean over seeds, at full precision."""
+    records = []
+    for line in report.all_lines:
+        for seed in sorted(line.figures["r1"].by_seed):
+            found = {name: line.figures[name].by_seed.get(seed) for name in FIGURES}
+            who = {"row": line.name, "seed": NA if line.state == UNTRAINED else seed}
+            records.append(who | {name: value for name, value in found.items() if value is not None})
+    return csv_of(records)
 
 
 def csv_of(records: Sequence[Mapping[str, object]]) -> str:
@@ -190,18 +201,20 @@ def _step(step: Step | None) -> dict[str, object]:
     """The comparison with the row `versus`; nothing for a row without one."""
     if step is None:
         return {}
-    record: dict[str, object] = {"step_queries": step.queries or NA, "step_identities": step.identities or NA}
-    for name, figure in (("r1", step.r1), ("map", step.map)):
-        for part in ("value", "se", "low", "high", "p"):
-            record[f"step_{name}_queries_{part}"] = _number(getattr(figure, part, None))
-        record[f"step_{name}_queries_p_holm"] = _number(step.corrected.get(name))
+    r1 = step.r1
+    record: dict[str, object] = {"step_queries": r1.queries or NA, "step_identities": r1.identities or NA}
+    record["step_seeds"] = ";".join(map(str, r1.seeds)) or NA
+    for name, figure in (("r1", r1), ("map", step.map)):
+        for part in ("mean", "low", "high", "p", "p_holm"):
+            record[f"step_{name}_{part}"] = _number(getattr(figure, part, None))
+    record |= {f"step_{part}": _number(getattr(r1, part)) for part in ("p_equivalent", "p_equivalent_holm")}
+    record |= {
+        "step_variance_over_seeds": _number(r1.over_seeds),
+        "step_variance_over_queries": _number(r1.over_queries),
+    }
     record["step_r1_mcnemar_p_values"] = ";".join(repr(test.p) for test in step.mcnemar.values()) or NA
-    record |= {f"step_r1_seeds_{part}": _number(getattr(step.seeds, part, None)) for part in ("low", "high")}
-    record |= {"step_r1_seeds_p": _number(step.test.p), "step_r1_seeds_p_holm": _number(step.corrected.get("seeds"))}
-    record |= {"step_r1_seeds_effect": _number(step.test.effect), "step_seeds_can_show": _number(step.detectable)}
-    record |= {"step_seeds_for_ours": _number(step.seeds_for_ours)}
-    record |= {"step_seeds_for_paper": _number(step.seeds_for_paper)}
-    return record | {"step_p": _number(step.p), "step_p_holm": _number(step.corrected.get("p")),
+    record |= {f"step_{name}": _number(value) for name, value in step.foresight._asdict().items()}
+    return record | {"step_published_size": r1.size or NA, "step_decided_after": _number(r1.after),
                      "step_verdict": step.verdict or NA}  # fmt: skip
 
 

@@ -20,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import tracking
+from experiments.decisions import Queries
+from experiments.evidence import SAME, tensors_in
 from experiments.layers import flatten
 from experiments.plan import judge
+from experiments.predictions import from_steps, in_steps
 from experiments.rundir import PREDICTIONS, RESULT, RUNS, find_runs, read_result
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
-from experiments.start import start_digest
+from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
 from rasa.config import Config, Data
 from rasa.data.synthetic import BenchmarkParams
@@ -60,16 +63,13 @@ TAGS = {
 }
 COLUMNS = (*TAGS, "started", "mlflow_run", *METRICS)
 Record = dict[str, Any]
-SAME = 1e-6  # percent points; R@1 is a count of queries over their number
 
 
-@dataclass(frozen=True, eq=False)
-class Queries:
-    """What one run found, per test query [T], and whom each query describes."""
-
-    first_rank_T: NDArray[np.int64]  # of the first right image, 1 = top
-    average_precision_T: NDArray[np.float64]
-    identity_T: NDArray[np.int64]
+def queries_of(
+    first_rank_T: NDArray[np.int64], average_precision_T: NDArray[np.float64], identity_T: NDArray[np.int64]
+) -> Queries:
+    """As a report uses them: average precisions in the steps that are published, so that it can be made again."""
+    return Queries(first_rank_T, from_steps(in_steps(average_precision_T)), identity_T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +85,7 @@ class Start:
     metrics: Mapping[str, float]
     queries: Queries | None
     stage1: NDArray[np.int64] | None
+    directory: str = ""  # of its run
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class SuiteRuns:
     sizes: Mapping[str, Mapping[str, int]]
     queries: Mapping[tuple[str, int], Queries] = field(default_factory=dict)
     starts: Sequence[Start] = ()
+    stage1: Mapping[str, bool] = field(default_factory=dict)  # by row, whether stage 1 alone ranks it
 
 
 def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> SuiteRuns:
@@ -112,9 +114,9 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
 
     configs = row_configs(suite, profile, overrides)
     name = load_profile(profile).profile
-    remedy = f"start them with `{command_line('run', suite, profile, overrides)}`"
+    remedy = start = f"start them with `{command_line('run', suite, profile, overrides)}`"
     if lying := len(find_runs(workspace, suite.suite)):
-        remedy = f"`rasa sync` delivers the {lying} that lie in {workspace.absolute() / RUNS}; or {remedy}"
+        remedy = f"`rasa sync` delivers the {lying} that lie in {workspace.absolute() / RUNS}; or {start}"
     _refuse_absent(uri, f"no runs yet; {remedy}")
     with faults(uri):
         client = open_store(uri, reading=True)
@@ -140,9 +142,10 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
         without -= {row for start in starts for row in start.rows}
         if without:
             rows = ", ".join(row for row in configs if row in without)
-            said.append(f"The weights that {rows} started from were not evaluated: {remedy}.")
+            said.append(f"The weights that {rows} started from were not evaluated: {start}.")
         table = pd.DataFrame(chosen, columns=list(COLUMNS))
-        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts)
+        stage1 = {row: not re_ranks(config) for row, config in configs.items()}
+        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts, stage1)
 
 
 def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]) -> str:
@@ -349,7 +352,7 @@ def _queries(
     """What the runs kept of each query, by row and seed, and a sentence for each reason why it is not known of some."""
     known, missing = {}, dict[str, dict[str, list[int]]]()
     for record in finished:
-        tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
+        tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))
         rank, precision = tensors.get("first_rank"), tensors.get("average_precision")
         if rank is None or precision is None:
             why = f"{PREDICTIONS} is missing"
@@ -358,7 +361,7 @@ def _queries(
         elif (identity := _identities(tensors, record, configs[record["row"]].data)) is None:
             why = f"whom the queries describe is not known here, since the data ({record['data_digest']}) is not"
         else:
-            known[record["row"], record["seed"]] = Queries(rank, precision, identity)
+            known[record["row"], record["seed"]] = queries_of(rank, precision, identity)
             continue
         missing.setdefault(why, {}).setdefault(record["row"], []).append(record["seed"])
     return known, [_not_compared(seeds, why) for why, seeds in missing.items()]
@@ -393,15 +396,17 @@ def _start(
 ) -> Start:  # fmt: skip
     record = _record(run, workspace)
     result = read_result(_kept(client, record, RESULT, scratch)) or {}
-    tensors = _tensors(_kept(client, record, PREDICTIONS, scratch))
+    tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))
     identity = _identities(tensors, record, configs[rows[0]].data)
     queries = stage1 = None
     if identity is not None and "stage1_first_rank" in tensors:
-        queries = Queries(tensors["first_rank"], tensors["average_precision"], identity)
+        queries = queries_of(tensors["first_rank"], tensors["average_precision"], identity)
         stage1 = tensors["stage1_first_rank"]
     reranked = bool(result.get("reranked", True))
     metrics = run.data.metrics | measured(result)
-    return Start(run.data.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1)
+    return Start(
+        run.data.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1, record["directory"]
+    )
 
 
 def _not_compared(seeds: Mapping[str, Sequence[int]], why: str) -> str:
@@ -420,17 +425,6 @@ def _kept(client: "MlflowClient", record: Record, name: str, scratch: Path) -> P
         return Path(client.download_artifacts(record["mlflow_run"], name, str(folder)))
     except (OSError, mlflow_error()):
         return folder / name
-
-
-def _tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays in a file; none if there is no such file, or none that was written to its end."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        return {}
 
 
 def _identities(tensors: Mapping[str, NDArray[Any]], record: Record, data: Data) -> NDArray[np.int64] | None:

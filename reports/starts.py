@@ -6,20 +6,17 @@ stage 1: else re-ranking itself would pass for something that was learned.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import t as student
-
+from experiments.decisions import Queries, interval, step_of
 from experiments.rundir import START
 from experiments.spec import Suite
 from experiments.start import LABEL, line_labels
-from reports import stats
-from reports.load import Queries, Start
+from experiments.statistics import LEVEL
+from reports.load import Start
 from reports.tables import FIGURES, UNTRAINED, Line, Spread
 
-SEED = 0  # of the resamples
 STAGE1 = f"{LABEL}, stage 1"
 NO_HEADROOM = (
     "No headroom: no row beats the weights that it starts from by an interval that excludes zero, so what its rows "
@@ -56,7 +53,6 @@ def start_lines(starts: Sequence[Start], suite: Suite) -> list[Line]:
 
 def over_start(
     lines: Sequence[Line], starts: Sequence[Start], stage1: Mapping[str, bool], known: Known,
-    resamples: int = stats.RESAMPLES,
 ) -> dict[str, OverStart]:  # fmt: skip
     """By row, what it gained over its start; rows without a start or without a finished run are not there.
 
@@ -64,7 +60,7 @@ def over_start(
     """
     of_row = {row: start for start in starts for row in start.rows}
     return {
-        line.name: _gain(line, of_row[line.name], stage1[line.name], known, resamples)
+        line.name: _gain(line, of_row[line.name], stage1[line.name], known)
         for line in lines
         if line.n and line.name in of_row
     }
@@ -90,7 +86,7 @@ def on_starts(starts: Sequence[Start], gains: Mapping[str, OverStart], stage1: M
         return
     yield (
         "Over start: the row's R@1 minus that of the weights that it starts from, untrained, on the same data with the same "
-        f"retrieval; in brackets {round(100 * (1 - stats.LEVEL))} % over queries and seeds."
+        f"retrieval; in brackets {round(100 * (1 - LEVEL))} % over queries and seeds."
     )
     if alone := [row for row in gains if stage1[row]]:
         yield f"Ranked by stage 1 alone, and so compared with the start's stage 1: {', '.join(alone)}."
@@ -134,45 +130,14 @@ def _figure(start: Start, name: str, stage1: bool) -> Spread:
     return Spread({} if math.isnan(value) else {0: value * scale})
 
 
-def _gain(line: Line, start: Start, stage1: bool, known: Known, resamples: int) -> OverStart:
+def _gain(line: Line, start: Start, stage1: bool, known: Known) -> OverStart:
     alone = stage1 or not start.reranked
     untrained = start.metrics["test/stage1_r1" if alone else "test/r1"]
-    seeds = stats.over_seeds([value - untrained for value in line.figures["r1"].values])
+    gains = {seed: value - untrained for seed, value in line.figures["r1"].by_seed.items()}
     first_T = start.stage1 if alone else start.queries.first_rank_T if start.queries else None
-    found = [known.get((line.name, seed)) for seed in sorted(line.figures["r1"].by_seed)]
-    low, high = _interval(seeds, _over_queries(found, start.queries, first_T, resamples))
-    return OverStart(_name(start, alone), untrained, seeds.mean, seeds.n, low, high)
-
-
-def _over_queries(
-    found: Sequence[Queries | None], start: Queries | None, first_T: NDArray[np.int64] | None, resamples: int
-) -> tuple[stats.Estimate, int] | None:
-    """The gain over resampled identities, and their number; None unless all runs answered the start's queries."""
-    runs = [run for run in found if run is not None]
-    if start is None or first_T is None or len(runs) < len(found):
-        return None
-    identity = start.identity_T
-    if len(clusters := np.unique(identity)) < 2 or not all(np.array_equal(run.identity_T, identity) for run in runs):
-        return None
-    hits_T = np.mean([run.first_rank_T == 1 for run in runs], axis=0) - (first_T == 1)
-    draws = stats.cluster_bootstrap(100 * hits_T[:, None], identity, np.random.default_rng(SEED), resamples)
-    return stats.estimate(100 * float(hits_T.mean()), draws[:, 0]), len(clusters)
-
-
-def _interval(seeds: stats.Seeds, queries: tuple[stats.Estimate, int] | None) -> tuple[float | None, float | None]:
-    """Over queries and seeds together: the p of `stats.over_both` is under 0.05 where it leaves zero out.
-
-    So it spans the interval over queries, that over seeds, and that of the sum of both variances.
-    """
-    spans = [(seeds.low, seeds.high)] if seeds.low is not None and seeds.high is not None else []
-    if queries is not None:
-        estimate, clusters = queries
-        spans.append((estimate.low, estimate.high))
-        of_queries, of_seeds = estimate.se**2, (seeds.sd or 0.0) ** 2 / seeds.n
-        if seeds.n > 1 and (variance := of_queries + of_seeds):
-            freedom = variance**2 / (of_queries**2 / (clusters - 1) + of_seeds**2 / (seeds.n - 1))
-            half = float(student.isf(stats.LEVEL / 2, freedom)) * math.sqrt(variance)
-            spans.append((seeds.mean - half, seeds.mean + half))
-    if not spans:
-        return None, None
-    return min(low for low, _ in spans), max(high for _, high in spans)
+    found = dict(known)
+    if start.queries is not None and first_T is not None:  # the start has no seeds: every run is compared with the same
+        found |= {(_name(start, alone), seed): start.queries._replace(first_rank_T=first_T) for seed in gains}
+    step = step_of(line.name, _name(start, alone), None, gains, found)
+    low, high = interval(step) or (None, None)
+    return OverStart(_name(start, alone), untrained, fmean(gains.values()), len(gains), low, high)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from experiments import statistics
 from experiments.plot_style import DPI, INK, PALETTE, STYLE
 from experiments.spec import Suite, Sweep
-from reports import stats
+from experiments.statistics import Floats
 from reports.cells import NONE, Column
 from reports.grid import Cell, Grid
-from reports.stats import Floats
 from reports.tables import MISSING, Line, Spread
 from reports.verdict import SEED, SHARE, Known
 
@@ -53,14 +53,14 @@ class Curve(NamedTuple):
         kept: list[float] = []
         share = 0.0
         for value in sorted(self.best, key=lambda value: -self.best[value]):
-            if share >= 1 - stats.LEVEL:
+            if share >= 1 - statistics.LEVEL:
                 break
             kept.append(value)
             share += self.best[value]
         return tuple(sorted(kept))
 
 
-def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = stats.RESAMPLES,
+def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = statistics.RESAMPLES,
            untrained: Mapping[str, float] | None = None) -> list[Curve]:  # fmt: skip
     """One curve per sweep of the suite. `untrained`: what rows are compared with of the weights that they started from."""
     by_name = {line.name: line for line in lines}
@@ -89,7 +89,7 @@ def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict
         return {}, 0
     hits_TK = np.stack([each.first_rank_T == 1 for of_row in queries for each in of_row], 1).astype(np.float64) * 100
     generator = np.random.default_rng(SEED)
-    means_RVS = stats.cluster_bootstrap(hits_TK, first.identity_T, generator, resamples)
+    means_RVS = statistics.cluster_bootstrap(hits_TK, first.identity_T, generator, resamples)
     means_RVS = means_RVS.reshape(resamples, len(rows), len(seeds))
     means_RV = _reseeded(means_RVS, generator)
     tied_RV = means_RV >= means_RV.max(1, keepdims=True) - TIE
@@ -102,7 +102,7 @@ def _reseeded(means_RVS: Floats, generator: np.random.Generator) -> Floats:
     resamples, _, n = means_RVS.shape
     drawn = generator.integers(n, size=(resamples, 1, n)).repeat(means_RVS.shape[1], 1)
     mean = means_RVS.mean(2)
-    # As stats.reseeded: drawn seeds vary by (n - 1) / n too little.
+    # As statistics.reseeded: drawn seeds vary by (n - 1) / n too little.
     stretch = (n / (n - 1)) ** 0.5 if n > 1 else 0.0
     found: Floats = mean + stretch * (np.take_along_axis(means_RVS, drawn, 2).mean(2) - mean)
     return found

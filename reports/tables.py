@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from experiments.spec import Row, Suite
-from reports.stats import over_seeds
+from experiments.statistics import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd

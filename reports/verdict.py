@@ -1,59 +1,63 @@
-"""Which steps of a suite can be told apart from nothing, and whether its rows stand in the paper's order.
+"""Which steps of a suite are decided, and how, and whether its rows stand in the paper's order.
 
 A step is a row minus the row that it names as `versus`. R@1 decides, since the paper orders its rows by it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from reports import stats
-from reports.load import Queries
-from reports.stats import UNDECIDED, Estimate, Floats, Seeds, SeedTest
+from experiments import power, statistics
+from experiments.boundaries import FEWEST, MOST, looks
+from experiments.decisions import (
+    EQUIVALENT,
+    NO_HEADROOM,
+    OPPOSITE,
+    SHOWN,
+    UNDECIDED,
+    Decision,
+    Queries,
+    decide,
+    step_of,
+)
+from experiments.power import Foresight
+from experiments.statistics import Floats, McNemar
+from experiments.steps import BORROWED, LENDERS, MARGIN
 from reports.tables import Line
 
 SEED = 0  # of the resamples: every comparison draws the same ones, whichever others there are
 Known = Mapping[tuple[str, int], Queries]  # by row and seed
-SHARE = round(100 * (1 - stats.LEVEL))
+SHARE = round(100 * (1 - statistics.LEVEL))
+ALONE = Foresight(None, None, None)
+SIZES = {
+    "inside": "published size inside",
+    "above": "published size above",
+    "below": "published size below",
+}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One comparison, in percent points; None is what the runs at hand do not tell.
+    """One comparison, in percent points: what is decided of R@1, the same of mAP, McNemar's test of R@1 by seed, and
+    how much these runs can tell. None is what the runs at hand do not tell."""
 
-    `p` is what the verdict rests on: over queries with one seed (these very models, other people), over queries and
-    seeds with more, over seeds if no queries are known. `corrected` are Holm's over the steps of the suite that have
-    the same p, by its name: p, r1, map, seeds.
-    """
-
-    row: str
-    versus: str
-    paper: float | None
-    queries: int
-    identities: int
-    r1: Estimate | None  # over queries, the mean over the seeds that are known
-    map: Estimate | None
-    mcnemar: Mapping[int, stats.McNemar]  # R@1, by seed
-    seeds: Seeds | None  # the differences of R@1, paired by seed
-    test: SeedTest
-    p: float | None
-    detectable: float | None
-    seeds_for_ours: int | None
-    seeds_for_paper: int | None
-    corrected: Mapping[str, float]
-    verdict: str
+    r1: Decision
+    map: Decision | None
+    mcnemar: Mapping[int, McNemar]
+    foresight: Foresight = ALONE
 
     @property
-    def difference(self) -> float | None:
-        """Mean difference of R@1."""
-        return self.seeds.mean if self.seeds else None
+    def verdict(self) -> str:
+        """The word for it; nothing without a seed that both rows have."""
+        return self.r1.verdict if self.r1.n else ""
 
     @property
-    def too_few_seeds(self) -> bool:
-        """Whether the paper's step is smaller than what this many seeds show in 80 % of all cases."""
-        return bool(self.paper) and self.detectable is not None and self.detectable > abs(self.paper or 0)
+    def wording(self) -> str:
+        """The verdict, and for a step that is shown where the published size lies from our interval."""
+        beside = f" ({SIZES[self.r1.size]})" if self.verdict == SHOWN and self.r1.size else ""
+        return self.verdict + beside
 
 
 class Ranks(NamedTuple):
@@ -61,7 +65,7 @@ class Ranks(NamedTuple):
 
     rows: int
     tau: float
-    told: stats.Order | None  # None if nothing can vary
+    told: statistics.Order | None  # None if nothing can vary
     over: str
 
 
@@ -70,91 +74,40 @@ class Judged(NamedTuple):
 
     steps: Mapping[str, Step]
     ranks: Ranks | None
+    margin: float = MARGIN
+    most: int = MOST
 
 
-def judge(lines: Sequence[Line], known: Known, resamples: int = stats.RESAMPLES) -> Judged:
-    """Compare each line with that of the row it names."""
-    steps = [_step(line, known, resamples) for line in lines if line.versus is not None]
-    families: dict[str, dict[str, float]] = {"p": {}, "r1": {}, "map": {}, "seeds": {}}
-    for step in steps:
-        found = {"p": step.p, "r1": step.r1 and step.r1.p, "map": step.map and step.map.p, "seeds": step.test.p}
-        for name, p in found.items():
-            if p is not None:
-                families[name][step.row] = p
-    corrected = {name: dict(zip(each, stats.holm([*each.values()]), strict=True)) for name, each in families.items()}
-    return Judged(
-        {step.row: _decided(step, {name: float(p[step.row]) for name, p in corrected.items() if step.row in p})
-         for step in steps},
-        _ranks(lines, known, resamples),
-    )  # fmt: skip
+def judge(lines: Sequence[Line], known: Known, resamples: int = statistics.RESAMPLES, most: int = MOST,
+          margin: float = MARGIN, beats_start: Mapping[str, bool | None] | None = None) -> Judged:  # fmt: skip
+    """Compare each line with that of the row it names. `most` and `margin` are those that the runs were made with.
+
+    `beats_start` says of a row whether it is better than its untrained start (reports/starts.py).
+    """
+    stepped = [line for line in lines if line.versus is not None]
+
+    def decided(figure: Literal["r1", "map"]) -> dict[str, Decision]:
+        steps = [step_of(line.name, line.versus or "", line.paper_gain if figure == "r1" else None,
+                         line.gain.by_seed, known, figure) for line in stepped]  # fmt: skip
+        kept = [step for step in steps if figure == "r1" or step.identity_T is not None]
+        return decide(kept, most, margin, beats_start if figure == "r1" else None)
+
+    r1, average = decided("r1"), decided("map")
+    foreseen = power.foresee([*r1.values()], most)
+    steps = {row: Step(each, average.get(row), _mcnemar(each, known), foreseen.get(row, ALONE))
+             for row, each in r1.items()}  # fmt: skip
+    return Judged(steps, _ranks(lines, known, resamples), margin, most)
 
 
 def sentences(judged: Judged) -> list[str]:
     """What the comparisons come to, in words."""
-    return [*_count(judged), *_query_note(judged), *_seed_notes(judged), *_order_note(judged.ranks)]
+    return [*_count(judged), *_method(judged), *_headroom(judged), *_power(judged), *_order_note(judged.ranks)]
 
 
-def _step(line: Line, known: Known, resamples: int) -> Step:
-    versus = line.versus or ""
-    seeds = stats.over_seeds(line.gain.values) if line.gain.n else None
-    test = stats.seed_test(seeds) if seeds else SeedTest(None, None)
-    pairs = _pairs(line, known)
-    r1, average = _over_queries(list(pairs.values()), resamples)
-    identities = next((len(np.unique(new.identity_T)) for new, _ in pairs.values()), 0)
-    p = test.p
-    if r1 is not None:
-        p = r1.p if seeds is None or seeds.n == 1 else stats.over_both(r1, identities, seeds)
-    sd = seeds.sd if seeds and seeds.sd and seeds.sd > stats.EQUAL else None
-    return Step(
-        row=line.name,
-        versus=versus,
-        paper=line.paper_gain,
-        queries=next((len(new.first_rank_T) for new, _ in pairs.values()), 0),
-        identities=identities,
-        r1=r1,
-        map=average,
-        mcnemar={s: stats.mcnemar(new.first_rank_T == 1, old.first_rank_T == 1) for s, (new, old) in pairs.items()},
-        seeds=seeds,
-        test=test,
-        p=p,
-        detectable=stats.detectable(sd, seeds.n) if seeds and sd else None,
-        seeds_for_ours=stats.seeds_needed(seeds.mean, sd) if seeds and sd else None,
-        seeds_for_paper=stats.seeds_needed(line.paper_gain, sd) if sd and line.paper_gain else None,
-        corrected={},
-        verdict="",
-    )
-
-
-def _decided(step: Step, corrected: Mapping[str, float]) -> Step:
-    difference = step.difference
-    verdict = "" if difference is None or step.p is None else stats.judge(difference, corrected["p"], step.paper)
-    return replace(step, corrected=corrected, verdict=verdict)
-
-
-def _pairs(line: Line, known: Known) -> dict[int, tuple[Queries, Queries]]:
-    """Both rows' queries by seed, where they are the same queries; those of one suite and one data set are."""
-    both = {seed: (known.get((line.name, seed)), known.get((line.versus or "", seed))) for seed in line.gain.by_seed}
-    return {
-        seed: (new, old)
-        for seed, (new, old) in sorted(both.items())
-        if new is not None and old is not None and np.array_equal(new.identity_T, old.identity_T)
-    }
-
-
-def _over_queries(pairs: Sequence[tuple[Queries, Queries]], resamples: int) -> tuple[Estimate | None, Estimate | None]:
-    """Differences of R@1 and of mAP: of each query the mean over the seeds, then over resampled identities."""
-    if not pairs or len(np.unique(identity := pairs[0][0].identity_T)) < 2:
-        return None, None
-    hits = np.mean([(new.first_rank_T == 1).astype(float) - (old.first_rank_T == 1) for new, old in pairs], axis=0)
-    average = np.mean([new.average_precision_T - old.average_precision_T for new, old in pairs], axis=0)
-    differences_T2 = 100 * np.column_stack([hits, average])
-    draws = stats.cluster_bootstrap(differences_T2, identity, np.random.default_rng(SEED), resamples)
-    # An average precision is NaN if the gallery holds no right image; then so is mAP, and it is not compared.
-    found = [
-        stats.estimate(float(column.mean()), drawn) if np.isfinite(column).all() else None
-        for column, drawn in zip(differences_T2.T, draws.T, strict=True)
-    ]
-    return found[0], found[1]
+def _mcnemar(step: Decision, known: Known) -> dict[int, McNemar]:
+    pairs = {seed: (known[step.row, seed].first_rank_T == 1, known[step.versus, seed].first_rank_T == 1)
+             for seed in step.seeds if step.queries}  # fmt: skip
+    return {seed: statistics.mcnemar(new, old) for seed, (new, old) in pairs.items()}
 
 
 def _ranks(lines: Sequence[Line], known: Known, resamples: int) -> Ranks | None:
@@ -164,7 +117,7 @@ def _ranks(lines: Sequence[Line], known: Known, resamples: int) -> Ranks | None:
         return None
     paper = [line.paper["r1"] for line in both]
     ours = [line.figures["r1"].mean or 0.0 for line in both]
-    tau = stats.kendall_tau(ours, paper)
+    tau = statistics.kendall_tau(ours, paper)
     generator = np.random.default_rng(SEED)
     columns = _resampled(both, known, generator, resamples)
     several = any(line.n > 1 for line in both)
@@ -173,8 +126,8 @@ def _ranks(lines: Sequence[Line], known: Known, resamples: int) -> Ranks | None:
         return Ranks(len(both), tau, None, "")
     if columns is None:  # the seeds alone vary
         columns = [np.tile(line.figures["r1"].values, (resamples, 1)) for line in both]
-    draws = np.column_stack([stats.reseeded(values, generator) for values in columns])
-    return Ranks(len(both), tau, stats.told_order(ours, draws, paper), over)
+    draws = np.column_stack([statistics.reseeded(values, generator) for values in columns])
+    return Ranks(len(both), tau, statistics.told_order(ours, draws, paper), over)
 
 
 def _resampled(
@@ -188,62 +141,81 @@ def _resampled(
     if not all(np.array_equal(queries.identity_T, identity) for queries in each):
         return None
     hits_TK = 100 * np.column_stack([(queries.first_rank_T == 1).astype(float) for queries in each])
-    draws = stats.cluster_bootstrap(hits_TK, identity, generator, resamples)
+    draws = statistics.cluster_bootstrap(hits_TK, identity, generator, resamples)
     return np.split(draws, np.cumsum([len(row) for row in runs])[:-1], axis=1)
 
 
 def _count(judged: Judged) -> Iterator[str]:
     """How many steps came out how."""
-    decided = [step for step in judged.steps.values() if step.verdict]
-    if not decided:
+    verdicts = [step.verdict for step in judged.steps.values() if step.verdict]
+    if not verdicts:
         return
-    verdicts = [step.verdict for step in decided]
-    counts = "; ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(sorted(verdicts)))
-    absent = len(judged.steps) - len(decided)
+    order = [SHOWN, OPPOSITE, EQUIVALENT, *sorted({*verdicts} - {SHOWN, OPPOSITE, EQUIVALENT})]
+    counts = "; ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in order if verdict in verdicts)
+    absent = len(judged.steps) - len(verdicts)
     missing = f"; {absent} missing" if absent else ""
-    family = f" after Holm's correction over {len(decided)} steps" if len(decided) > 1 else ""
-    yield (
-        f"Steps: {counts}{missing} (p below {stats.LEVEL}{family}). The published steps come without a spread and "
-        "are taken as they stand."
-    )
+    yield f"Steps: {counts}{missing}. The published steps come without a spread and are taken as they stand."
 
 
-def _query_note(judged: Judged) -> Iterator[str]:
-    """Between what the resamples choose."""
-    sizes = {(step.identities, step.queries) for step in judged.steps.values() if step.r1}
-    for identities, queries in sorted(sizes):
-        yield f"Over queries: resampling the {identities} identities, each with all its queries ({queries} in all)."
-
-
-def _seed_notes(judged: Judged) -> Iterator[str]:
-    """What the number of seeds allows."""
-    numbers = {step.seeds.n for step in judged.steps.values() if step.seeds}
-    if not numbers:
+def _method(judged: Judged) -> Iterator[str]:
+    """What the words mean and what they rest on."""
+    steps = [step.r1 for step in judged.steps.values() if step.r1.n]
+    if any(step.n < FEWEST for step in steps):
+        yield f"A step has no verdict before {FEWEST} seeds of both rows: one training says nothing of another."
+    tested = [step for step in steps if step.n >= FEWEST]
+    if not tested:
         return
-    if 1 in numbers:
-        whose = "One seed allows" if numbers == {1} else "A step of one seed allows"
+    planned = ", ".join(map(str, looks(max(judged.most, *(step.n for step in tested)))))
+    yield (
+        f"Shown or opposite: the difference has the published sign, or the other one. Equivalent: it is within "
+        f"{judged.margin:g} points of R@1 (two one-sided tests). Each at {round(100 * statistics.LEVEL)} % for all "
+        f"{len(tested)} steps together (Holm), whichever of the looks after {planned} seeds one stops at."
+    )
+    for identities, queries in sorted({(step.identities, step.queries) for step in tested if step.queries}):
         yield (
-            f"{whose} comparisons over queries only: of these very models on other people, not of what another "
-            "training would give."
+            f"The intervals ({SHARE} %, one step at a time) and the p are over other people and other trainings: "
+            f"{identities} identities, each with all its queries ({queries} in all), and the seeds of each step."
         )
-    if several := sorted(numbers - {1}):
-        floors = ", ".join(f"{stats.wilcoxon_floor(n):.3g} with {n}" for n in several)
+    if alone := [step.row for step in tested if not step.queries]:
+        yield f"Over seeds alone, for these very queries, since the runs' own are not known: {', '.join(alone)}."
+    if len(tested) >= LENDERS:
         yield (
-            "With more than one seed the verdict is over queries and seeds together: other people, other trainings. A "
-            f"two-sided Wilcoxon test over seeds could not go below {floors}."
+            f"The variance over seeds is a step's own, and with the weight of {BORROWED} seeds more that of the other "
+            "steps (docs/decisions/0013-verdicts-and-looks.md)."
         )
-    weak = [step for step in judged.steps.values() if step.too_few_seeds]
+
+
+def _headroom(judged: Judged) -> Iterator[str]:
+    rows = [row for row, step in judged.steps.items() if step.verdict == NO_HEADROOM]
+    if rows:
+        yield (
+            f"No headroom: {', '.join(rows)}. Neither row of these steps is better than the untrained start, so that "
+            "their agreement says nothing."
+        )
+
+
+def _power(judged: Judged) -> Iterator[str]:
+    """What the undecided steps would need."""
+    weak = [
+        f"{row} ({abs(step.r1.published or 0):.2f}: {_share(step.foresight.power)} of cases now, {needs(step.foresight)})"
+        for row, step in judged.steps.items()
+        if step.verdict == UNDECIDED and step.foresight.power is not None and step.foresight.power < power.POWER
+    ]
     if weak:
-        each = [f"{step.row} ({abs(step.paper or 0):.2f}, {_needed(step)})" for step in weak]
         yield (
-            f"Too few seeds to show the published step in {round(100 * stats.POWER)} % of all cases, even uncorrected: "
-            f"{', '.join(each)}. Where such a step is called '{UNDECIDED}', that says nothing against it."
+            f"Undecided says nothing against a step that these runs would seldom show if it were as published: "
+            f"{', '.join(weak)}. Tried with this very test and these variances."
         )
 
 
-def _needed(step: Step) -> str:
-    n = step.seeds_for_paper
-    return f"needs {n} seeds" if n else f"needs over {stats.MOST_SEEDS} seeds"
+def needs(foresight: Foresight) -> str:
+    """How many seeds the published step takes."""
+    n = foresight.seeds_needed
+    return f"{n} seeds needed" if n else f"{power.MOST_SEEDS} seeds would not do"
+
+
+def _share(share: float | None) -> str:
+    return "?" if share is None else f"{100 * share:.0f} %"
 
 
 def _order_note(ranks: Ranks | None) -> Iterator[str]:

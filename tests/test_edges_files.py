@@ -144,8 +144,8 @@ SPELLINGS = {
     "letter case": (other_case, lambda path: path),
     "composed on disk, decomposed in the file": (lambda path: unicodedata.normalize("NFD", path.replace("cam", "cäm")),
                                                  lambda path: unicodedata.normalize("NFC", path.replace("cam", "cäm"))),
-    "all at once": (lambda path: unicodedata.normalize("NFD", other_case(path).replace("m0", "mä")).replace("/", "\\"),
-                    lambda path: unicodedata.normalize("NFC", path.replace("m0", "mä"))),
+    "all at once": (lambda path: unicodedata.normalize("NFD", path.replace("cam", "CÄM")).replace("/", "\\"),
+                    lambda path: unicodedata.normalize("NFC", path.replace("cam", "cäm"))),
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from people import write_people
 
 from experiments import tracking
+from experiments.decisions import Queries
 from experiments.spec import Suite, load_suite, resolve, row_digest
 from experiments.store import DATABASE, SQLITE, open_store
 from rasa.data.load import load_dataset
@@ -23,7 +24,7 @@ from reports.cells import Report, grids, signed
 from reports.commands import report as command
 from reports.figures import bars, draw, draw_probe
 from reports.formats import csv_table, html, latex, markdown
-from reports.load import COLUMNS, Queries, SuiteRuns, _dataset, choose, measured, row_configs, selection
+from reports.load import COLUMNS, SuiteRuns, _dataset, choose, measured, row_configs, selection
 from reports.tables import Spread, suite_lines, telling_names
 from reports.verdict import judge, sentences
 
@@ -184,7 +185,7 @@ def test_latex_escapes_and_groups():
     assert r"x\_1" in tabular and r"42.0 $\pm$ 2.0" in tabular and "$-$1.00" in tabular
     assert r"\textbf{44.0}" in tabular
     assert tabular.count(r"\midrule") == 2  # under the head, and between A and B
-    assert "% With more than one seed" in text
+    assert "% A step has no verdict before 3 seeds" in text
 
 
 def test_html_stands_alone_and_escapes():
@@ -242,105 +243,94 @@ def _found(hits, average_precision=None):
     return Queries(np.where(hits, 1, 3), average, np.array([7, 7, 9, 9, 11, 12]))
 
 
-def test_step_over_queries_by_hand():
-    """One seed: `step` answers queries 3-6 beside those of `base`, one query of each person or both: 4 of 6 more.
+def _suite_of(rates, seeds, people=150):
+    """Lines and queries of `base` and `step` (and `one`), each with its rate of hits; a query's answer holds for all seeds
+    but for a tenth of the queries, which each seed answers anew."""
+    draw = np.random.default_rng(0)
+    identity = np.repeat(np.arange(people), 2)
+    shared = draw.random(2 * people)
+    queries, runs = {}, []
+    for row, rate in rates.items():
+        for seed in range(seeds):
+            hits = np.where(draw.random(2 * people) < 0.1, draw.random(2 * people), shared) < rate
+            queries[row, seed] = Queries(np.where(hits, 1, 3), hits * 0.5 + 0.25, identity)
+            runs.append((row, seed, "finished", 100 * hits.mean()))
+    return suite_lines(_runs(*runs), SUITE), queries
 
-    Every resample has more of 9, 11 or 12 or is all of person 7: that has the chance (1/4)^4 = 0.4 %, so p is about
-    twice that, and the interval is over 0. mAP rises by half as much. McNemar: 2 / 2^4.
-    """
+
+def test_one_seed_has_no_verdict():
+    """One seed: `step` answers queries 3-6 beside those of `base`: 4 of 6 more. McNemar: 2 / 2^4."""
     lines = suite_lines(_runs(("base", 0, "finished", 100 / 3), ("step", 0, "finished", 100.0)), SUITE)
     found = {("base", 0): _found([1, 1, 0, 0, 0, 0]), ("step", 0): _found([1] * 6)}
     judged = judge(lines, found)
     step = judged.steps["step"]
-    assert (step.r1.value, step.map.value) == (pytest.approx(400 / 6), pytest.approx(200 / 6))
-    assert 0.003 < step.r1.p < 0.02 and step.r1.low > 0
-    assert (step.queries, step.identities, step.mcnemar[0]) == (6, 4, (4, 0, 0.125))
-    assert step.corrected == {"p": step.r1.p, "r1": step.r1.p, "map": step.map.p}  # a family of one
-    assert (step.p, step.verdict, step.detectable, step.test.p) == (step.r1.p, "as in the paper", None, None)
-    assert [judged.steps[name].verdict for name in ("one", "broken", "absent")] == ["", "", ""]
+    assert (step.r1.mean, step.map.mean) == (pytest.approx(400 / 6), pytest.approx(200 / 6))
+    assert (step.r1.low, step.r1.p, step.map.low, step.foresight.power) == (None, None, None, None)
+    assert (step.r1.queries, step.r1.identities, step.mcnemar[0]) == (6, 4, (4, 0, 0.125))
+    assert [judged.steps[name].verdict for name in ("step", "one", "broken", "absent")] == ["too few seeds", "", "", ""]
     assert sentences(judged) == [
-        (
-            "Steps: 1 as in the paper; 3 missing (p below 0.05). The published steps come without a spread and are taken "
-            "as they stand."
-        ),
-        "Over queries: resampling the 4 identities, each with all its queries (6 in all).",
-        (
-            "One seed allows comparisons over queries only: of these very models on other people, not of what another "
-            "training would give."
-        ),
+        ("Steps: 1 too few seeds; 3 missing. The published steps come without a spread and are taken as they stand."),
+        "A step has no verdict before 3 seeds of both rows: one training says nothing of another.",
     ]
     told = grids(_report(lines=lines, judged=judged))[1]
     assert [column.heading for column in told.columns][3:] == [
-        "R@1 [95 % over queries]",
-        "p (Holm)",
-        "mAP [same]",
-        "Verdict",
-    ]
+        *("Seeds", "R@1 [95 %]", "p (Holm)", "p, equivalent (Holm)", "mAP [95 %]", "Verdict", "Could see", "Power", "Seeds needed")
+    ]  # fmt: skip
     cells = [[cell.text for cell in row] for row in told.rows]
-    assert (
-        cells[0][:3] == ["y", "x_1", "+2.50"]
-        and cells[0][3].startswith("+66.7 [+")
-        and cells[0][-1] == "as in the paper"
-    )
-    assert cells[2] == ["u", "x_1", "-1.00", "missing", "missing", "missing", "missing"]
+    assert cells[0] == ["y", "x_1", "+2.50", "n = 1", "+66.7", "-", "-", "+33.3", "too few seeds", "-", "-", "-"]
+    assert cells[2] == ["u", "x_1", "-1.00", *["missing"] * 9]
 
 
-def test_a_row_against_itself_is_nothing():
-    runs = [(row, seed, "finished", 50.0 + seed) for row in ("base", "step") for seed in (0, 1, 2)]
-    found = {(row, seed): _found([1, 0, seed % 2, 1, 0, 1]) for row, seed, _, _ in runs}
-    step = judge(suite_lines(_runs(*runs), SUITE), found, 500).steps["step"]
-    assert step.r1[:4] == (0.0, 0.0, 0.0, 0.0) and step.map[:4] == (0.0, 0.0, 0.0, 0.0)
-    assert (step.r1.p, step.map.p, step.test, step.p) == (1.0, 1.0, (1.0, 0.0), 1.0)
-    assert (step.detectable, step.verdict) == (None, "cannot be told apart")
-
-
-def test_step_over_seeds_by_hand():
-    """Gains 3 and 2 of two seeds: 2.5, t = 2.5 / 0.5 = 5, one degree of freedom, p = 2 (1/2 - atan(5) / pi) = 0.126.
-
-    Two seeds with sd 0.707 show 11.55 * 0.707 = 8.2, and the paper's step is 2.5.
-    """
-    judged = judge(list(_lines().values()), {}, 200)
-    step = judged.steps["step"]
-    assert step.r1 is None and step.map is None and step.mcnemar == {}
-    assert step.p == step.test.p == pytest.approx(1 - 2 * math.atan(5) / math.pi)
-    assert step.test.effect == pytest.approx(2.5 / math.sqrt(0.5))
-    assert step.detectable == pytest.approx(8.17, abs=0.01)
-    assert (step.seeds_for_ours, step.seeds_for_paper, step.too_few_seeds) == (3, 3, True)
-    assert step.verdict == "cannot be told apart"
-    assert judged.steps["one"].p is None  # one seed in both, and no queries: nothing tells
+def test_a_step_that_is_shown():
+    """60 to 80 % of the queries, and 2.5 points published: shown, and the published size lies below the interval."""
+    lines, queries = _suite_of({"base": 0.6, "step": 0.8, "one": 0.8}, 5)
+    judged = judge(lines, queries, 200)
+    step, one = judged.steps["step"], judged.steps["one"]
+    assert step.r1.low > 10 and step.r1.high < 30 and step.r1.p_holm < 0.001
+    assert (step.verdict, step.wording) == ("shown", "shown (published size below)")
+    assert one.verdict in ("undecided", "equivalent") and one.r1.size is None
+    assert step.map.low > 5 and step.map.mean == pytest.approx(step.r1.mean / 2)
+    assert step.mcnemar.keys() == {0, 1, 2, 3, 4} and max(test.p for test in step.mcnemar.values()) < 0.001
     said = "\n".join(sentences(judged))
-    assert "A step of one seed allows comparisons over queries only" in said
-    assert "Wilcoxon test over seeds could not go below 0.5 with 2." in said
-    assert "in 80 % of all cases, even uncorrected: step (2.50, needs 3 seeds)." in said
-    assert "Kendall" not in said  # base and step alone have both values
-    told = grids(_report())[1]
+    assert "Steps: 1 shown; 1 " in said and "150 identities, each with all its queries (300 in all)" in said
+    assert "within 1 points of R@1" in said and "looks after 3, 5, 8, 12 seeds" in said
+    told = grids(_report(lines=lines, judged=judged))[1]
     row = dict(zip([column.heading for column in told.columns], [cell.text for cell in told.rows[0]], strict=True))
-    assert row["R@1 [95 % over seeds]"] == "+2.5 [-3.9, +8.9] (n = 2)"
-    assert (row["p over both (Holm)"], row["p (Holm)"], row["Seeds can show"]) == ("0.126", "missing", "8.2")
+    assert row["Verdict"] == "shown (published size below)" and row["R@1 [95 %]"].startswith("+18.9 [")
+    # The interval beside the verdict is the one of the test that decides, and of no other.
+    assert row["R@1 [95 %]"] == f"{signed(step.r1.mean)} [{step.r1.low:+.1f}, {step.r1.high:+.1f}]"
 
 
-def test_queries_and_seeds_together():
-    """Seeds alike, so what differs is told by queries; p is never under that over queries alone."""
+def test_no_headroom_is_said():
+    lines, queries = _suite_of({"base": 0.6, "step": 0.8}, 3)
+    judged = judge(lines, queries, 200, beats_start={"step": False, "base": True})
+    assert judged.steps["step"].verdict == judged.steps["step"].wording == "no headroom"
+    assert "No headroom: step. Neither row" in "\n".join(sentences(judged))
+    assert judge(lines, queries, 200, beats_start={"step": True}).steps["step"].verdict == "shown"
+
+
+def test_undecided_says_how_often_it_would_be_shown():
+    """2.5 points with 12 queries of 6 people: these runs would hardly ever show it."""
+    lines, queries = _suite_of({"base": 0.5, "step": 0.52}, 3, people=6)
+    judged = judge(lines, queries, 200)
+    step = judged.steps["step"]
+    assert step.verdict == "undecided" and step.foresight.power < 0.3
+    assert "Undecided says nothing against a step that these runs would seldom show" in "\n".join(sentences(judged))
+    told = grids(_report(lines=lines, judged=judged))[1]
+    row = dict(zip([column.heading for column in told.columns], [cell.text for cell in told.rows[0]], strict=True))
+    assert row["Power"].endswith(" %") and row["Seeds needed"] in ("none", str(step.foresight.seeds_needed))
+
+
+def test_steps_without_queries_are_over_seeds_and_say_so():
     runs = [
-        (row, seed, "finished", r1 + 0.1 * seed) for row, r1 in (("base", 20.0), ("step", 60.0)) for seed in (0, 1, 2)
+        (row, seed, "finished", r1 + 0.1 * seed) for row, r1 in (("base", 20.0), ("step", 22.0)) for seed in range(3)
     ]
-    runs = [(row, seed, state, r1 + (row == "step") * 0.05 * (seed == 1)) for row, seed, state, r1 in runs]
-    draw = np.random.default_rng(0)
-    people = np.repeat(np.arange(100), 2)
-
-    def found(rate):
-        hits = draw.random(200) < rate
-        return Queries(np.where(hits, 1, 2), hits.astype(float), people)
-
-    queries = {(row, seed): found(0.2 if row == "base" else 0.6) for row, seed, _, _ in runs}
-    step = judge(suite_lines(_runs(*runs), SUITE), queries, 1000).steps["step"]
-    assert step.r1.p <= step.p < 0.05 and step.test.p <= step.p
-    assert step.verdict == "as in the paper"
-    assert step.mcnemar.keys() == {0, 1, 2} and max(test.p for test in step.mcnemar.values()) < 0.001
-    # Other queries, or a run of which none are known: those seeds are left out.
-    queries["step", 0] = queries["step", 0].__class__(np.ones(3), np.ones(3), np.arange(3))
-    del queries["base", 1]
-    assert judge(suite_lines(_runs(*runs), SUITE), queries, 100).steps["step"].mcnemar.keys() == {2}
+    runs[-1] = ("step", 2, "finished", 22.3)
+    judged = judge(suite_lines(_runs(*runs), SUITE), {}, 200)
+    step = judged.steps["step"]
+    assert step.map is None and step.mcnemar == {} and step.r1.queries == 0
+    assert (step.verdict, step.r1.size) == ("shown", "above")
+    assert "Over seeds alone, for these very queries, since the runs' own are not known: step." in sentences(judged)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -367,22 +357,21 @@ def test_average_precision_without_a_right_image_is_not_compared():
         ("step", 0): _found([1] * 6, [1] * 5 + [math.nan]),
     }
     step = judge(lines, found, 100).steps["step"]
-    assert step.r1 is not None and step.map is None
+    assert step.r1.queries == 6 and step.map is None
 
 
 def test_steps_in_the_formats():
-    lines = suite_lines(_runs(("base", 0, "finished", 100 / 3), ("step", 0, "finished", 100.0)), SUITE)
-    found = {("base", 0): _found([1, 1, 0, 0, 0, 0]), ("step", 0): _found([1] * 6)}
-    report = _report(lines=lines, judged=judge(lines, found))
+    lines, queries = _suite_of({"base": 0.6, "step": 0.8}, 3)
+    report = _report(lines=lines, judged=judge(lines, queries, 200))
     records = {record["row"]: record for record in csv.DictReader(io.StringIO(csv_table(report)))}
-    assert float(records["step"]["step_r1_queries_value"]) == pytest.approx(400 / 6)
-    assert (
-        records["step"]["step_verdict"] == "as in the paper" and records["step"]["step_r1_mcnemar_p_values"] == "0.125"
-    )
-    assert records["base"]["step_verdict"] == "NA" and records["broken"]["step_p"] == "NA"
+    step = report.judged.steps["step"].r1
+    assert float(records["step"]["step_r1_mean"]) == step.mean and float(records["step"]["step_r1_low"]) == step.low
+    assert (records["step"]["step_verdict"], records["step"]["step_decided_after"]) == ("shown", "3")
+    assert (records["step"]["step_seeds"], records["step"]["step_published_size"]) == ("0;1;2", "below")
+    assert records["base"]["step_verdict"] == "NA" and records["broken"]["step_r1_p"] == "NA"
     assert all(value != "" for record in records.values() for value in record.values())
     for text in (markdown(report), html(report, PNG), latex(report)):
-        assert "What can be told apart" in text and "One seed allows comparisons over queries only" in text
+        assert "What is decided" in text and "over other people and other trainings" in text
 
 
 def test_selection_gap():
@@ -666,21 +655,21 @@ def test_predictions_from_directory_tracker_and_data(tmp_path, monkeypatch):
         return {record["row"]: record for record in records}, text
 
     records, text = reported()
-    assert float(records["itm"]["step_r1_queries_value"]) == 75.0
+    assert float(records["itm"]["step_r1_mean"]) == 75.0
     assert (records["itm"]["step_queries"], records["itm"]["step_identities"]) == ("8", "4")
-    assert records["itm"]["step_verdict"] == "as in the paper"
+    assert records["itm"]["step_verdict"] == "too few seeds"
     assert (records["itm"]["val_r1_mean"], records["itm"]["last_r1_mean"]) == ("31.0", "NA")
     assert "Not compared over queries: s (seed 0): predictions.safetensors is missing." in text
     assert (
         "Not compared over queries: s (seed 1): predictions.safetensors gives another R@1 than the run reported."
         in text
     )
-    assert "+75.0 [+50.0, +100.0]" in text and "One seed allows comparisons over queries only" in text
+    assert "+75.0" in text and "A step has no verdict before 3 seeds" in text
 
     (folder / "reid_raw.json").unlink()  # whom the queries describe is known from the data alone
     _dataset.cache_clear()
     records, text = reported()
-    assert records["itm"]["step_verdict"] == "NA"
+    assert records["itm"]["step_queries"] == "NA"
     assert (
         f"cl (seed 0), itm (seed 0): whom the queries describe is not known here, since the data ({digest}) is not."
         in text

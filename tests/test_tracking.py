@@ -83,7 +83,8 @@ def test_layout_of_a_suite(tracked, client):
     assert sorted(run.info.run_name for run in runs) == ["seed-0", "seed-1"]
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
     row = client.get_run(parent)
-    assert (row.info.run_name, row.info.status, row.data.tags["rasa.kind"]) == ("m-rtd", "FINISHED", "row")
+    assert (row.info.run_name, row.info.status) == ("m-rtd (optimisation.epochs=2)", "FINISHED")
+    assert row.data.tags["rasa.kind"] == "row"
     tags = row.data.tags
     assert json.loads(tags["rasa.labels"]) == {"Module": "++SA", "Setting": "MLM + m-RTD"}
     assert json.loads(tags["rasa.paper"])["r1"] == 76.51

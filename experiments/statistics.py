@@ -9,17 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import stats
 
 Floats = NDArray[np.float64]
 
-LEVEL, POWER = 0.05, 0.8
+LEVEL = 0.05
 RESAMPLES = 10_000
 CELLS = 2**21  # resamples x clusters held at once
-MOST_SEEDS = 10_000
 EQUAL = 1e-9  # percent points: differences this close are rounding of the same one
-AS_PAPER, OPPOSITE, UNDECIDED = "as in the paper", "opposite", "cannot be told apart"
-HIGHER, LOWER = "higher", "lower"  # where there is no published step
 
 
 class Seeds(NamedTuple):
@@ -35,23 +32,6 @@ class Seeds(NamedTuple):
     def n(self) -> int:
         """How many seeds."""
         return len(self.values)
-
-
-class SeedTest(NamedTuple):
-    """A paired t-test over seeds: whether the mean difference is 0, and Cohen's d_z = mean / sd; None if untold."""
-
-    p: float | None
-    effect: float | None
-
-
-class Estimate(NamedTuple):
-    """A figure with its bootstrap distribution: standard error, 95 % percentile interval, two-sided p against 0."""
-
-    value: float
-    se: float
-    low: float
-    high: float
-    p: float
 
 
 class Order(NamedTuple):
@@ -73,6 +53,18 @@ class McNemar(NamedTuple):
     p: float
 
 
+class Clustered(NamedTuple):
+    """Means over queries, one for each seed [..., S], and the part of their variance that other people would change.
+
+    `each` is that variance of one seed's mean, averaged over the seeds; `shared` what any two seeds have in common of
+    it, and so all that is left of it in the mean over ever more seeds. Both are [...].
+    """
+
+    mean: Floats
+    each: Floats
+    shared: Floats
+
+
 def over_seeds(values_S: ArrayLike) -> Seeds:
     """Mean, sample standard deviation and 95 % t-interval, mean ± t(n - 1) sd / sqrt(n). Raises ValueError if empty."""
     values = np.asarray(values_S, dtype=np.float64)
@@ -86,34 +78,41 @@ def over_seeds(values_S: ArrayLike) -> Seeds:
     return Seeds(each, mean, sd, mean - half, mean + half)
 
 
-def seed_test(differences: Seeds) -> SeedTest:
-    """The paired t-test of the differences (same seed in both rows) against 0.
+def clustered(values_ST: ArrayLike, cluster_T: ArrayLike) -> Clustered:
+    """The values [..., S, T] of each seed and query, as if the clusters were drawn anew with all their queries.
 
-    Differences that are all alike and not 0 leave t without a scale: untold. All 0: p is 1.
+    The variance of a mean (total over number of queries) is the sandwich form of a ratio: with r the cluster's total
+    minus its size times the mean, C / (C - 1) times the sum of r² over T². `shared` is the same with the product of two
+    seeds' r, averaged over all pairs of seeds: from V, the variance of the mean over S seeds, it is
+    (S V - each) / (S - 1), at least 0. With one seed nothing tells it from `each`.
+    Raises ValueError for less than two clusters.
     """
-    if differences.sd is None:
-        return SeedTest(None, None)
-    if differences.sd < EQUAL:
-        return SeedTest(1.0, 0.0) if abs(differences.mean) < EQUAL else SeedTest(None, None)
-    effect = differences.mean / differences.sd
-    return SeedTest(float(2 * stats.t.sf(abs(effect) * math.sqrt(differences.n), differences.n - 1)), effect)
-
-
-def wilcoxon_floor(n: int) -> float:
-    """The least two-sided p that a Wilcoxon signed-rank test of n pairs can reach: both of 2^n signs that all agree."""
-    return min(1.0, 2.0 ** (1 - n))
+    values = np.asarray(values_ST, dtype=np.float64)
+    seeds, queries = values.shape[-2:]
+    cluster = np.asarray(cluster_T)
+    order = cluster.argsort(kind="stable")
+    _, begins, sizes = np.unique(cluster[order], return_index=True, return_counts=True)
+    if (clusters := len(sizes)) < 2:
+        raise ValueError("clustered: one cluster, and two are the least that can vary")
+    mean = values.mean(-1)
+    rest = np.add.reduceat(values[..., order], begins, axis=-1) - mean[..., None] * sizes
+    scale = clusters / (clusters - 1) / queries**2
+    each = scale * (rest**2).sum(-1).mean(-1)
+    if seeds == 1:
+        return Clustered(mean, each, each)
+    whole = scale * (rest.mean(-2) ** 2).sum(-1)
+    return Clustered(mean, each, np.maximum(0.0, (seeds * whole - each) / (seeds - 1)))
 
 
 def mcnemar(first_T: ArrayLike, second_T: ArrayLike) -> McNemar:
     """Whether two rankings answer equally many of the same queries right (R@1 of one seed); T booleans each.
 
-    Exact at any number of discordant pairs. It takes queries for independent, which those of one identity are not:
-    beside it stands the bootstrap that resamples identities.
+    Exact at any number of discordant pairs. It takes queries for independent, which those of one identity are not.
     """
     first, second = np.asarray(first_T, dtype=bool), np.asarray(second_T, dtype=bool)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    fewer, both = min(only_first, only_second), only_first + only_second
-    return McNemar(only_first, only_second, min(1.0, 2 * float(stats.binom.cdf(fewer, both, 0.5))))
+    both = only_first + only_second
+    return McNemar(only_first, only_second, float(stats.binomtest(only_first, both).pvalue) if both else 1.0)
 
 
 def cluster_bootstrap(
@@ -140,78 +139,21 @@ def cluster_bootstrap(
     return np.concatenate(means)
 
 
-def estimate(value: float, draws_R: Floats) -> Estimate:
-    """`value` with what its resamples tell. p is twice the share of resamples on the other side of 0, at most 1.
-
-    So p is under 0.05 where the interval leaves 0 out, and never under 2 / (R + 1).
-    """
-    draws = np.round(draws_R, 12)  # a difference of 0 is not to count for one side by its last bit
-    low, high = np.quantile(draws, (LEVEL / 2, 1 - LEVEL / 2)).tolist()
-    beyond = 1 + min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return Estimate(value, float(draws.std(ddof=1)), low, high, min(1.0, 2 * beyond / (len(draws) + 1)))
-
-
-def over_both(queries: Estimate, clusters: int, seeds: Seeds) -> float:
-    """p of a mean difference if other people are searched *and* the rows are trained from other seeds.
-
-    The variances over queries (`queries`, of the mean over the seeds) and over seeds (sd² / n) add up; t has the
-    degrees of freedom of Welch and Satterthwaite. What a query's answer varies with the seed is in both, so the sum
-    is if anything too large. With two or three seeds the sum alone rejects too often, since it takes a small sd by
-    luck at its word (at 0.05: 13 % for two seeds); p is therefore at least that over seeds and that over queries
-    alone, which holds 0.05 to 6 % and 0.0056 to 0.8 % for two to eight seeds, whichever source is the larger.
-    """
-    test = seed_test(seeds)
-    of_queries, of_seeds = queries.se**2, (seeds.sd or 0.0) ** 2 / seeds.n
-    known = [queries.p, *([] if test.p is None else [test.p])]
-    if variance := of_queries + of_seeds:
-        terms = of_queries**2 / (clusters - 1) + (of_seeds**2 / (seeds.n - 1) if seeds.n > 1 else 0.0)
-        known.append(float(2 * stats.t.sf(abs(seeds.mean) / math.sqrt(variance), variance**2 / terms)))
-    return max(known)
-
-
 def holm(p_F: ArrayLike) -> Floats:
-    """Holm's adjusted p: the i-th smallest of F times F - i + 1, never under that of a smaller p, at most 1."""
+    """Holm's adjusted p [..., F]: the i-th smallest of F times F - i + 1, not under that of a smaller p, at most 1."""
     p = np.asarray(p_F, dtype=np.float64)
-    order = p.argsort(kind="stable")
+    order = p.argsort(axis=-1, kind="stable")
+    factors = np.arange(p.shape[-1], 0, -1)
+    rising = np.maximum.accumulate(np.take_along_axis(p, order, -1) * factors, axis=-1)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    np.put_along_axis(adjusted, order, np.minimum(1.0, rising), -1)
     return adjusted
-
-
-def power(noncentrality: float, freedom: float) -> float:
-    """How often a two-sided t-test at 0.05 rejects. For n pairs: difference sqrt(n) / sd, and n - 1."""
-    critical = stats.t.isf(LEVEL / 2, freedom)
-    above, below = stats.nct.sf(critical, freedom, noncentrality), stats.nct.cdf(-critical, freedom, noncentrality)
-    return float(above + np.nan_to_num(below))  # scipy has no number for some far tails, all of them under 1e-9
-
-
-def detectable(sd: float, n: int) -> float:
-    """The smallest difference that a two-sided paired t-test of n >= 2 seeds at 0.05 shows in 80 % of all cases."""
-    found = optimize.brentq(lambda noncentrality: power(noncentrality, n - 1) - POWER, 0.0, 30.0)
-    return float(found) * sd / math.sqrt(n)
-
-
-def seeds_needed(difference: float, sd: float) -> int | None:
-    """The least number of seeds that shows the difference in 80 % of all cases; None if over 10,000.
-
-    The search begins where a test that knows sd would end: one that does not needs more.
-    """
-    normal = float(stats.norm.isf(LEVEL / 2) + stats.norm.ppf(POWER))
-    if abs(difference) * math.sqrt(MOST_SEEDS) <= normal * sd:
-        return None
-    n = max(2, math.floor((normal * sd / difference) ** 2))
-    while n <= MOST_SEEDS and sd and power(abs(difference) * math.sqrt(n) / sd, n - 1) < POWER:
-        n += 1
-    return n if n <= MOST_SEEDS else None
 
 
 def kendall_tau(ours_N: ArrayLike, paper_N: ArrayLike) -> float:
     """Kendall's tau-b between our order of N rows and the paper's; 0 where all rows of one side are tied."""
-    ours, paper = np.asarray(ours_N, dtype=np.float64), np.asarray(paper_N, dtype=np.float64)
-    first, second = np.triu_indices(len(paper), 1)
-    signs, published = np.sign(np.round(ours[first] - ours[second], 12)), np.sign(paper[first] - paper[second])
-    scale = math.sqrt(np.abs(signs).sum() * np.abs(published).sum())
-    return float(signs @ published) / scale if scale else 0.0
+    tau = float(stats.kendalltau(np.round(np.asarray(ours_N, dtype=np.float64), 12), np.asarray(paper_N)).statistic)
+    return 0.0 if math.isnan(tau) else tau
 
 
 def told_order(ours_N: ArrayLike, draws_RN: Floats, paper_N: ArrayLike) -> Order:
@@ -248,12 +190,3 @@ def reseeded(values_RS: Floats, generator: np.random.Generator) -> Floats:
         return mean
     drawn = np.take_along_axis(values_RS, generator.integers(n, size=values_RS.shape), 1).mean(axis=1)
     return mean + math.sqrt(n / (n - 1)) * (drawn - mean)
-
-
-def judge(difference: float, p: float, paper: float | None) -> str:
-    """A step's verdict: its sign if p (corrected) is under 0.05, beside the paper's sign."""
-    if p >= LEVEL or difference == 0:
-        return UNDECIDED
-    if not paper:
-        return HIGHER if difference > 0 else LOWER
-    return AS_PAPER if (difference > 0) == (paper > 0) else OPPOSITE

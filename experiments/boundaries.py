@@ -1,0 +1,82 @@
+"""Group-sequential boundaries: how sure a look must be, so that all looks together err no more often than one would.
+
+The method is Lan and DeMets' (1983): a function says how much of the error may be spent by which share of the seeds.
+Ours is Kim and DeMets' (1987) level * share^1.5. The boundaries are nominal levels, found by the recursive integration
+of Armitage, McPherson and Rowe (1969) for normal statistics, and are compared with the p of a t-test (Jennison and
+Turnbull 2000, 4.4). docs/decisions/0013-verdicts-and-looks.md says why.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from experiments.statistics import LEVEL, Floats
+
+LOOKS = (3, 5, 8, 12)  # seeds
+FEWEST, MOST = LOOKS[0], LOOKS[-1]
+GROWTH = 1.5  # from one look to the next beyond these
+SPENDING = 1.5  # exponent
+REACH, POINTS = 9.0, 721  # of the grid of the statistic
+_LEVELS = np.append(np.geomspace(1e-8, 0.9, 90), LEVEL)
+_LEVELS.sort()
+
+
+def looks(most: int) -> tuple[int, ...]:
+    """After how many seeds one looks, the last time after `most`: 3, 5, 8, 12, and then half as many again each time.
+
+    Raises ValueError for less than 3.
+    """
+    if most < FEWEST:
+        raise ValueError(f"looks: {most} seeds, and {FEWEST} are the fewest that give a verdict")
+    found = list(LOOKS)
+    while found[-1] < most:
+        found.append(round(found[-1] * GROWTH))
+    return (*(look for look in found if look < most), most)
+
+
+def next_look(n: int, most: int) -> int | None:
+    """The first look after more than n seeds; None if there is none up to `most`."""
+    return next((look for look in looks(most) if look > n), None)
+
+
+def nominal(n: int, most: int, level: float = LEVEL) -> float:
+    """The two-sided p under which the look after n of `most` seeds, and the looks before it, reject at `level`."""
+    return float(np.exp(np.interp(np.log(level), np.log(_LEVELS), np.log(_nominal(n, max(n, most))))))
+
+
+def sequential_p(p: ArrayLike, n: int, most: int) -> Floats:
+    """The least level at which the look after n of `most` seeds rejects, given its own two-sided p [...].
+
+    The minimum over the looks up to now is valid whenever one stops (Liu and Anderson 2008), and may be corrected as
+    any other p. At most 1.
+    """
+    at = _nominal(n, max(n, most))
+    values = np.maximum(np.asarray(p, dtype=np.float64), 1e-300)
+    inside = np.exp(np.interp(np.log(values), np.log(at), np.log(_LEVELS)))
+    below = values * _LEVELS[0] / at[0]
+    return np.where(values < at[0], below, np.where(values >= at[-1], 1.0, inside))
+
+
+@cache
+def _nominal(n: int, most: int) -> Floats:
+    """The nominal levels of the look after n of `most` seeds, for each of _LEVELS."""
+    shares = [look / most for look in (*(look for look in looks(most) if look < n), n)]
+    at = np.linspace(-REACH, REACH, POINTS)  # of the statistic
+    width, half = at[1] - at[0], POINTS // 2
+    density = np.repeat(stats.norm.pdf(at)[:, None], len(_LEVELS), 1)  # of those that no look has rejected
+    spent = np.zeros_like(_LEVELS)
+    for number, share in enumerate(shares):
+        if number:
+            # The mean of n seeds is a sum of independent ones, so z' = r z + sqrt(1 - r²) e with r² = n / n'.
+            r = np.sqrt(shares[number - 1] / share)
+            density = stats.norm.pdf(at[:, None], r * at, np.sqrt(1 - r * r)) * width @ density
+        due = _LEVELS * share**SPENDING
+        beyond = width * (2 * np.cumsum(density[::-1], 0)[:half] - density[::-1][:half])  # P(|z| > at), trapezoids
+        bound = np.array([np.interp(want, tail, at[::-1][:half])
+                          for want, tail in zip(due - spent, beyond.T, strict=True)])  # fmt: skip
+        density = density * np.clip((bound - np.abs(at)[:, None]) / width + 0.5, 0, 1)
+        spent = due
+    levels: Floats = 2 * stats.norm.sf(bound)
+    return levels
