@@ -17,7 +17,7 @@ from experiments.rundir import read_points
 from experiments.store import open_store
 
 ROWS, EPOCHS = 2, 4
-STEPS = EPOCHS * 6 * 3 * 2 // 8  # of a row
+STEPS = EPOCHS * (6 * 3 * 2 // 8)  # of a row
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # of the client: how long it waits for a server that says nothing
 OF_TIME = ("cost/seconds", "cost/looks_seconds", "cost/pairs_per_s", "cost/peak_mib")
 

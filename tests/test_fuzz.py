@@ -352,4 +352,4 @@ def test_the_cases_are_as_many_as_promised():
     assert sorted(f"@cases({share})" for share in shares) == sorted(
         line for line in text.splitlines() if line.startswith("@cases(")
     )
-    assert CASES >= 2000
+    assert CASES >= 2000 or "FUZZ_CASES" in os.environ
