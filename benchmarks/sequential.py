@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.boundaries import LOOKS, looks
 from experiments.spec import load_suite
@@ -58,7 +59,7 @@ class Tried(NamedTuple):
     """Of suites that ran until decided: what was shown (by sign) and equivalent [suites, steps], and the runs used."""
 
     sign: Floats
-    equivalent: Floats
+    equivalent: NDArray[np.bool_]
     runs: Floats
 
 
