@@ -17,7 +17,7 @@ from experiments.rundir import (
     SELECTED,
     SPEC,
     read_about,
-    read_json,
+    read_result,
 )
 
 COPIED_FROM = "copied_from"  # in result.json: suite/row of the run that was trained
@@ -30,8 +30,8 @@ def copied(run: PlannedRun) -> dict[str, Any] | None:
     Checkpoints to go on from stay where they are: a finished run needs none.
     """
     assert run.directory is not None
-    source = twin(run.about, run.directory)
-    result = read_json(source / RESULT) if source else None
+    source = twin(run.directory)
+    result = read_result(source / RESULT) if source else None
     if source is None or result is None:
         return None
     for name in _FILES:

@@ -102,8 +102,10 @@ def list_(as_json: bool) -> None:
 @profile_option
 @override_option
 def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, overrides: tuple[str, ...]) -> None:
-    """The resolved config of TARGET (e.g. table4/m-rtd) as YAML."""
+    """The resolved config of TARGET (e.g. table4/m-rtd) as YAML, or that of a run, by its directory or id."""
+    from experiments.finding import run_named
     from experiments.layers import differences
+    from experiments.rundir import read_config
     from experiments.yaml_io import dump
 
     if diff and target:
@@ -112,6 +114,10 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
         first, second = (_one_config(name, profile, overrides) for name in diff)
         for key, (before, after) in differences(first, second).items():
             click.echo(f"{key}: {_plain(before)} -> {_plain(after)}")
+    elif target and (directory := run_named(target)) is not None:
+        if profile or overrides:
+            raise click.UsageError(f"{target} is a run, whose config is settled; leave --profile and -o out")
+        click.echo(dump(read_config(directory).model_dump(mode="json")), nl=False)
     elif target:
         click.echo(dump(_one_config(target, profile, overrides)), nl=False)
     else:
@@ -216,7 +222,8 @@ def status(suite: str, workspace: Path, as_json: bool) -> None:
         _print_json([_row(run.about, run.state, run.reason, run.directory) for run in found])
         return
     for run in found:
-        _print_state(f"{run.about.name} {run.about.profile} {run.about.run_id}", run.state, run.reason)
+        variant = f" ({run.about.variant})" if run.about.variant and not run.about.untrained else ""
+        _print_state(f"{run.about.name} {run.about.profile} {run.about.run_id}{variant}", run.state, run.reason)
     if not found:
         click.echo(f"no runs in {workspace.absolute() / 'runs'}", err=True)
 
@@ -248,10 +255,11 @@ def sync(tracking_uri: str | None, workspace: Path) -> None:
     from rasa.errors import ResourceError
 
     uri = store.tracking_uri(workspace, tracking_uri)
-    delivered, total = courier.sync(workspace, uri, lambda line: click.echo(line, err=True))
-    click.echo(f"{delivered} of {total} runs are in {uri}")
-    if delivered < total:
-        raise ResourceError(f"{total - delivered} runs are not delivered; `rasa sync` goes on")
+    there, deleted, total = courier.sync(workspace, uri, lambda line: click.echo(line, err=True))
+    kept = f"; {deleted} were deleted there, and stay so" if deleted else ""
+    click.echo(f"{there} of {total} runs are in {uri}{kept}")
+    if missing := total - there - deleted:
+        raise ResourceError(f"{missing} runs are not delivered; `rasa sync` goes on")
 
 
 @click.command(short_help="Check installation, machine and tracker.")
@@ -463,9 +471,8 @@ def _planned_row(run: "PlannedRun") -> dict[str, Any]:
 
 
 def _row(about: Any, state: str, reason: str, directory: Path | None) -> dict[str, Any]:
-    who = {
-        key: getattr(about, key) for key in ("suite", "row", "profile", "seed", "run_id", "row_digest", "data_digest")
-    }
+    keys = ("suite", "row", "profile", "seed", "run_id", "row_digest", "data_digest", "variant")
+    who = {key: getattr(about, key) for key in keys}
     return who | {"state": state, "reason": reason, "directory": str(directory) if directory else None}
 
 

@@ -3,14 +3,16 @@
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
+from experiments.delivery import Delivery
+from experiments.filed import Filed
 from experiments.rundir import STUDY_SUITE, TRACKING, Lock, find_runs
-from experiments.store import StoreFault, faults, open_store
-from experiments.tracking import Delivery, delivered
+from experiments.store import StoreFault, bulk, faults, open_store
 from rasa.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -20,11 +22,15 @@ RETRY_AFTER = 60.0  # seconds for which a store that is away is left alone
 
 
 class Tracker:
-    """Delivers run directories to one store; every fault of the store becomes one line to `say`."""
+    """Delivers run directories to one store; every fault of the store becomes one line to `say`.
 
-    def __init__(self, uri: str, workspace: Path, say: Callable[[str], None]):
-        self.uri, self._workspace, self._say = uri, workspace, say
-        self._client: MlflowClient | None = None
+    `whole`: for many runs in a row, so that the store is read once; `settle` must come after the last of them.
+    """
+
+    def __init__(self, uri: str, workspace: Path, say: Callable[[str], None], whole: bool = False):
+        self.uri, self._workspace, self._say, self._whole = uri, workspace, say, whole
+        self.deleted: list[Path] = []  # runs that a person deleted in the store
+        self._filed: Filed | None = None
         self._away_until = float("-inf")
 
     def open(self) -> bool:
@@ -32,30 +38,42 @@ class Tracker:
         return self._tried(self._open)
 
     def deliver(self, directory: Path) -> bool:
-        """Send what the store lacks of this run. False if it is away: `rasa sync` delivers later."""
+        """Send what the store lacks of this run. False if it is not there now: `rasa sync` delivers later."""
         return self._tried(lambda: self._deliver(directory))
+
+    def settle(self) -> bool:
+        """Give the rows the status that their seeds give them. False if the store is away."""
+        return self._tried(self._settle)
 
     def use(self, work: Callable[["MlflowClient"], object]) -> bool:
         """Have something else done with the store. False if it is away."""
 
         def with_client() -> None:
-            client = self._open()
+            client = self._open().client
             with faults(self.uri):
                 work(client)
 
         return self._tried(with_client)
 
-    def _open(self) -> "MlflowClient":
-        self._client = self._client or open_store(self.uri)
-        return self._client
+    def _open(self) -> Filed:
+        self._filed = self._filed or Filed(open_store(self.uri), self.uri, self._workspace, self._whole)
+        return self._filed
+
+    def _settle(self) -> None:
+        if self._filed is not None:
+            with faults(self.uri):
+                self._filed.settle()
 
     def _deliver(self, directory: Path) -> None:
         with Lock(directory / f".{TRACKING}.lock") as lock:
-            # Held: another process is delivering this run right now.
-            if lock.acquired and not delivered(directory, self.uri):
-                client = self._open()
-                with faults(self.uri):
-                    Delivery(client, self.uri, self._workspace, directory).send()
+            if not lock.acquired:
+                raise ResourceError(f"{directory}: another process is delivering this run")
+            with readable(directory):
+                delivery = Delivery(self._open(), self._workspace, directory, self._say)
+            with faults(self.uri):
+                arrived = delivery.send()
+            if arrived == "deleted":
+                self.deleted.append(directory)
 
     def _tried(self, work: Callable[[], object]) -> bool:
         if time.monotonic() < self._away_until:
@@ -74,16 +92,39 @@ class Tracker:
         return True
 
 
-def sync(workspace: Path, uri: str, say: Callable[[str], None]) -> tuple[int, int]:
-    """Deliver every run directory of the workspace; how many were delivered, and how many there are.
+@contextmanager
+def readable(directory: Path) -> Iterator[None]:
+    """A run's record that cannot be read, for whatever reason, as a ResourceError: it must not hold up the others."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+        raise ResourceError(
+            f"{directory}: its record cannot be read ({type(fault).__name__}: {fault}); repair or move the folder away"
+        ) from fault
+
+
+class Synced(NamedTuple):
+    """How many runs there are, and how many of them are in the store now; the rest are deleted there, or missing."""
+
+    there: int
+    deleted: int
+    total: int
+
+
+def sync(workspace: Path, uri: str, say: Callable[[str], None]) -> Synced:
+    """Deliver every run directory of the workspace.
 
     Idempotent. Raises ResourceError if the tracker is away.
     """
-    open_store(uri)  # raises, where the tracker only says
+    client = open_store(uri)  # raises, where the tracker only says
     # A study's trials are filed by the study (experiments/trials.py); as runs they would be there twice.
-    tracker, directories = Tracker(uri, workspace, say), find_runs(workspace)
+    tracker, directories = Tracker(uri, workspace, say, whole=True), find_runs(workspace)
     directories = [folder for folder in directories if not folder.parents[2].name.startswith(STUDY_SUITE)]
-    return sum(tracker.deliver(directory) for directory in directories), len(directories)
+    with bulk(client, uri):
+        reached = sum(tracker.deliver(directory) for directory in directories)
+        tracker.settle()
+    deleted = len(tracker.deleted)
+    return Synced(reached - deleted, deleted, len(directories))
 
 
 class Courier:

@@ -14,7 +14,7 @@ import rasa
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "safetensors", "numpy", "Pillow", "pydantic", "mlflow")
 # They change how a command is typed, not what a run computes.
-COMMAND_LINE = ("cli.py", "commands.py", "checkpoint_commands.py")
+COMMAND_LINE = ("cli.py", "commands.py", "checkpoint_commands.py", "streams.py")
 
 
 def environment() -> dict[str, Any]:

@@ -30,7 +30,7 @@ def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, o
              predictions: Path | None, as_json: bool) -> None:  # fmt: skip
     """Rank a data set as its format is evaluated, and print the figures: R@1, R@5, R@10, mAP, and what else it has.
 
-    RUN is a run's directory: its spec, its selected weights and its vocabulary are taken; without --data its own data is
+    RUN is a run's directory, or its id: its spec, its selected weights and its vocabulary are taken; without --data its own data is
     ranked, also where it was tested on another (data.target). CHECKPOINT is a file or folder of RaSa, ALBEF, TCL or CLIP
     weights, or `start`, which ships with this: its sizes are read off its shapes, and the released code's reading of the
     ranking applies (-o fidelity=paper for the paper's).
@@ -49,12 +49,13 @@ def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, o
 
 def config_for(weights: Path, root: Path | None, layout: str | None, overrides: "tuple[str, ...]") -> "Config":
     """The config of an evaluation. Raises SpecError, ResourceError, or click's UsageError if no data is named."""
+    from experiments.finding import run_named
     from experiments.layers import Layer, build, parse_override
     from experiments.plan import located
     from rasa import start
 
     weights = start.WEIGHTS if weights == Path(start.NAME) else weights
-    run = run_of(weights)
+    run = run_of(weights) or (run_named(weights) if not weights.exists() else None)
     below, seed = _of_run(run, root) if run is not None else (_of_checkpoint(weights), 0)
     given = [parse_override(text) for text in overrides]
     _refuse_target(given)

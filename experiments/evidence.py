@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from experiments.decisions import Queries, Step, step_of
 from experiments.plan import PlannedRun
-from experiments.rundir import PREDICTIONS, RESULT, read_json
+from experiments.rundir import PREDICTIONS, RESULT, read_result
 from experiments.spec import Suite
 
 SAME = 1e-6  # percent points; R@1 is a count of queries over their number
@@ -23,7 +23,7 @@ def steps_of_runs(suite: Suite, planned: Iterable[PlannedRun]) -> list[Step]:
         rows.add(run.about.row)
         if run.directory is None or run.state not in SETTLED:
             continue
-        reached = (read_json(run.directory / RESULT) or {}).get("test", {}).get("r1")
+        reached = (read_result(run.directory / RESULT) or {}).get("test", {}).get("r1")
         if reached is None:
             continue
         key = run.about.row, run.about.seed

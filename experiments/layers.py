@@ -1,17 +1,21 @@
 """Layers of config values, merged, and what a fault in them is blamed on."""
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from experiments.wording import Fault, describe
+from experiments.wording import Fault, alternatives, describe
 from experiments.yaml_io import load
 from rasa.config import Config
 from rasa.errors import SpecError
 
+DROPPED = re.compile(r"(^|\s)#|^\s*[&*!|>%@`]")  # a comment, an anchor, a tag, ...: no part of a value
 REPLACED_WHOLE = ("objectives", "weights")  # a row states all its losses
 
 
@@ -25,15 +29,64 @@ class Layer:
 
 
 def parse_override(text: str) -> Layer:
-    """The layer of `-o key=value`; the value is YAML. Raises SpecError."""
+    """The layer of `-o key=value`. A path or a text is taken as typed, any other value is YAML. Raises SpecError."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise SpecError(f"-o {text}: write key=value with a dotted key, e.g. -o optimisation.epochs=3")
-    nested: Any = load(value, f"-o {key}")
+    nested: Any = _typed(key, value) if _takes_text(parts) else _read(key, value)
     for part in reversed(parts):
         nested = {part: nested}
     return Layer("-o", nested, whole=parts[:2] != [*REPLACED_WHOLE] or len(parts) == 2)
+
+
+def _typed(key: str, text: str) -> str | None:
+    """A text, or a path, as typed; in quotes as YAML reads them. `null`, or nothing, is none where a field may be unset."""
+    if text in ("", "null") and _may_be_unset(key.strip().split(".")):
+        if text and os.path.lexists(text):
+            raise SpecError(
+                f"-o {key}={text}: null means none, but there is a file of that name; for it write ./{text}"
+            )
+        return None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and not os.path.lexists(text):
+        return str(load(text, f"-o {key}"))
+    return text
+
+
+def _read(key: str, text: str) -> Any:
+    """A value as YAML, without what would be dropped from it in silence."""
+    found = DROPPED.search(text)
+    if found is not None and not text.lstrip().startswith(("'", '"')):
+        quoted = text.replace('"', "")
+        raise SpecError(
+            f"-o {key}={text}: YAML does not read {found[0].strip()!r} as text; write -o '{key}=\"{quoted}\"'"
+        )
+    return load(text, f"-o {key}")
+
+
+def _takes_text(parts: Sequence[str]) -> bool:
+    """Whether a field holds a text or a path, and nothing that YAML would have to read."""
+    kinds = [kind for kind in _kinds(parts) if kind is not type(None)]
+    return bool(kinds) and all(kind in (str, Path) or _names(kind) for kind in kinds)
+
+
+def _may_be_unset(parts: Sequence[str]) -> bool:
+    return type(None) in _kinds(parts)
+
+
+def _kinds(parts: Sequence[str]) -> list[Any]:
+    """What the config field of that dotted key may hold; nothing for a key that is none."""
+    kinds: list[Any] = [Config]
+    for part in parts:
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        kinds = [kind for field in fields for kind in alternatives(field.annotation)]
+    return kinds
+
+
+def _names(kind: Any) -> bool:
+    """Whether it is one of some words."""
+    return get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
 
 
 def build(layers: Sequence[Layer], overrides: Sequence[Layer], seed: int) -> Config:

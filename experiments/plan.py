@@ -1,8 +1,11 @@
 """Which runs of a suite are new, finished, stale, failed, interrupted or running, and how long the rest will take."""
 
+import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +27,7 @@ from experiments.rundir import (
     read_about,
     read_config,
     read_json,
+    read_result,
     row_folder,
     run_folder,
     workspace_of,
@@ -32,10 +36,12 @@ from experiments.spec import Row, Suite, identity_of, load_profile, local_path, 
 from rasa import start
 from rasa.config import Config, Data
 from rasa.data.synthetic import BenchmarkParams
-from rasa.errors import ResourceError
+from rasa.errors import ResourceError, SpecError
 
 State = Literal["new", "finished", "stale", "failed", "interrupted", "running", "superseded"]
 DATA = "data"
+SEED_FOLDER = re.compile(r"seed-\d+-")
+MEASURED = 20  # runs of a row from which its time is estimated
 
 
 class PlannedRun(NamedTuple):
@@ -66,9 +72,16 @@ def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[st
     `data_reader()` for several plans. Raises SpecError and ResourceError.
     """
     name, workspace = load_profile(profile).profile, workspace.resolve()
-    configs = [(row, resolve(suite, row, profile, overrides, seed)) for seed in seeds for row in rows]
-    read = read or data_reader()
-    runs = [_planned(suite, row, name, located(config, workspace), workspace, read) for row, config in configs]
+    read, shelf, estimates = read or data_reader(), Shelf(workspace), Estimates(workspace)
+    # A row's seeds have all else in common.
+    of_rows = [(row, _told(suite, row, profile, overrides, workspace, read)) for row in rows]
+    runs = []
+    for seed in seeds:
+        for row, told in of_rows:
+            config = told.config.model_copy(update={"seed": seed})
+            about = about_of(suite, row, name, config, told.identity | {"seed": seed}, told.data, told.weights)
+            about = about.model_copy(update={"variant": told.variant})
+            runs.append(placed(about, config, workspace, estimates.seconds(about), shelf))
     return list(_once(runs))
 
 
@@ -87,8 +100,23 @@ def recorded_runs(workspace: Path, suite: str = "*") -> list[Recorded]:
 
 def planned_again(run: Recorded, workspace: Path) -> PlannedRun:
     """A recorded run, ready to be executed from its own spec. Raises ResourceError if that cannot be read."""
-    config = read_config(run.directory)
-    return PlannedRun(run.about, config, run.directory, run.state, run.reason, _estimate(run.about, workspace))
+    config = _followed(read_config(run.directory), run.directory, workspace.resolve())
+    seconds = Estimates(workspace).seconds(run.about)
+    return PlannedRun(run.about, config, run.directory, run.state, run.reason, seconds)
+
+
+def _followed(config: Config, directory: Path, workspace: Path) -> Config:
+    """The config of a run whose workspace may have been moved since: what lay in it is looked for where it is now."""
+    began = str((read_json(directory / ENVIRONMENT) or {}).get("workspace") or "")
+    if not began or Path(began) == workspace:
+        return config
+    old, text = json.dumps(began)[1:-1], config.model_dump_json()
+    new = json.dumps(str(workspace), ensure_ascii=False)[1:-1]
+    for end in ("/", '"'):  # all of a path, or its beginning
+        text = text.replace(f'"{json.dumps(began, ensure_ascii=False)[1:-1]}{end}', f'"{new}{end}').replace(
+            f'"{old}{end}', f'"{new}{end}'
+        )
+    return Config.model_validate_json(text)
 
 
 def located(config: Config, workspace: Path) -> Config:
@@ -130,36 +158,100 @@ def judge(directory: Path) -> tuple[State, str]:
     if not (directory / ABOUT).exists():
         return "new", "never run"
     changed = _changed_code(directory)
-    if read_json(directory / RESULT) is not None:
+    if read_result(directory / RESULT) is not None:
         if changed:
             return "stale", f"finished, but {changed} since"
         return "finished", "restored, without weights" if (directory / RESTORED).exists() else ""
+    damaged = f"{RESULT} is damaged and will be made again; " if (directory / RESULT).exists() else ""
     if is_locked(directory / LOCK):
         return "running", "in another process"
     if (failure := read_json(directory / FAILURE)) is not None:
         return "failed", str(failure.get("message", "no reason recorded"))
-    text = _checkpoint(directory)
+    text = damaged + _checkpoint(directory)
     return "interrupted", f"{text}; {changed} since" if changed else text
 
 
-def _planned(suite: Suite, row: Row, profile: str, config: Config, workspace: Path,
-             read: Callable[[str], "Read"]) -> PlannedRun:  # fmt: skip
-    identity, data, weights = identity_of(config), *inputs_of(config, read)
-    about = about_of(suite, row, profile, config, identity, data, weights)
-    return placed(about, config, workspace, _estimate(about, workspace))
+class _Told(NamedTuple):
+    """What the runs of one row have in common."""
+
+    config: Config
+    identity: dict[str, Any]
+    data: "Read"
+    weights: str
+    variant: str
 
 
-def placed(about: About, config: Config, workspace: Path, seconds: float | None) -> PlannedRun:
+def _told(suite: Suite, row: Row, profile: str, overrides: Sequence[str], workspace: Path,
+          read: Callable[[str], "Read"]) -> _Told:  # fmt: skip
+    config = located(resolve(suite, row, profile, overrides, 0), workspace)
+    return _Told(config, identity_of(config), *inputs_of(config, read), variant_of(suite, row, profile, overrides))
+
+
+def variant_of(suite: Suite, row: Row, profile: str, overrides: Sequence[str]) -> str:
+    """In what a row's overrides change what it computes: `optimisation.epochs=3`; nothing if in nothing."""
+    return ", ".join(f"{key}={value}" for key, value in changes_of(suite, row, profile, overrides).items())
+
+
+def changes_of(suite: Suite, row: Row, profile: str, overrides: Sequence[str]) -> dict[str, str]:
+    """The fields of what a row computes that its overrides change, as text. Raises SpecError."""
+    if not overrides:
+        return {}
+    given = resolve(suite, row, profile, overrides, 0).identity()
+    try:
+        usual = resolve(suite, row, profile, (), 0).identity()
+    except SpecError:  # it needs something that is the user's to give, e.g. data.root
+        usual = resolve(suite, row, profile, [text for text in overrides if text.startswith("data.")], 0).identity()
+    changed = differences(usual, given)
+    return {key: json.dumps(value, ensure_ascii=False).strip('"') for key, (_, value) in changed.items()}
+
+
+class Shelf:
+    """The run folders of a workspace, listed once."""
+
+    def __init__(self, workspace: Path):
+        self._runs = workspace / RUNS
+
+    @cached_property
+    def _by_row(self) -> dict[Path, dict[str, list[str]]]:
+        """By the row's folder and the folder's `seed-N`."""
+        found: dict[Path, dict[str, list[str]]] = {}
+        for folder in self._runs.glob("*/*/*/"):
+            for name in sorted(os.listdir(folder)):
+                if matched := SEED_FOLDER.match(name):
+                    found.setdefault(folder, {}).setdefault(matched[0], []).append(name)
+        return found
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for folder, seeds in self._by_row.items():
+            for name in (name for names in seeds.values() for name in names):
+                found.setdefault(name, []).append(folder / name)
+        return found
+
+    def named(self, name: str) -> list[Path]:
+        """The run folders of that name, of whatever row."""
+        return sorted(self._by_name.get(name, ()))
+
+    def of_seed(self, folder: Path, seed: int) -> list[Path]:
+        """The run folders of a row's seed, those of superseded runs left out."""
+        names = self._by_row.get(folder, {}).get(f"seed-{seed}-", ())
+        return [folder / name for name in names if not SUPERSEDED.search(name) and (folder / name / ABOUT).exists()]
+
+
+def placed(about: About, config: Config, workspace: Path, seconds: float | None,
+           shelf: Shelf | None = None) -> PlannedRun:  # fmt: skip
     """The run in its state, where it lies in the workspace; a new one takes `seconds`, unless it can be copied."""
     if not about.run_id:
         return PlannedRun(about, config, None, "new", "the built-in benchmark is not built yet", seconds)
     directory = run_folder(workspace, about)
     state, reason = judge(directory)
-    if state == "new" and (same := twin(about, directory)) is not None:
+    shelf = shelf or Shelf(workspace)
+    if state == "new" and (same := twin(directory, shelf)) is not None:
         other = read_about(same)
         return PlannedRun(about, config, directory, state, f"as the finished {other.name}, which will be copied", 0.0)
     if state == "new":
-        reason = _why_new(about, workspace)
+        reason = _why_new(about, workspace, shelf)
     return PlannedRun(about, config, directory, state, reason, seconds)
 
 
@@ -173,12 +265,11 @@ def _once(runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
         yield run
 
 
-def twin(about: About, directory: Path) -> Path | None:
+def twin(directory: Path, shelf: Shelf | None = None) -> Path | None:
     """A finished run of another row, by the code as it is now, that computes what this one would; None without one."""
-    runs = workspace_of(directory) / RUNS
-    for result in sorted(runs.glob(f"*/*/*/{directory.name}/{RESULT}")):
-        if result.parent != directory and judge(result.parent)[0] == "finished":
-            return result.parent
+    for other in (shelf or Shelf(workspace_of(directory))).named(directory.name):
+        if other != directory and judge(other)[0] == "finished":
+            return other
     return None
 
 
@@ -259,17 +350,16 @@ def _checkpoint(directory: Path) -> str:
     for folder in sorted((directory / "checkpoints").glob("step-*"), reverse=True):
         body = read_json(folder / "state.json") or {}
         state: dict[str, Any] = body.get("state") or {}
-        if "epoch" in state:
+        if isinstance(state, dict) and isinstance(state.get("epoch"), int):
             epoch, step = state["epoch"] + 1, state.get("step_in_epoch", 0)
             return f"checkpoint at epoch {epoch} step {step}; will be resumed"
     return "no checkpoint yet; will start again"
 
 
-def _why_new(about: About, workspace: Path) -> str:
+def _why_new(about: About, workspace: Path, shelf: Shelf) -> str:
     """How a new run differs from the nearest earlier one of its row, profile and seed."""
     folder = row_folder(workspace, about.suite, about.row, about.profile)
-    found = [path.parent for path in sorted(folder.glob(f"seed-{about.seed}-*/{ABOUT}"))]
-    earlier = [other for _, other in _readable(path for path in found if not SUPERSEDED.search(path.name))]
+    earlier = [other for _, other in _readable(shelf.of_seed(folder, about.seed))]
     return "an earlier run " + min(_differs(other, about) for other in earlier)[1] if earlier else "never run"
 
 
@@ -295,18 +385,38 @@ def _differs(old: About, new: About) -> tuple[int, str]:
     return len(texts) + len(causes), " and ".join(causes) or "has another id"
 
 
-def _estimate(about: About, workspace: Path) -> float | None:
-    """Seconds: as measured in this row, or else in other rows of the profile, or else as the suite states."""
-    own = measured_seconds(row_folder(workspace, about.suite, about.row, about.profile).glob(f"seed-*/{RESULT}"))
-    others = (workspace / RUNS / about.suite).glob(f"*/{about.profile}/seed-*/{RESULT}")
-    measured = own or measured_seconds(path for path in others if path.parents[2].name != START)
-    if measured:
-        return sum(measured) / len(measured)
-    return about.expected_minutes * 60 if about.expected_minutes is not None else None
+class Estimates:
+    """How long runs of a workspace take; what has been measured is read once for each row and profile."""
+
+    def __init__(self, workspace: Path):
+        self._workspace = workspace
+        self._rows: dict[tuple[str, str, str], list[float]] = {}
+        self._suites: dict[tuple[str, str], list[float]] = {}
+
+    def seconds(self, about: About) -> float | None:
+        """As measured in this row, or else in other rows of the profile, or else as the suite states."""
+        measured = self._of_row(about.suite, about.row, about.profile) or self._of_suite(about.suite, about.profile)
+        if measured:
+            return sum(measured) / len(measured)
+        return about.expected_minutes * 60 if about.expected_minutes is not None else None
+
+    def _of_row(self, suite: str, row: str, profile: str) -> list[float]:
+        key = (suite, row, profile)
+        if key not in self._rows:
+            results = sorted(row_folder(self._workspace, *key).glob(f"seed-*/{RESULT}"))
+            self._rows[key] = measured_seconds(results[-MEASURED:])
+        return self._rows[key]
+
+    def _of_suite(self, suite: str, profile: str) -> list[float]:
+        if (suite, profile) not in self._suites:
+            rows = sorted(path.parent.name for path in (self._workspace / RUNS / suite).glob(f"*/{profile}"))
+            every = [self._of_row(suite, row, profile) for row in rows if row != START]
+            self._suites[suite, profile] = [seconds for of_row in every for seconds in of_row]
+        return self._suites[suite, profile]
 
 
 def measured_seconds(results: Iterable[Path]) -> list[float]:
     """Wall times that these result files record."""
-    costs = [(read_json(path) or {}).get("cost") or {} for path in results]
+    costs = [(read_result(path) or {}).get("cost") or {} for path in results]
     # What a run's cost leaves out, e.g. the test of every epoch's weights, takes time all the same.
     return [float(cost["seconds"]) + float(cost.get("looks_seconds", 0)) for cost in costs if "seconds" in cost]

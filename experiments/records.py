@@ -33,6 +33,7 @@ from experiments.rundir import (
     read_config,
     read_json,
     read_points,
+    read_result,
     run_folder,
     to_line,
 )
@@ -44,7 +45,7 @@ from rasa.errors import ResourceError
 
 SHARED = "shared"
 PACKED = "predictions.safetensors.xz"
-PLACES = {"machine", "started"}  # of an environment: what differs between runs that are alike
+PLACES = {"machine", "started", "workspace"}  # of an environment: what differs between runs that are alike
 MILLISECONDS = 10**6  # in nanoseconds
 
 
@@ -73,7 +74,7 @@ class Record:
 
 def read_run(directory: Path) -> Record:
     """The record of a finished run. Raises ResourceError if its directory lacks something that a record needs."""
-    about, result = read_about(directory), read_json(directory / RESULT)
+    about, result = read_about(directory), read_result(directory / RESULT)
     if result is None:
         raise ResourceError(f"{directory}: not finished, so it cannot be published; `rasa run` finishes it")
     return Record(

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,9 @@ SPEC, ABOUT, ENVIRONMENT, METRICS = "spec.yaml", "run.json", "environment.json",
 RESULT, FAILURE, LOCK, TRACKING = "result.json", "failure.json", "run.lock", "tracking.json"
 START = "start"  # the row under which the evaluation of initial weights is recorded (experiments/start.py)
 SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
+# Parts of result.json that others read; those with figures alone.
+FIGURES = ("test", "cost", "source", "sensitivity")
+SECTIONS = (*FIGURES, "selected", "last", "test_oracle", "digests", "numerics", "sizes")
 RESTORED = "restored.json"  # of a run that was put back from a published report, and so has no weights
 PATIENCE = 10  # times 50 ms
 SUPERSEDED = re.compile(r"\.stale-\d+$")
@@ -53,7 +57,7 @@ class About(BaseModel):
     target_name: str = ""  # of the data set that is tested on, where it is another (data.target)
     target_root: str = ""
     expected_minutes: float | None = None
-    variant: str = ""  # of a start: in what it differs from the others of its suite
+    variant: str = ""  # what -o changes of the row; of a start: in what it differs from the others of its suite
     identity: dict[str, Any]
 
     @property
@@ -117,7 +121,7 @@ def read_config(directory: Path) -> Config:
     try:
         values = load_mapping((directory / SPEC).read_text(encoding="utf-8"), str(directory / SPEC))
         return Config.model_validate_json(json.dumps(values), strict=True)
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError, TypeError) as error:  # of which pydantic's and a wrong encoding are two
         raise ResourceError(f"{directory / SPEC}: no config of this version ({_short(error)})") from error
 
 
@@ -125,24 +129,43 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in `path`; None if there is no file, or none that was written to its end."""
     try:
         value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write `path` as a whole: after a kill it holds the old content or the new one."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def read_result(path: Path) -> dict[str, Any] | None:
+    """What a run's `result.json` says; None if there is no such file, or none that has the figures of a whole run.
+
+    A file of other types (damaged, or written by hand) is none: the run goes on from its last checkpoint and writes it anew.
+    """
+    result = read_json(path)
+    if result is None or any(not isinstance(result.get(name, {}), dict) for name in SECTIONS):
+        return None
+    numbers = (value for name in FIGURES for value in result.get(name, {}).values())
+    selected, last = (result.get(name, {}).get("val", {}) for name in ("selected", "last"))
+    sound = (
+        all(isinstance(value, int | float) for value in numbers)
+        and isinstance(selected, dict)
+        and isinstance(last, dict)
+    )
+    return result if sound else None
 
 
-def write_text(path: Path, text: str) -> None:
+def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:
+    """Write `path` as a whole: after a kill it holds the old content or the new one, if `durable` after a power cut too."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", durable)
+
+
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """As write_json, for text."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -161,7 +184,7 @@ class Lock:
 
     def __enter__(self) -> Self:
         try:
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise ResourceError(f"{self._path}: {error.strerror}; make the folder writable") from error
         # `rasa plan` in another process holds the lock for an instant to see whether it is free.
@@ -188,10 +211,16 @@ def is_locked(path: Path) -> bool:
         os.close(handle)
 
 
-def read_points(directory: Path) -> list[Point]:
-    """The figures that a run has reported; a last line that a kill has torn is none."""
+def read_points(directory: Path, say: Callable[[str], None] = lambda line: None) -> list[Point]:
+    """The figures that a run has reported; a last line that a kill has torn is none.
+
+    Lines that are damaged (a power cut may leave NULs) are left out, and `say` is told how many.
+    """
     path = directory / METRICS
-    return _parse(path.read_bytes())[0] if path.exists() else []
+    points, _, damaged = _parse(path.read_bytes()) if path.exists() else ([], 0, 0)
+    if damaged:
+        say(f"{path}: {damaged} damaged line{'s' if damaged > 1 else ''} left out")
+    return points
 
 
 class Follower:
@@ -210,16 +239,16 @@ class Follower:
             if (inode := os.fstat(file.fileno()).st_ino) != self._inode:
                 self._inode, self._offset = inode, 0
             file.seek(self._offset)
-            points, size = _parse(file.read())
+            points, size, _ = _parse(file.read())
         self._offset += size
         return [point for point in points if point.time >= self._since]
 
 
 class MetricsLog:
-    """Appends to metrics.jsonl; a resumed run never leaves a step twice."""
+    """Appends to metrics.jsonl; a resumed run never leaves a step twice. `say` is told of what was damaged."""
 
-    def __init__(self, directory: Path):
-        self._path = directory / METRICS
+    def __init__(self, directory: Path, say: Callable[[str], None] = lambda line: None):
+        self._path, self._say = directory / METRICS, say
         self._seen: set[tuple[str, int]] = set()
 
     def resume_from(self, step: int) -> None:
@@ -228,24 +257,40 @@ class MetricsLog:
         A validation is reported at the number of steps done, just before the checkpoint: it stays. The training
         figures at that number belong to the next step.
         """
-        points = read_points(self._path.parent)
+        points = read_points(self._path.parent, self._say)
         kept = [point for point in points if point.step < step or (point.step == step and point.group == "val")]
         write_text(self._path, "".join(to_line(point) for point in kept))
         self._seen = {(point.group, point.step) for point in kept if point.step == step}
 
     def append(self, group: str, step: int, values: dict[str, float]) -> bool:
-        """Add one line; False if the figures were there before the run was resumed."""
+        """Add one line; False if the figures were there before the run was resumed. An epoch's end survives a power cut."""
         if (group, step) in self._seen:
             return False
         with self._path.open("a", encoding="utf-8") as file:
             file.write(to_line(Point(group, step, values, time.time())))
+            if group != "train":
+                file.flush()
+                os.fsync(file.fileno())
         return True
 
 
-def _parse(text: bytes) -> tuple[list[Point], int]:
-    """The points of the whole lines in `text`, and the bytes that these take."""
+def _parse(text: bytes) -> tuple[list[Point], int, int]:
+    """The points of the whole lines in `text`, the bytes that all whole lines take, and how many are damaged."""
     whole = text[: text.rfind(b"\n") + 1]
-    return [Point(**json.loads(line)) for line in whole.splitlines()], len(whole)
+    found = [_point(line) for line in whole.splitlines() if line]
+    points = [point for point in found if point is not None]
+    return points, len(whole), len(found) - len(points)
+
+
+def _point(line: bytes) -> Point | None:
+    """The figures in one line; None if it is not as `_line` wrote it."""
+    try:
+        point = Point(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    sound = isinstance(point.group, str) and type(point.step) is int and isinstance(point.time, int | float)
+    figures = isinstance(point.values, dict) and all(isinstance(value, int | float) for value in point.values.values())
+    return point if sound and figures else None
 
 
 def to_line(point: Point) -> str:

@@ -22,6 +22,7 @@ from experiments.rundir import (
     Lock,
     MetricsLog,
     read_json,
+    read_result,
     timestamp,
     workspace_of,
     write_json,
@@ -47,6 +48,7 @@ class Outcome(NamedTuple):
     r1: float | None = None
     seconds: float | None = None
     exit_code: int = RunFailed.exit_code  # of a failed run: its fault's
+    reached: bool = True  # False of a run that the command was stopped before
 
 
 class Watch(NamedTuple):
@@ -146,7 +148,7 @@ def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun
             outcomes |= run_all(todo, min(jobs, len(todo)), watch, stop, train)
         else:
             for number, run in todo:
-                outcomes[number] = stopped(run) if stop.asked else _run_here(run, watch, stop, train)
+                outcomes[number] = not_reached(run) if stop.asked else _run_here(run, watch, stop, train)
     return [outcomes[number] for number in sorted(outcomes)]
 
 
@@ -155,7 +157,7 @@ def raise_for(outcomes: Sequence[Outcome]) -> None:
 
     A start beside a run leaves that the single one.
     """
-    if any(outcome.state == "interrupted" for outcome in outcomes):
+    if any(outcome.state == "interrupted" or not outcome.reached for outcome in outcomes):
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     single = sum(not outcome.about.untrained for outcome in outcomes) <= 1
@@ -178,7 +180,7 @@ def run_one(run: PlannedRun, heard: Heard, say: Say, should_stop: Callable[[], b
     with Lock(run.directory / LOCK) as lock:
         if not lock.acquired:
             return Outcome(run.about, run.directory, "running", "in another process")
-        if (result := read_json(run.directory / RESULT)) is not None:  # another driver was faster
+        if (result := read_result(run.directory / RESULT)) is not None:  # another driver was faster
             return finished(run.about, run.directory, result)
         try:
             if not _begun(run.directory) and (result := copied(run)) is not None:
@@ -190,12 +192,14 @@ def run_one(run: PlannedRun, heard: Heard, say: Say, should_stop: Callable[[], b
             return stopped(run)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is recorded and the other runs go on
             return failed(run, error)
-        return finished(run.about, run.directory, read_json(run.directory / RESULT) or {})
+        return finished(run.about, run.directory, read_result(run.directory / RESULT) or {})
 
 
 def failed(run: PlannedRun, error: BaseException) -> Outcome:
     """Record a failure in the run's directory, as well as the disk allows."""
     assert run.directory is not None
+    if isinstance(error, OSError) and error.errno is not None:  # the machine's fault, not the program's
+        error = _refused_by_the_system(error, run.directory)
     message = str(error) if isinstance(error, RasaError) else f"{type(error).__name__}: {error}"
     message = " ".join(message.split())
     trace = "".join(traceback.format_exception(error))
@@ -208,6 +212,19 @@ def failed(run: PlannedRun, error: BaseException) -> Outcome:
     return Outcome(run.about, run.directory, "failed", message, exit_code=code)
 
 
+def _refused_by_the_system(error: OSError, directory: Path) -> ResourceError:
+    """A full disk, a folder that may not be written, ...: by its file, with what to do."""
+    from rasa.memory import is_full, no_room
+
+    file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else directory
+    if is_full(error):
+        fault = ResourceError(no_room(file))
+    else:
+        fault = ResourceError(f"{file}: {error.strerror}; see to it, then the same command goes on")
+    fault.__cause__ = error
+    return fault
+
+
 def finished(about: About, directory: Path, result: dict[str, Any]) -> Outcome:
     """The outcome that a result file records."""
     r1, seconds = result.get("test", {}).get("r1"), result.get("cost", {}).get("seconds")
@@ -215,9 +232,16 @@ def finished(about: About, directory: Path, result: dict[str, Any]) -> Outcome:
 
 
 def stopped(run: PlannedRun) -> Outcome:
-    """The outcome of a run that was asked to stop, or that was not started because of it."""
+    """The outcome of a run that was asked to stop."""
     assert run.directory is not None
     return Outcome(run.about, run.directory, "interrupted", "stopped; the same command goes on from here")
+
+
+def not_reached(run: PlannedRun) -> Outcome:
+    """The outcome of a run that was not started because the command was asked to stop: it is as it was."""
+    assert run.directory is not None
+    message = "not reached; the same command goes on from here"
+    return Outcome(run.about, run.directory, run.state, message, reached=False)
 
 
 def writable(workspace: Path) -> None:
@@ -281,7 +305,7 @@ def _trained(run: PlannedRun, directory: Path, heard: Heard, say: Say, should_st
              train: Train | None, threads: int | None) -> dict[str, Any]:  # fmt: skip
     """Run the trainer and return what `result.json` is to hold."""
     _prepare(run, directory)
-    metrics = MetricsLog(directory)
+    metrics = MetricsLog(directory, say)
 
     def log(group: str, step: int, values: dict[str, float]) -> None:
         if metrics.append(group, step, values):
@@ -329,7 +353,9 @@ def _prepare(run: PlannedRun, directory: Path) -> None:
     (directory / FAILURE).unlink(missing_ok=True)
     # A resumed run keeps the record of the code that it began with: a change in between leaves the result stale.
     if not _begun(directory):
-        write_json(directory / ENVIRONMENT, environment() | {"started": timestamp()})
+        write_json(
+            directory / ENVIRONMENT, environment() | {"started": timestamp(), "workspace": str(workspace_of(directory))}
+        )
 
 
 def _begun(directory: Path) -> bool:
@@ -340,5 +366,5 @@ def _settled(run: PlannedRun, rerun_stale: bool) -> Outcome | None:
     """The outcome of a run that need not be executed."""
     if run.directory is None or (run.state != "finished" and (run.state != "stale" or rerun_stale)):
         return None
-    outcome = finished(run.about, run.directory, read_json(run.directory / RESULT) or {})
+    outcome = finished(run.about, run.directory, read_result(run.directory / RESULT) or {})
     return outcome._replace(state=run.state, message=run.reason)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -330,6 +331,12 @@ def read_spec(model: type[_S], file: Traversable, shown: str) -> _S:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SpecError(f"{shown}: cannot be read ({reason})") from error
+    return _parsed(model, text, shown)
+
+
+@cache
+def _parsed(model: type[_S], text: str, shown: str) -> _S:
+    """The text as `model`; a plan asks for the same profile and suites again and again."""
     values = load_mapping(text, shown)
     try:
         spec = model.model_validate_json(json.dumps(values), strict=True)

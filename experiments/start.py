@@ -22,7 +22,7 @@ from experiments.plan import (
     measured_seconds,
     placed,
 )
-from experiments.rundir import RESULT, RUNS, START, read_json
+from experiments.rundir import RESULT, RUNS, START, read_result
 from experiments.spec import Row, Suite, identity_of, load_profile, resolve, seedless_digest
 from rasa.config import Config, Data, Model, Objectives, Optimisation
 from rasa.errors import SpecError
@@ -130,7 +130,7 @@ def _means(runs: Sequence[PlannedRun]) -> dict[str, float]:
 
 def _validation(run: PlannedRun) -> Mapping[str, float]:
     """The selected weights' figures on validation; nothing before the run has finished."""
-    result = read_json(run.directory / RESULT) if run.directory is not None else None
+    result = read_result(run.directory / RESULT) if run.directory is not None else None
     figures: Mapping[str, float] = ((result or {}).get("selected") or {}).get("val") or {}
     return figures
 

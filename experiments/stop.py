@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and the end of the time that was given mean while runs go on."""
+"""What SIGINT, SIGTERM, SIGHUP and the end of the time that was given mean while runs go on."""
 
 import os
 import signal
@@ -8,9 +8,11 @@ from multiprocessing import active_children
 from types import FrameType, TracebackType
 from typing import Self
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Stop:
-    """The first SIGINT or SIGTERM sets `asked`; the second ends this process and its workers at once.
+    """The first of these signals sets `asked`; the second ends this process and its workers at once.
 
     `asked` is set after `seconds` too, if they are given.
     """
@@ -22,8 +24,10 @@ class Stop:
     def __enter__(self) -> Self:
         # Python hears signals in its main thread only; elsewhere whoever called has to stop the runs.
         here = threading.current_thread() is threading.main_thread()
-        numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
-        self._before = {number: signal.signal(number, self._heard) for number in numbers}
+        numbers = STOPPING if here else ()
+        # What the caller ignores stays ignored: nohup runs go on when their terminal is closed.
+        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._heard) for number in heard}
         if self._timer is not None:
             self._timer.daemon = True
             self._timer.start()

@@ -1,11 +1,15 @@
 """Opening an MLflow store: which one, without chatter, and safely when many processes do it at once."""
 
+import atexit
 import logging
 import os
+import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 SQLITE = "sqlite:///"
+SQLITE_PATIENCE = 60  # seconds for which another writer is waited for
 SCHEMES = ("http", "https", "databricks", "postgresql", "mysql", "mssql")  # beside sqlite; the databases are MLflow's
 
 
@@ -36,7 +41,8 @@ def tracking_uri(workspace: Path, explicit: str | None = None) -> str:
     if not uri.startswith(SQLITE) and scheme not in SCHEMES and uri != "databricks":
         source = "--tracking-uri" if explicit else "MLFLOW_TRACKING_URI"
         raise ResourceError(f"{source}: {uri!r} is no store of runs; use {SQLITE}FILE.db or http://HOST:PORT")
-    return uri
+    file = _sqlite_file(uri)  # whole: a file's name alone means another store in another folder
+    return f"{SQLITE}{file}" if file else uri
 
 
 def default_uri(workspace: Path) -> str:
@@ -44,15 +50,17 @@ def default_uri(workspace: Path) -> str:
     return f"{SQLITE}{workspace.resolve() / DATABASE}"
 
 
-def open_store(uri: str) -> "MlflowClient":
+def open_store(uri: str, reading: bool = False) -> "MlflowClient":
     """A client for `uri`, without MLflow's chatter; short timeouts, so that a slow server cannot hold up a run.
 
-    Raises StoreFault if the store cannot be opened.
+    `reading`: a store on a disk that is only read is opened as well. Raises StoreFault if the store cannot be opened.
     """
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    if reading and (file := _sqlite_file(uri)) and file.is_file() and not _writable(file):
+        uri = f"{SQLITE}{_readable_copy(file)}"  # MLflow locks and migrates what it opens
     if uri.startswith(SQLITE) and set("%?") & set(uri.removeprefix(SQLITE)):
         raise StoreFault(f"{uri}: a sqlite address cannot hold % or ?; use another folder or --tracking-uri")
     with warnings.catch_warnings():
@@ -63,9 +71,80 @@ def open_store(uri: str) -> "MlflowClient":
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong comes as an exception, too
         with faults(uri), _store_lock(uri):
+            if file := _sqlite_file(uri):
+                _follow_move(file)
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)  # makes the tables of a fresh store: one process at a time
             return client
+
+
+def _follow_move(database: Path) -> None:
+    """Where a store was moved or copied together with its files, have it say where they are now.
+
+    MLflow writes absolute places into its tables: what came later would be written to the old place.
+    """
+    if not database.is_file() or not os.access(database, os.W_OK):
+        return
+    here = (database.parent / ARTIFACTS).as_uri()
+    with closing(sqlite3.connect(database, timeout=SQLITE_PATIENCE)) as connection, connection:
+        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+        if not {"experiments", "runs"} <= tables:
+            return
+        found = connection.execute("select distinct artifact_location from experiments").fetchall()
+        for (old,) in found:
+            # Ours alone end so; those that MLflow makes by itself end with the experiment's number.
+            if old and old != here and old.startswith("file:") and old.endswith(f"/{ARTIFACTS}"):
+                begins = "substr(artifact_uri, 1, length(:old) + 1) = :old || '/'"
+                renamed = (
+                    f"update runs set artifact_uri = :here || substr(artifact_uri, length(:old) + 1) where {begins}"
+                )
+                moved = "update experiments set artifact_location = :here where artifact_location = :old"
+                for statement in (renamed, moved):
+                    connection.execute(statement, {"here": here, "old": old})
+
+
+def _writable(database: Path) -> bool:
+    return os.access(database, os.W_OK) and os.access(database.parent, os.W_OK)
+
+
+def _readable_copy(database: Path) -> Path:
+    """The store's file where it can be opened; it goes when the program ends."""
+    folder = Path(mkdtemp(prefix="rasa-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in database.parent.glob(f"{database.name}*"):  # a write-ahead log beside it belongs to it
+        shutil.copyfile(file, folder / file.name)
+    return folder / database.name
+
+
+@contextmanager
+def bulk(client: "MlflowClient", uri: str) -> Iterator[None]:
+    """Many writes to a sqlite store in a row, with a write-ahead log: safe as before, without waiting for the disk at each.
+
+    It ends with the context. If other programs have the store open, the log stays until the last of them closes it.
+    """
+    file, engine = _sqlite_file(uri), getattr(client._tracking_client.store, "engine", None)
+    if file is None or engine is None:
+        yield
+        return
+    from sqlalchemy import event
+
+    def less_waiting(connection: Any, record: object) -> None:
+        connection.execute("pragma synchronous = normal")
+
+    engine.dispose()
+    _journal(file, "wal")
+    event.listen(engine, "connect", less_waiting)
+    try:
+        yield
+    finally:
+        event.remove(engine, "connect", less_waiting)
+        engine.dispose()
+        _journal(file, "delete")
+
+
+def _journal(database: Path, mode: str) -> None:
+    with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute(f"pragma journal_mode = {mode}")  # refused while another program has the store open: no harm
 
 
 def artifact_location(uri: str, workspace: Path) -> str | None:
@@ -104,11 +183,12 @@ def _lock_of(database: Path) -> Path:
 @contextmanager
 def faults(uri: str) -> Iterator[None]:
     """Faults of the store, of whichever of its libraries, as a StoreFault of one line."""
+    from alembic.util import CommandError  # tables of a later version of MLflow
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (mlflow_error(), SQLAlchemyError, OSError) as error:
+    except (mlflow_error(), SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
         # Of a chain of wrapped errors the innermost says what happened, e.g. that the connection was refused.
         text = " ".join(str(error).split()).rpartition("(Caused by ")[2].partition(" [SQL: ")[0]
         raise StoreFault(f"{uri}: {text[:200]}") from error

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.filed import pages
 from experiments.store import artifact_location, parent_lock
 from experiments.tracking import KIND, PARAM_LENGTH, PARENT, PROFILE, ROW, STATE, SUITE, TITLE
 
@@ -21,7 +22,6 @@ KIND_STUDY, KIND_TRIAL = "study", "trial"
 # MLflow knows no pruned run: a trial that was stopped on purpose is KILLED there, and its tag says pruned.
 STATUSES = {"waiting": "SCHEDULED", "running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED",
             "fail": "FAILED"}  # fmt: skip
-PAGE = 1000
 
 
 class TrialRecord(NamedTuple):
@@ -57,7 +57,7 @@ def deliver_study(client: "MlflowClient", uri: str, workspace: Path, study: Stud
     """Bring MLflow up to date with the study. The caller holds the study's lock; raises the store's faults."""
     with parent_lock(uri, workspace):
         experiment = _experiment(client, uri, workspace, study.suite)
-        parent = _parent(client, experiment, study)
+        parent = _parent(client, experiment, workspace, study)
     filed = _filed(client, experiment, parent)
     for trial in study.trials:
         run = filed.get(trial.number)
@@ -79,11 +79,12 @@ def _experiment(client: "MlflowClient", uri: str, workspace: Path, name: str) ->
     return found.experiment_id
 
 
-def _parent(client: "MlflowClient", experiment: str, study: StudyRecord) -> str:
-    tags = {KIND: KIND_STUDY, STUDY: study.name, STORAGE: study.storage}
-    terms = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    if found := client.search_runs([experiment], terms, max_results=1):
-        return found[0].info.run_id
+def _parent(client: "MlflowClient", experiment: str, workspace: Path, study: StudyRecord) -> str:
+    # A storage in the workspace is named as from there: both may be moved together.
+    storage = study.storage.replace(f"{workspace.resolve()}/", "")
+    tags = {KIND: KIND_STUDY, STUDY: study.name, STORAGE: storage}
+    if found := next(pages(client, experiment, tags), None):
+        return str(found.info.run_id)
     tags |= {SUITE: study.suite, PROFILE: study.profile, TITLE: study.title, ROW: study.row}
     tags |= {DIRECTIONS: json.dumps(study.directions)}
     run = client.create_run(experiment, run_name=study.name, tags=tags).info.run_id
@@ -93,15 +94,7 @@ def _parent(client: "MlflowClient", experiment: str, study: StudyRecord) -> str:
 
 def _filed(client: "MlflowClient", experiment: str, parent: str) -> "dict[int, Run]":
     """The study's trials that MLflow has, by number; deleted ones included, so that they are not filed again."""
-    from mlflow.entities import ViewType
-
-    found: dict[int, Run] = {}
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], f"tags.`{PARENT}` = '{parent}'", ViewType.ALL, PAGE, page_token=token)
-        found |= {int(run.data.tags[TRIAL]): run for run in page}
-        if not (token := page.token):
-            return found
+    return {int(run.data.tags[TRIAL]): run for run in pages(client, experiment, {PARENT: parent}, deleted=True)}
 
 
 def _send(client: "MlflowClient", experiment: str, parent: str, study: StudyRecord, trial: TrialRecord,

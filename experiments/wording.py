@@ -61,7 +61,7 @@ def field_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key that `model` accepts, dotted, sections before their fields."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        for kind in _alternatives(field.annotation):
+        for kind in alternatives(field.annotation):
             item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
             if isinstance(item, type) and issubclass(item, BaseModel):
                 yield from field_paths(item, f"{prefix}{name}.")
@@ -104,7 +104,8 @@ def _ending_in(words: list[str], valid: list[str]) -> list[str]:
     return [name for word in words for name in valid if name.rpartition(".")[2] == word][:3]
 
 
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """What a field of that annotation may hold: the members of a union, or it alone."""
     if typing.get_origin(annotation) in (Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)

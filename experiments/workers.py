@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from experiments.environment import cpu_count
 from experiments.plan import PlannedRun
 from experiments.rundir import Follower
-from experiments.runner import Outcome, Train, Watch, begin, failed, run_one, stopped
+from experiments.runner import Outcome, Train, Watch, begin, failed, not_reached, run_one, stopped
 from experiments.stop import Stop
 from rasa.errors import RunFailed
 
@@ -44,7 +44,7 @@ class Worker:
 def run_all(todo: Sequence[tuple[int, PlannedRun]], jobs: int, watch: Watch, stop: Stop,
             train: Train | None) -> dict[int, Outcome]:  # fmt: skip
     """Execute the runs, `jobs` at a time; outcomes by the runs' numbers."""
-    waiting, outcomes = deque(todo), {number: stopped(run) for number, run in todo}
+    waiting, outcomes = deque(todo), {number: not_reached(run) for number, run in todo}
     threads = max(1, cpu_count() // max(1, jobs))
     free = [Worker() for _ in range(jobs)]
     busy: dict[Connection, Job] = {}
@@ -108,8 +108,9 @@ class Job:
 
 def _serve(tasks: Connection, results: Connection) -> None:
     """In the worker: execute what comes, until nothing more can."""
-    # A terminal's Ctrl-C reaches the whole group, but only the parent decides what it means.
+    # A terminal's Ctrl-C, and its end, reach the whole group, but only the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         while True:
             run, train, threads = tasks.recv()

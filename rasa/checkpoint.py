@@ -8,14 +8,17 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rasa.errors import ResourceError
+from rasa.memory import check_room, is_full, no_room
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -24,10 +27,11 @@ TENSORS, STATE = "tensors.safetensors", "state.json"
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write a checkpoint to `folder`, replacing one that is there. Raises ResourceError if the disk refuses."""
     temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    check_room(folder, size_of(tensors))
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
+        save_tensors({name: value.detach().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
         body = {"format": FORMAT, "tensors_sha256": _file_hash(temporary / TENSORS), "state": dict(state)}
         text = json.dumps(body | {"sha256": _body_hash(body)}, indent=1)
         (temporary / STATE).write_text(text)
@@ -39,27 +43,66 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
         os.replace(temporary, folder)
         _sync(folder.parent)
         shutil.rmtree(before, ignore_errors=True)
-    except OSError as fault:
+    except (OSError, SafetensorError) as fault:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_full(fault):
+            raise ResourceError(no_room(folder, size_of(tensors))) from fault
+        why = getattr(fault, "strerror", None) or " ".join(str(fault).split())
         raise ResourceError(
-            f"{folder}: the checkpoint could not be written ({fault.strerror}); free some space"
+            f"{folder}: the checkpoint could not be written ({why}); make the folder writable"
         ) from fault
+
+
+def size_of(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes that the tensors take in a file."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write a safetensors file with the permissions that every other new file has; the library's own are the user's alone.
+
+    Raises OSError or SafetensorError; then no file is left.
+    """
+    try:
+        save_file(dict(tensors), file)
+        as_umask_says(file)
+    except (OSError, SafetensorError):
+        file.unlink(missing_ok=True)
+        raise
+
+
+def as_umask_says(file: Path) -> None:
+    """Give a file the permissions of a new one."""
+    probe = file.with_name(f".{file.name}.mode")  # the umask itself could be read only by changing it for all threads
+    try:
+        probe.touch()
+        file.chmod(stat.S_IMODE(probe.stat().st_mode))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of a checkpoint. Raises ResourceError if a byte of it is not as it was written."""
     try:
-        body = json.loads((folder / STATE).read_text())
+        body = json.loads((folder / STATE).read_text(encoding="utf-8"))
         tensors_hash = _file_hash(folder / TENSORS)
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise ResourceError(f"{folder}: not a readable checkpoint ({fault})") from fault
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
+    written = body.get("format") if isinstance(body, dict) else None
+    if type(written) is not int or written != FORMAT:
         raise ResourceError(
-            f"{folder}: checkpoint format {body.get('format') if isinstance(body, dict) else '?'} is not {FORMAT}"
+            f"{folder}: checkpoint format {repr(written)[:60]} is not {FORMAT}; take the version that wrote it"
         )
-    declared = body.pop("sha256", None)
-    if declared != _body_hash(body) or body["tensors_sha256"] != tensors_hash:
+    declared, state = body.pop("sha256", None), body.get("state")
+    if declared != _body_hash(body) or body.get("tensors_sha256") != tensors_hash:
         raise ResourceError(f"{folder}: damaged checkpoint (its hash does not match its content)")
-    return load_file(folder / TENSORS), body["state"]
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as fault:
+        raise ResourceError(f"{folder}: not a readable checkpoint ({TENSORS} is no file of tensors)") from fault
+    if not isinstance(state, dict):
+        raise ResourceError(f"{folder}: damaged checkpoint (its record lacks the state)")
+    return tensors, state
 
 
 def recipe_of(folder: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ import click
 
 import rasa
 from rasa.errors import RasaError
+from rasa.streams import usable
 
 GROUP = "rasa.commands"
 INTERRUPTED = 130
@@ -77,9 +78,25 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a fault of the program itself keeps its traceback."""
+    if arguments is None:
+        _in_utf8()
+    os.environ["MPLBACKEND"] = "agg"  # pictures are files; a notebook's own way to show them may not be installed
+    with usable():
+        return _main(arguments)
+
+
+def _in_utf8() -> None:
+    """Start again in UTF-8 mode where the locale knows ASCII alone: paths, captions and records have other letters."""
+    if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # of the processes that this one starts, too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         result = group.main(args=arguments, prog_name="rasa", standalone_mode=False)
         sys.stdout.flush()
+        return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -90,6 +107,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has what it wanted; Python's own flush at exit must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return READER_GONE
-    return result if isinstance(result, int) else 0

@@ -261,7 +261,7 @@ def pretrain(
         stopped.append(number)
         click.echo("stopping after a checkpoint; interrupt again to end at once", err=True)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     result = run(recipe, folder, workspace, log, lambda line: click.echo(line, err=True), lambda: bool(stopped))
     if as_json:

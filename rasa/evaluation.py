@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
+from rasa.checkpoint import save_tensors
 from rasa.config import Config, Objectives
 from rasa.cost import peak_mib, reset_peak
 from rasa.data.formats import FORMATS
@@ -44,8 +45,8 @@ class Evaluated(NamedTuple):
         if self.ranking.scores_TK is not None:
             kept["scores"] = self.ranking.scores_TK.cpu().clone()
         try:
-            save_file(kept, file)
-        except (OSError, RuntimeError) as fault:  # safetensors reports a full or missing disk as its own error
+            save_tensors(kept, file)
+        except (OSError, SafetensorError) as fault:  # safetensors reports a full or missing disk as its own error
             raise ResourceError(
                 f"{file}: the predictions could not be written ({fault}); give another place"
             ) from fault

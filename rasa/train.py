@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
+from safetensors import SafetensorError
 from torch import Tensor
 
 from rasa.accumulation import batch_parts, forward_backward, out_of_memory
-from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint
+from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint, save_tensors, size_of
 from rasa.config import Config
 from rasa.cost import peak_mib, reset_peak
 from rasa.data.formats import FORMATS
@@ -26,8 +27,9 @@ from rasa.data.table import Split
 from rasa.data.tokens import Tokenizer
 from rasa.detectors import detector_figures
 from rasa.draws import Draws
-from rasa.errors import ResourceError, RunFailed
+from rasa.errors import ResourceError
 from rasa.inputs import Say, read_images, read_words, step_inputs
+from rasa.memory import check_room, is_full, memory_told, no_room
 from rasa.model.checkpoints import initial_state, load_released, to_released
 from rasa.model.masked_lm import build_masked_lm
 from rasa.model.queue import FeatureQueue
@@ -98,6 +100,7 @@ def train(
     """
     run = Training(config, directory, log, say, cache)
     resume_from_step(run.resume())
+    run.check_room()
     while run.progress.epoch < config.optimisation.epochs:
         run.train_epoch(should_stop)
         run.validate()
@@ -188,6 +191,13 @@ class Training:
             self.clock.before = restored.seconds
         return self.step
 
+    def check_room(self) -> None:
+        """Refuse to train what could not be kept. Raises ResourceError if the next checkpoint does not fit on the disk."""
+        trainable = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        # Two moments per weight, and the selected weights beside them.
+        needed = size_of(model_tensors(self.model, self.teachers)) + 3 * trainable
+        check_room(self.directory / "checkpoints", needed)
+
     def train_epoch(self, should_stop: Callable[[], bool]) -> None:
         """The epoch from where the run stands to its end. Raises KeyboardInterrupt after a checkpoint if told to stop."""
         progress, every = self.progress, self.config.optimisation.checkpoint_steps
@@ -208,11 +218,8 @@ class Training:
         self.guard.check()
 
     def _train_step(self, batch: Batch) -> None:
-        try:
+        with memory_told(self._batch_too_large):
             self._update(step_inputs(batch, self.device), Draws(self.config.seed, self.step))
-        except torch.OutOfMemoryError as fault:
-            pairs, parts, config = self.inputs.loader.batch_size, self.parts.number, self.config
-            raise RunFailed(out_of_memory(pairs, config.fidelity.ranks, parts, config.data.image_size)) from fault
 
     def _update(self, inputs: StepInputs, draws: Draws) -> None:
         """One step's rates, losses, gradients and changes of state, in the order of the released code."""
@@ -247,6 +254,10 @@ class Training:
         if i % log_every == 0:
             self.guard.check()
             self._log_step(out, norm, rates, alpha)
+
+    def _batch_too_large(self) -> str:
+        config, pairs = self.config, self.inputs.loader.batch_size
+        return out_of_memory(pairs, config.fidelity.ranks, self.parts.number, config.data.image_size)
 
     def _log_step(self, out: StepOutput, norm: Tensor, rates: tuple[float, float], alpha: float) -> None:
         told = {f"loss_{name}": value for name, value in out.losses.items()}
@@ -420,7 +431,7 @@ def evaluate_split(
 ) -> Ranking:
     """The split ranked by its format's protocol; `gallery` yields its images in batches each time it is iterated."""
     evaluation = config.evaluation
-    try:
+    with memory_told(lambda: retrieval_too_large(split, config)):
         return evaluate_by(
             FORMATS[config.data.format].protocol,
             model,
@@ -438,11 +449,21 @@ def evaluate_split(
                 device,
             ),
         )
-    except torch.OutOfMemoryError as fault:
-        raise RunFailed(
-            f"out of memory in retrieval on {split.name}; try -o evaluation.gallery_mib={evaluation.gallery_mib // 4}, "
-            f"or a smaller evaluation.batch_size or tokens_per_call"
-        ) from fault
+
+
+def retrieval_too_large(split: Split, config: Config) -> str:
+    """What to do about a search that does not fit into memory, in one line."""
+    evaluation, (height, width) = config.evaluation, config.data.image_size
+    fitting = {
+        "batch_size": max(1, evaluation.batch_size // 4),
+        "tokens_per_call": max(config.data.max_tokens, evaluation.tokens_per_call // 4),
+        "gallery_mib": max(1, evaluation.gallery_mib // 4),
+    }
+    options = " ".join(f"-o evaluation.{name}={value}" for name, value in fitting.items())
+    return (
+        f"out of memory in retrieval on {split.name}: {len(split.captions)} captions, {len(split.image_files)} images of "
+        f"{height} x {width} pixels, evaluation.batch_size {evaluation.batch_size}; try {options}"
+    )
 
 
 def _figures(of_epoch: dict[str, float]) -> dict[str, float]:
@@ -451,8 +472,10 @@ def _figures(of_epoch: dict[str, float]) -> dict[str, float]:
 
 def save_predictions(directory: Path, ranking: Ranking, identity: Tensor) -> None:
     """`predictions.safetensors`: per test query whom it describes, the ten best images, the first right one's rank, the AP."""
-    from safetensors.torch import save_file
-
-    temporary = directory / ".predictions.tmp"
-    save_file(ranking.predictions() | {"identity": identity.clone()}, temporary)
-    temporary.replace(directory / "predictions.safetensors")
+    temporary, file = directory / ".predictions.tmp", directory / "predictions.safetensors"
+    try:
+        save_tensors(ranking.predictions() | {"identity": identity.clone()}, temporary)
+        temporary.replace(file)
+    except (OSError, SafetensorError) as fault:
+        why = getattr(fault, "strerror", None) or " ".join(str(fault).split())
+        raise ResourceError(no_room(file) if is_full(fault) else f"{file}: could not be written ({why})") from fault

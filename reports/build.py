@@ -20,6 +20,7 @@ from reports.load import SuiteRuns, command_line, load_runs
 from reports.published import TEST_SPLITS, load_published
 from reports.starts import beats_start, headroom, on_starts, over_start, start_lines
 from reports.tables import FINISHED, KINDS, Line, suite_lines
+from reports.variants import variant
 from reports.verdict import SHARE, judge
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ class How(NamedTuple):
     margin: float
     most: int
     resamples: int = RESAMPLES
+    variant: str = ""  # what -o changed
 
 
 def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, margin: float = MARGIN,
-          most: int = MOST) -> Report:  # fmt: skip
+          most: int = MOST, workspace: Path = Path()) -> Report:  # fmt: skip
     """Read the suite's runs and make its report; its steps are judged by this margin, with looks up to `most` seeds.
 
     Raises SpecError and ResourceError.
     """
-    loaded = load_runs(suite, profile, overrides, uri)
+    loaded = load_runs(suite, profile, overrides, uri, workspace)
     return assemble(suite, load_profile(profile).profile, loaded, how_made(suite, profile, overrides, margin, most))
 
 
@@ -56,7 +58,8 @@ def how_made(suite: Suite, profile: str, overrides: Sequence[str], margin: float
     """How a report is made now, and the command that makes it."""
     given = [f"--margin {margin:g}"] * (margin != MARGIN) + [f"--max-seeds {most}"] * (most != MOST)
     command = " ".join([command_line("report", suite, profile, overrides), *given])
-    return How(command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), margin, most)
+    made, differing = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), variant(suite, profile, overrides)
+    return How(command, made, margin, most, variant=differing)
 
 
 def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
@@ -73,7 +76,7 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
     where_best = sweeps.grid(swept)
     said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
     return Report(
-        title=f"{suite.title or suite.suite} (profile {name})",
+        title=f"{suite.title or suite.suite} (profile {name}{'; ' + how.variant if how.variant else ''})",
         profile=name,
         source=suite.source,
         comparable=comparable,

@@ -1,6 +1,7 @@
 """`rasa report | publish | verify | restore`. Only click is imported, here and by what is imported here, until it runs."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -41,7 +42,8 @@ def report(
 ) -> None:
     """Print SUITE's table (`table4`, `my.yaml`) with each row's spread, gain and cost beside the paper's values.
 
-    The table in every format, a page and a figure are written to WORKSPACE/report/SUITE-PROFILE, or to --out.
+    The table in every format, a page and a figure are written to WORKSPACE/report/SUITE-PROFILE, or to --out. With -o
+    the folder's name tells what differs.
     With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
     if published:
@@ -57,21 +59,28 @@ def report(
     from experiments.spec import load_suite, suite_names
     from experiments.steps import MARGIN
     from experiments.store import tracking_uri as default_uri
-    from rasa.errors import SpecError
+    from rasa.errors import ResourceError, SpecError
     from reports.build import PAGE, build, write_files
     from reports.published import published_names
+    from reports.variants import folder_name
 
     if suite in published_names() and suite not in suite_names():
         raise SpecError(
             f"no suite {suite!r} yet; the paper's own table is printed by `rasa report {suite} --published`"
         )
     loaded = load_suite(suite)
-    uri = default_uri(workspace, tracking_uri)
-    built = build(loaded, profile or loaded.profile, overrides, uri, margin or MARGIN, most or MOST)
-    folder = out or workspace / "report" / f"{loaded.suite}-{built.profile}"
-    texts = write_files(built, folder)
+    profile, uri = profile or loaded.profile, default_uri(workspace, tracking_uri)
+    built = build(loaded, profile, overrides, uri, margin or MARGIN, most or MOST, workspace)
+    folder = out or workspace / "report" / folder_name(loaded, profile, overrides)
+    try:
+        texts, written = write_files(built, folder), f"report: {folder / PAGE}"
+    except ResourceError as refused:  # a workspace on a disk that is only read has its table all the same
+        if out is not None:
+            raise
+        with TemporaryDirectory() as scratch:
+            texts, written = write_files(built, Path(scratch)), f"report: printed only; {refused}"
     click.echo(texts[kind], nl=False)
-    click.echo(f"report: {folder / PAGE}", err=True)
+    click.echo(written, err=True)
 
 
 @click.command(short_help="A report's folder that anyone can check.")
@@ -97,7 +106,9 @@ def publish(suite: str, folder: Path, profile: str | None, overrides: tuple[str,
     from reports.publish import publish as write
 
     loaded, uri = load_suite(suite), default_uri(workspace, tracking_uri)
-    manifest = write(loaded, profile or loaded.profile, overrides, uri, folder, margin or MARGIN, most or MOST)
+    manifest = write(
+        loaded, profile or loaded.profile, overrides, uri, folder, margin or MARGIN, most or MOST, workspace
+    )
     click.echo(
         f"{folder}: {len(manifest.runs)} runs, {len(manifest.files)} files; every digit follows from its records"
     )

@@ -17,7 +17,9 @@ from reports.verdict import Step
 
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
 NA = "NA"  # pandas and R read it as a missing number
-MARKDOWN = str.maketrans({"|": r"\|", "*": r"\*", "_": r"\_", "<": "&lt;", "\n": " "})
+MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "_": r"\_", "<": "&lt;", "\n": " "})
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
+NUMBERS = re.compile(r"[-+0-9.e;]*|[-+]?(inf|nan)")  # one or several with semicolons between them
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"}
@@ -45,7 +47,7 @@ def markdown(report: Report | Page) -> str:
     page = report if isinstance(report, Page) else page_of(report)
     parts = [f"### {page.title.translate(MARKDOWN)}", *(f"**{text.translate(MARKDOWN)}**" for text in page.above)]
     for grid in page.grids:
-        parts += [f"{grid.caption}:", "\n".join(_markdown_table(grid))]
+        parts += [f"{grid.caption.translate(MARKDOWN)}:", "\n".join(_markdown_table(grid))]
         parts.append("\n".join(f"- {sentence.translate(MARKDOWN)}" for sentence in grid.said))
     parts.append("\n".join(f"- {note.translate(MARKDOWN)}" for note in page.notes))
     parts.append("; ".join(f"{name}: {value.translate(MARKDOWN)}" for name, value in page.provenance.items()))
@@ -77,10 +79,17 @@ def csv_of(records: Sequence[Mapping[str, object]]) -> str:
     """The records under the columns that any of them has, NA where one has nothing."""
     stream = io.StringIO()
     columns = dict.fromkeys(name for record in records for name in record)  # a row without a step has none of its own
-    writer = csv.DictWriter(stream, list(columns), restval=NA, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(map(_cell, columns))
+    writer.writerows([_cell(record.get(name, NA)) for name in columns] for record in records)
     return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value as a spreadsheet may read it: a text that begins as a formula does gets an apostrophe before it."""
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBERS.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def latex(report: Report | Page) -> str:
@@ -106,7 +115,10 @@ def html(report: Report | Page, *pictures_png: bytes) -> str:
 
 
 def _markdown_table(grid: Grid) -> Iterable[str]:
-    texts = [[column.heading for column in grid.columns], *([_bold(cell) for cell in row] for row in grid.rows)]
+    texts = [
+        [column.heading.translate(MARKDOWN) for column in grid.columns],
+        *([_bold(cell) for cell in row] for row in grid.rows),
+    ]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     numeric = [column.numeric for column in grid.columns]
 

@@ -23,8 +23,9 @@ from experiments import tracking
 from experiments.decisions import Queries
 from experiments.evidence import SAME, tensors_in
 from experiments.layers import flatten
+from experiments.plan import judge
 from experiments.predictions import from_steps, in_steps
-from experiments.rundir import PREDICTIONS, RESULT, read_json
+from experiments.rundir import PREDICTIONS, RESULT, RUNS, find_runs, read_result
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
 from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from rasa.data.table import Dataset
 
 PAGE = 1000  # runs per request
-SUPERSEDED = "superseded"
+SUPERSEDED, RUNNING = "superseded", "running"
 METRICS = tuple(column for column, _ in FIGURES.values())
 # A column of the table and the tag that it is read from.
 TAGS = {
@@ -102,8 +103,10 @@ class SuiteRuns:
     stage1: Mapping[str, bool] = field(default_factory=dict)  # by row, whether stage 1 alone ranks it
 
 
-def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) -> SuiteRuns:
+def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> SuiteRuns:
     """The runs of `suite` at `profile` that the store at `uri` holds; one that is not there is not made.
+
+    What a run kept is read in `workspace`, where its directory is there.
 
     Raises SpecError, and ResourceError if there is no such run or the store cannot be read.
     """
@@ -111,18 +114,18 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
 
     configs = row_configs(suite, profile, overrides)
     name = load_profile(profile).profile
-    remedy = (
-        f"start them with `{command_line('run', suite, profile, overrides)}` (`rasa sync` if the tracker missed them)"
-    )
+    remedy = start = f"start them with `{command_line('run', suite, profile, overrides)}`"
+    if lying := len(find_runs(workspace, suite.suite)):
+        remedy = f"`rasa sync` delivers the {lying} that lie in {workspace.absolute() / RUNS}; or {start}"
     _refuse_absent(uri, f"no runs yet; {remedy}")
     with faults(uri):
-        client = open_store(uri)
+        client = open_store(uri, reading=True)
         found = list(_search(client, suite.suite, name))
         digests = {row: row_digest(config) for row, config in configs.items()}
         of_config = [run for run in found if _of_config(run, configs, digests)]
         records: dict[bool, list[Record]] = {True: [], False: []}  # by whether they are on the data asked for
         for run in of_config:
-            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data)].append(_record(run))
+            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data, workspace)].append(_record(run, workspace))
         if not records[True]:
             other = f" ({len(found)} of another config or on other data are there)" if found else ""
             raise ResourceError(f"{uri}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
@@ -131,15 +134,15 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str) ->
         finished = [record for record in chosen if record["state"] == FINISHED]
         with TemporaryDirectory() as scratch:
             for record in finished:
-                result = read_json(_kept(client, record, RESULT, Path(scratch))) or {}
+                result = read_result(_kept(client, record, RESULT, Path(scratch))) or {}
                 record |= selection(result) | measured(result)
             queries, said = _queries(client, finished, configs, Path(scratch))
-            starts = _starts(client, suite.suite, name, finished, configs, Path(scratch))
+            starts = _starts(client, suite.suite, name, finished, configs, Path(scratch), workspace)
         without = {record["row"] for record in finished if record["weights_digest"]}
         without -= {row for start in starts for row in start.rows}
         if without:
             rows = ", ".join(row for row in configs if row in without)
-            said.append(f"The weights that {rows} started from were not evaluated: {remedy}.")
+            said.append(f"The weights that {rows} started from were not evaluated: {start}.")
         table = pd.DataFrame(chosen, columns=list(COLUMNS))
         stage1 = {row: not re_ranks(config) for row, config in configs.items()}
         return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts, stage1)
@@ -249,7 +252,7 @@ def _of_config(run: "Run", configs: Mapping[str, Config], digests: Mapping[str, 
     return row in configs and tags.get(tracking.ROW_DIGEST) == digests[row] and tags.get(tracking.STATE) != SUPERSEDED
 
 
-def _on_data(run: "Run", data: Data) -> bool:
+def _on_data(run: "Run", data: Data, workspace: Path) -> bool:
     """Whether the run is on the data that the config names: its root, or the built-in benchmark; any if neither."""
     tags, params = run.data.tags, run.data.params
     away = data.target.root if data.target is not None else None
@@ -261,10 +264,11 @@ def _on_data(run: "Run", data: Data) -> bool:
             return tags.get(tracking.DATA_DIGEST) == digest
     if away is not None:
         tested = tags.get(tracking.TARGET_ROOT, params.get("data.target.root"))
-        if tested != str(away.expanduser().absolute()):
+        if tested is None or workspace.absolute() / tested != away.expanduser().absolute():
             return False
     if data.root is not None:
-        return tags.get(tracking.DATA_ROOT, params.get("data.root")) == str(root)
+        stated = tags.get(tracking.DATA_ROOT, params.get("data.root"))
+        return stated is not None and workspace.absolute() / stated == root
     if data.synthetic is None:
         return True
     if benchmark := tags.get(tracking.BENCHMARK):
@@ -304,12 +308,17 @@ def _data_name(run: "Run") -> str:
     return run.data.tags.get(tracking.DATA) or (logged.name if logged else "")
 
 
-def _record(run: "Run") -> Record:
+def _record(run: "Run", workspace: Path) -> Record:
     tags, metrics = run.data.tags, run.data.metrics
     record: Record = {column: tags.get(tag, "") for column, tag in TAGS.items()}
+    here = tracking.local_directory(tags, workspace)
+    record["directory"] = str(here) if here else ""
+    if here and record["state"] == RUNNING:  # as last heard of; the directory knows of a kill
+        record["state"] = judge(here)[0].replace("new", RUNNING)
     record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id, "data": _data_name(run)}
     record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column, and so is the next
-    record["data_root"] = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")
+    stated = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")
+    record["data_root"] = str(workspace.absolute() / stated) if stated else ""
     record["started"] = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
     return record | {name: metrics.get(name, float("nan")) for name in METRICS}
 
@@ -360,7 +369,7 @@ def _queries(
 
 def _starts(
     client: "MlflowClient", suite: str, profile: str, finished: Iterable[Record], configs: Mapping[str, Config],
-    scratch: Path,
+    scratch: Path, workspace: Path,
 ) -> list[Start]:  # fmt: skip
     """What was evaluated of the weights that these runs began with, in the order of the rows; the newest of each."""
     rows: dict[tuple[str, ...], dict[str, None]] = {}
@@ -374,14 +383,19 @@ def _starts(
         if tags.get(tracking.STATE) == FINISHED:
             inputs = tags[tracking.DATA_DIGEST], tags[tracking.WEIGHTS_DIGEST]
             evaluated[(tags[tracking.ROW_DIGEST], *inputs)] = run
-    return [_start(client, evaluated[key], [*of], configs, scratch) for key, of in rows.items() if key in evaluated]
+    return [
+        _start(client, evaluated[key], [*of], configs, scratch, workspace)
+        for key, of in rows.items()
+        if key in evaluated
+    ]
 
 
 def _start(
-    client: "MlflowClient", run: "Run", rows: Sequence[str], configs: Mapping[str, Config], scratch: Path
-) -> Start:
-    record = _record(run)
-    result = read_json(_kept(client, record, RESULT, scratch)) or {}
+    client: "MlflowClient", run: "Run", rows: Sequence[str], configs: Mapping[str, Config], scratch: Path,
+    workspace: Path,
+) -> Start:  # fmt: skip
+    record = _record(run, workspace)
+    result = read_result(_kept(client, record, RESULT, scratch)) or {}
     tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))
     identity = _identities(tensors, record, configs[rows[0]].data)
     queries = stage1 = None
@@ -433,7 +447,7 @@ def _sizes(finished: Sequence[Record]) -> dict[str, dict[str, int]]:
     if not finished:
         return {}
     newest = max(finished, key=lambda record: record["started"])
-    result = read_json(Path(newest["directory"]) / RESULT) if newest["directory"] else None
+    result = read_result(Path(newest["directory"]) / RESULT) if newest["directory"] else None
     sizes: dict[str, dict[str, int]] = (result or {}).get("sizes") or newest["sizes"]
     return sizes
 

@@ -52,6 +52,7 @@ class Manifest(_Part):
     max_seeds: int  # of the last look
     resamples: int
     resamples_seed: int
+    variant: str = ""  # what -o changed
     made: str
     command: str
     notes: tuple[str, ...]  # on runs that were left out of it

@@ -35,13 +35,13 @@ Kept = Sequence[tuple[Record, Sequence[str]]]  # of each start, and the rows tha
 
 
 def publish(suite: Suite, profile: str, overrides: Sequence[str], uri: str, folder: Path, margin: float = MARGIN,
-            most: int = MOST) -> Manifest:  # fmt: skip
+            most: int = MOST, workspace: Path = Path()) -> Manifest:  # fmt: skip
     """Write the report of these runs into `folder`, once it was found to follow from the records in it.
 
     A published report that is there is replaced; what in the folder is not of it (README.md) stays. Raises SpecError, and
     ResourceError if a run lacks what a record needs, or if the folder is something else.
     """
-    folder, loaded = folder.absolute(), load_runs(suite, profile, overrides, uri)
+    folder, loaded = folder.absolute(), load_runs(suite, profile, overrides, uri, workspace)
     records = _records(loaded)
     starts = [(read_run(_there(start.directory, "start")), start.rows) for start in loaded.starts]
     try:
@@ -102,6 +102,7 @@ def _written(folder: Path, suite: Suite, profile: str, overrides: Sequence[str],
         margin=how.margin,
         max_seeds=how.most,
         resamples=how.resamples,
+        variant=how.variant,
         resamples_seed=SEED,
         made=how.made,
         command=how.command,

@@ -26,7 +26,9 @@ def suite_of(folder: Path, manifest: Manifest) -> Suite:
 def report_of(folder: Path, manifest: Manifest) -> Report:
     """The report, made again from the records alone. Raises SpecError and ResourceError."""
     loaded = load_recorded(folder, manifest)
-    how = How(manifest.command, manifest.made, manifest.margin, manifest.max_seeds, manifest.resamples)
+    how = How(
+        manifest.command, manifest.made, manifest.margin, manifest.max_seeds, manifest.resamples, manifest.variant
+    )
     return assemble(suite_of(folder, manifest), manifest.profile, loaded, how)
 
 

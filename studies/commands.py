@@ -217,11 +217,20 @@ def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_ur
 def _points(space: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int] | None, workspace: Path,
             name: str | None, storage: "Storage | None" = None) -> "Points":  # fmt: skip
     """Without seeds, those that the study in `storage` has, else the space's."""
+    from experiments.spec import FILE
     from studies.points import Points
-    from studies.reading import seeds_of
-    from studies.space import load_space
+    from studies.reading import seeds_of, space_of
+    from studies.space import load_space, space_names
 
-    points = Points(load_space(space), profile, overrides, seeds, workspace, name)
+    own = None
+    if storage is not None and not FILE.fullmatch(space) and space not in space_names():
+        own = space_of(storage, space)  # a study of the user's own space, by its name
+    if own is not None:
+        chosen, profile = own[0], profile or own[1]
+        name = name or (space.partition("/")[0] if space.partition("/")[0] != chosen.study else None)
+    else:
+        chosen = load_space(space)
+    points = Points(chosen, profile, overrides, seeds, workspace, name)
     begun_with = seeds_of(storage, points.name) if storage is not None and seeds is None else None
     if begun_with is None or tuple(begun_with) == points.seeds:
         return points

@@ -1,5 +1,6 @@
 """What a storage says of its studies, read without a driver's part in them."""
 
+import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from studies.points import Points
 from studies.screen import progress, summary
 from studies.space import Space
 from studies.storage import Storage, faults
-from studies.trials import IDENTITY, IMPORTED, REASON, SKIPPED, fixed, states, tally
+from studies.trials import IDENTITY, IMPORTED, REASON, SKIPPED, SPACE, fixed, states, tally
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -34,6 +35,24 @@ def study_of(storage: Storage, points: Points) -> "Study":
     if before is not None:
         points.refuse_other(_without_data(before), _without_data(points.identity()), storage.shown)
     return study
+
+
+def space_of(storage: Storage, name: str) -> tuple[Space, str] | None:
+    """The space and the profile of a study that the storage has under that name, with or without `/PROFILE`.
+
+    None if there is no such study, or if there are several profiles of it.
+    """
+    import optuna
+
+    with faults(storage.shown):
+        names = optuna.get_all_study_names(storage.optuna)
+        found = [each for each in names if each == name or each.rpartition("/")[0] == name]
+        stored = optuna.load_study(study_name=found[0], storage=storage.optuna).user_attrs.get(SPACE) if found else None
+    if len(found) != 1 or stored is None:
+        return None
+    space = Space.model_validate_json(json.dumps(stored))
+    space._file = found[0]
+    return space, found[0].rpartition("/")[2]
 
 
 def seeds_of(storage: Storage, name: str) -> list[int] | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.rundir import RESULT, read_json
+from experiments.rundir import RESULT, read_result
 from experiments.runner import UNWATCHED, Train, Watch, execute, raise_for
 from rasa.errors import SpecError
 from studies.points import Points
@@ -113,7 +113,7 @@ def winners(points: Points, trials: "Sequence[FrozenTrial]") -> list[Winner]:
 
 
 def _winner(points: Points, trial: "FrozenTrial", row: bool) -> Winner:
-    results = [read_json(directory / RESULT) or {} for directory in _fresh_runs(points, trial)]
+    results = [read_result(directory / RESULT) or {} for directory in _fresh_runs(points, trial)]
     group, _, name = points.space.objectives[0].metric.partition("/")
     sections = [
         result.get("selected", {}).get("val", {}) if group == "val" else result.get("cost", {}) for result in results

@@ -72,6 +72,23 @@ def faults(address: str) -> Iterator[None]:
         raise ResourceError(f"--storage: {address}: {reason}; the same command goes on once it answers") from error
 
 
+@contextmanager
+def of_this_version(address: str) -> Iterator[None]:
+    """While a storage is opened: one that another version of Optuna has written, as a ResourceError."""
+    from alembic.util import CommandError
+
+    try:
+        yield
+    except (RuntimeError, CommandError, AssertionError, KeyError, ValueError, TypeError) as error:
+        import optuna
+
+        why = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ResourceError(
+            f"--storage: {address}: is not of Optuna {optuna.__version__} ({why}); give another --storage, or bring a copy "
+            "of it up to date with `optuna storage upgrade`"
+        ) from error
+
+
 def _nothing(url: str) -> Storage:
     from optuna.storages import InMemoryStorage
 
@@ -83,7 +100,7 @@ def _journal(url: str, path: Path, reading: bool) -> Storage:
 
     if reading and not path.exists():
         return _nothing(url)
-    with faults(url):
+    with faults(url), of_this_version(url):
         from studies.journal import Journal
 
         if not reading:
@@ -105,7 +122,7 @@ def _sqlite(url: str, path: Path, reading: bool) -> Storage:
     def exclusive(what: str) -> AbstractContextManager[None]:
         return locked(path.with_name(f"{path.name}.{what}"))
 
-    with faults(url):
+    with faults(url), of_this_version(url):
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(TRIALS):  # the tables of a fresh file: by one process
             options = {"connect_args": {"timeout": BUSY_SECONDS}, "poolclass": NullPool}
@@ -144,7 +161,7 @@ def _postgres(url: str) -> Storage:
         with _advisory_lock(engine, address, what):
             yield
 
-    with faults(address), exclusive(TRIALS):  # the tables of a fresh database: by one process
+    with faults(address), of_this_version(address), exclusive(TRIALS):  # the tables of a fresh database: by one process
         storage = RDBStorage(url, engine_kwargs=options)
     return Storage(address, storage, exclusive, _free)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.rundir import RESULT, read_json, read_points
+from experiments.rundir import RESULT, read_points, read_result
 from rasa.errors import RunFailed, SpecError
 from studies.liveness import BEAT, DRIVER, Watcher
 from studies.points import Points, point_name
@@ -147,7 +147,7 @@ class Ledger:
 
     def measure(self, directories: Sequence[Path]) -> Measured:
         """What the results of a point's runs say; never anything of the test split. Raises RunFailed."""
-        results = [read_json(directory / RESULT) or {} for directory in directories]
+        results = [read_result(directory / RESULT) or {} for directory in directories]
         figures = [_figures(result) for result in results]
         metrics = [objective.metric for objective in self.points.space.objectives]
         means = {

@@ -65,6 +65,7 @@ def _serve(tasks: Connection, messages: Connection) -> None:
     """In the worker: train what comes, until nothing more can."""
     # A terminal's Ctrl-C reaches the whole group, but only the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def heard(group: str, step: int, values: dict[str, float]) -> None:
         if group != "val":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from people import write_people
@@ -13,11 +14,12 @@ from test_runner import stops_at_step_7, trainer
 
 from experiments import store, tracking
 from experiments.courier import Courier, Tracker, sync
+from experiments.delivery import Delivery, benchmark_params
+from experiments.filed import Filed
 from experiments.plan import plan, recorded_runs
 from experiments.rundir import ENVIRONMENT, RESULT, TRACKING, read_json, write_json
 from experiments.runner import UNWATCHED, execute
 from experiments.spec import load_suite
-from experiments.tracking import Delivery
 from rasa.data.load import ensure_builtin
 from rasa.data.synthetic import BenchmarkParams
 from rasa.errors import ResourceError, RunFailed
@@ -81,7 +83,8 @@ def test_layout_of_a_suite(tracked, client):
     assert sorted(run.info.run_name for run in runs) == ["seed-0", "seed-1"]
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
     row = client.get_run(parent)
-    assert (row.info.run_name, row.info.status, row.data.tags["rasa.kind"]) == ("m-rtd", "FINISHED", "row")
+    assert (row.info.run_name, row.info.status) == ("m-rtd (optimisation.epochs=2)", "FINISHED")
+    assert row.data.tags["rasa.kind"] == "row"
     tags = row.data.tags
     assert json.loads(tags["rasa.labels"]) == {"Module": "++SA", "Setting": "MLM + m-RTD"}
     assert json.loads(tags["rasa.paper"])["r1"] == 76.51
@@ -96,7 +99,7 @@ def test_what_a_finished_run_has(tracked, client):
     assert run.info.status == "FINISHED"
     assert (tags["rasa.state"], tags["rasa.run_id"]) == ("finished", record.about.run_id)
     assert tags["rasa.data_digest"] == record.about.data_digest
-    assert tags["rasa.directory"] == str(record.directory)
+    assert tags["rasa.directory"] == str(record.directory.relative_to(tracked))
     assert tags["rasa.code_digest"] == read_json(record.directory / RESULT)["digests"]["code"]
     assert (tags["rasa.selected_epoch"], tags["rasa.selected_step"]) == ("2", "10")
     assert run.data.metrics["test/r1"] == 51.0
@@ -109,7 +112,7 @@ def test_what_a_finished_run_has(tracked, client):
     assert len(data.dataset.digest) <= 36
     assert json.loads(data.dataset.profile)["test"] == {"images": 2, "captions": 4, "identities": 2}
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
-    assert (tags["rasa.data"], tags["rasa.data_root"]) == ("cuhk-pedes", record.about.data_root)
+    assert (tags["rasa.data"], tags["rasa.data_root"]) == ("cuhk-pedes", "people")
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     documents = {"spec.yaml", "environment.json", "result.json", "vocab.txt"}
     assert files == documents | {"predictions.safetensors", "selected"}
@@ -125,13 +128,13 @@ def test_a_run_that_did_not_finish_says_so(tracked, client, row, state, status):
 
 def test_the_built_in_benchmark_is_filed_with_its_parameters(tmp_path):
     root = ensure_builtin(BenchmarkParams(train_identities=1, val_identities=1, test_identities=1), tmp_path)
-    assert json.loads(tracking._benchmark(str(root)))["train_identities"] == 1
-    assert tracking._benchmark(str(tmp_path / "gone")) == ""
+    assert json.loads(benchmark_params(str(root)))["train_identities"] == 1
+    assert benchmark_params(str(tmp_path / "gone")) == ""
 
 
 def test_delivering_again_changes_nothing(tracked, client):
     before = {run.info.run_id: run.to_dictionary() for run in children(client)}
-    assert sync(tracked, store.tracking_uri(tracked), print) == (4, 4)
+    assert sync(tracked, store.tracking_uri(tracked), print) == (4, 0, 4)
     assert {run.info.run_id: run.to_dictionary() for run in children(client)} == before
 
 
@@ -189,11 +192,11 @@ def test_a_run_deleted_in_the_tracker_stays_deleted(tracked, client):
 def test_a_run_made_by_a_process_that_died_at_once_is_taken_over(tracked, client):
     uri, (run,) = store.tracking_uri(tracked), planned(tracked, "mlm")
     execute([run], tracked, train=stops_at_step_7)
-    made = Delivery(client, uri, tracked, run.directory)._cursor()
-    (run.directory / TRACKING).unlink()
+    filed = Filed(client, uri, tracked)
+    made, _ = Delivery(filed, tracked, run.directory)._made(filed.experiment("table4"))
     assert Tracker(uri, tracked, print).deliver(run.directory)
     (child,) = children(client, row="mlm")
-    assert (child.info.run_id, child.data.tags["rasa.state"]) == (made.mlflow_run, "interrupted")
+    assert (child.info.run_id, child.data.tags["rasa.state"]) == (made.info.run_id, "interrupted")
 
 
 def test_a_stale_run_that_is_run_again_is_superseded(tracked, client):
@@ -204,7 +207,7 @@ def test_a_stale_run_that_is_run_again_is_superseded(tracked, client):
     execute(planned(tracked, "o-rtd"), tracked, rerun_stale=True, watch=watch, train=trainer)
     runs = {child.data.tags["rasa.state"]: child for child in children(client, row="o-rtd")}
     assert set(runs) == {"superseded", "finished"}
-    assert runs["finished"].data.tags["rasa.directory"] == str(run.directory)
+    assert runs["finished"].data.tags["rasa.directory"] == str(run.directory.relative_to(tracked))
 
 
 def test_a_tracker_that_is_away_costs_a_line_and_is_caught_up(tmp_path, tracked):
@@ -220,8 +223,8 @@ def test_a_tracker_that_is_away_costs_a_line_and_is_caught_up(tmp_path, tracked)
     with pytest.raises(ResourceError, match="127.0.0.1:1"):
         sync(tmp_path, "http://127.0.0.1:1", print)
     uri = store.default_uri(tracked)  # a store that is there already: making one takes seconds
-    assert sync(tmp_path, uri, print) == (2, 2)
-    assert sync(tmp_path, uri, print) == (2, 2)
+    assert sync(tmp_path, uri, print) == (2, 0, 2)
+    assert sync(tmp_path, uri, print) == (2, 0, 2)
     delivered = [read_json(run.directory / TRACKING)["mlflow_run"] for run in runs]
     client = store.open_store(uri)
     assert [len(client.get_metric_history(run, "train/loss")) for run in delivered] == [10, 10]
@@ -255,7 +258,8 @@ def test_the_store_is_the_one_asked_for_or_the_environment_s_or_the_workspace_s(
     assert store.tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracker:5000")
     assert store.tracking_uri(tmp_path) == "http://tracker:5000"
-    assert store.tracking_uri(tmp_path, "sqlite:///x.db") == "sqlite:///x.db"
+    monkeypatch.chdir(tmp_path)
+    assert store.tracking_uri(Path("elsewhere"), "sqlite:///x.db") == f"sqlite:///{tmp_path}/x.db"
 
 
 FIRST_TOUCH = """

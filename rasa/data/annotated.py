@@ -4,9 +4,11 @@ Every layout has a reader that returns a `Source`: what it could read, and a lin
 Reading a data set refuses with the first line, `rasa data check` lists them all.
 """
 
+import glob
 import hashlib
 import json
 import posixpath
+import unicodedata
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,9 @@ from rasa.draws import generator
 from rasa.errors import ResourceError, SpecError
 
 SPLITS = ("train", "val", "test")
+BLANK = (
+    "\u115f\u1160\u2800\u3164\uffa0"  # letters by their class, and nothing to be seen: Hangul fillers, empty braille
+)
 LARGEST_IDENTITY = 2**63 - 1  # labels become int64; negative ones would collide with the queues' "nobody"
 
 
@@ -73,7 +78,10 @@ def assemble(source: Source, data: Data, test_only: bool = False) -> Dataset:
     wanted = {row.image for row in source.rows if row.split == "test"} if test_only else None
     for fault in listing_faults(source, listing, wanted):
         raise ResourceError(fault)
-    splits, notes = _splits(source, data, test_only)
+    notes = [f"{source.file}: {note}" for note in respelt_notes(listing)]
+    source.rows[:] = [row._replace(image=listing.on_disk(row.image)) for row in source.rows]
+    splits, more = _splits(source, data, test_only)
+    notes += more
     return Dataset(data.format, source.image_root, splits, tuple(notes), _digest(source, listing))
 
 
@@ -93,8 +101,23 @@ def listing_faults(source: Source, listing: Listing, wanted: Container[str] | No
     if missing:
         yield (
             f"{source.image_root}: {len(missing)} of {len(source.paths)} annotated images are missing: "
-            f"{first(missing)}; unpack all images there"
+            f"{first(missing)}; {_other_ending(source.image_root, missing[0]) or 'unpack all images there'}"
         )
+
+
+def _other_ending(root: Path, path: str) -> str:
+    """A remedy where the file is there under another ending; else nothing."""
+    wanted = root / path.replace("\\", "/")
+    others = sorted(file.name for file in wanted.parent.glob(f"{glob.escape(wanted.stem)}.*")) if wanted.stem else []
+    return f"{path} is there as {others[0]}: write the names as they are on the disk" if others else ""
+
+
+def respelt_notes(listing: Listing) -> Iterator[str]:
+    """A sentence if images are spelt otherwise on the disk than in the annotations."""
+    if listing.respelt:
+        path, spelt = next(iter(listing.respelt.items()))
+        count = len(listing.respelt)
+        yield f"{count} image{'s are' if count > 1 else ' is'} spelt otherwise on the disk, and read: {path} is {spelt} there"
 
 
 def _listed_twice(rows: Sequence[Row]) -> Iterator[str]:
@@ -128,9 +151,14 @@ def caption_fault(caption: Any, max_words: int) -> str | None:
         return f"is {short(caption)}, not a text; write the caption or remove it"
     if HALF_PAIR.search(caption):
         return "holds half of a surrogate pair, which is no letter; write it again"
-    if not clean_caption(caption, max_words).strip():
+    if not visible(clean_caption(caption, max_words)):
         return f"is {short(caption)}, of which cleaning leaves nothing; write it or remove it"
     return None
+
+
+def visible(text: str) -> bool:
+    """Whether a text has a letter, digit or sign that can be seen: zero-width characters, spaces and marks alone are none."""
+    return any(unicodedata.category(letter)[0] in "LNPS" and letter not in BLANK for letter in text)
 
 
 class Identities:

@@ -46,7 +46,7 @@ def check(
         return [Problem("annotations", str(error), 1, True)]
     problems = [Problem("record", fault, 1, True) for fault in (*source.faults, *missing_splits(source))]
     problems += [Problem("missing", fault, 1, True) for fault in listing_faults(source, listing)]
-    there = [source.image_root / path for path in listing.sizes]
+    there = [source.image_root / listing.on_disk(path) for path in listing.sizes]
     unreadable = bool(problems)
     problems += _image_problems(source.image_root, there, workers, on_progress)
     return problems if unreadable else [*problems, *_reading_problems(data, source)]

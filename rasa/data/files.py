@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,19 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies under a folder: sizes in bytes by relative path, paths that are missing, paths that lead outside."""
+    """What lies under a folder: sizes in bytes by relative path, paths that are missing, paths that lead outside.
+
+    `respelt`: the path on the disk of those that are written otherwise there.
+    """
 
     sizes: dict[str, int] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    respelt: dict[str, str] = field(default_factory=dict)
+
+    def on_disk(self, path: str) -> str:
+        """The path by which an image is opened."""
+        return self.respelt.get(path, path)
 
 
 def path_fault(path: Any) -> str | None:
@@ -50,24 +59,66 @@ def list_files(root: Path, paths: Iterable[str]) -> Listing:
         folders.setdefault(path.rpartition("/")[0], []).append(path)
     listing, real_root = Listing(), os.path.realpath(root)
     for folder, members in folders.items():
-        _list_folder(real_root, folder, members, listing)
+        _list_folder(real_root, folder, {path: path for path in members}, listing)
+    _respell(real_root, listing)
     return listing
 
 
-def _list_folder(real_root: str, folder: str, members: list[str], listing: Listing) -> None:
+def _respell(real_root: str, listing: Listing) -> None:
+    """Find what is missing under another spelling: backslashes, letter case, composed or decomposed letters.
+
+    Files that were packed on one system and unpacked on another differ so. A spelling that fits two files is none.
+    """
+    missing, listing.missing[:] = list(listing.missing), []
+    folders: dict[str, dict[str, str | None]] = {}  # by folder: names on the disk by their plain form
+    found: dict[str, dict[str, str]] = {}
+    for path in missing:
+        if (spelt := _spelt(real_root, path, folders)) is None:
+            listing.missing.append(path)
+        else:
+            found.setdefault(spelt.rpartition("/")[0], {})[path] = spelt
+    for folder, members in found.items():
+        _list_folder(real_root, folder, members, listing)
+
+
+def _spelt(real_root: str, path: str, folders: dict[str, dict[str, str | None]]) -> str | None:
+    """`path` as the disk spells it; None if there is no such file, or two."""
+    at = ""
+    for part in filter(None, path.replace("\\", "/").split("/")):
+        if at not in folders:
+            folders[at] = {}
+            for name in _entries(os.path.join(real_root, at)):
+                key = _plain(name)
+                folders[at][key] = None if key in folders[at] else name
+        real = os.path.join(real_root, at, part)
+        name = part if os.path.lexists(real) else folders[at].get(_plain(part))
+        if name is None:
+            return None
+        at = f"{at}/{name}" if at else name
+    return at
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _list_folder(real_root: str, folder: str, members: Mapping[str, str], listing: Listing) -> None:
+    """`members`: the paths as they are annotated, and as the disk spells them."""
     real = os.path.realpath(os.path.join(real_root, folder))
     if not _inside(real, real_root):
         listing.outside.extend(members)
         return
     entries = _entries(real)
-    for path in members:
-        entry = entries.get(path.rpartition("/")[2])
+    for path, spelt in members.items():
+        entry = entries.get(spelt.rpartition("/")[2])
         if entry is not None and entry.is_symlink() and not _inside(os.path.realpath(entry.path), real_root):
             listing.outside.append(path)
         elif entry is None or not entry.is_file():
             listing.missing.append(path)
         else:
             listing.sizes[path] = entry.stat().st_size
+            if spelt != path:
+                listing.respelt[path] = spelt
 
 
 def _entries(folder: str) -> dict[str, os.DirEntry[str]]:

@@ -307,7 +307,7 @@ def _collate(images: list[Tensor] | ImageFault) -> Tensor | ImageFault:
 def _outlive_the_first_signal(worker: int) -> None:
     """A terminal or a scheduler signals all processes at once, and the trainer still has to finish its step.
 
-    So SIGINT is the trainer's alone, and SIGTERM ends a worker after GRACE seconds, a second one at once. It ends
+    So SIGINT and SIGHUP are the trainer's alone, and SIGTERM ends a worker after GRACE seconds, a second one at once. It ends
     with success, since torch interrupts the trainer when a worker fails.
     """
 
@@ -317,4 +317,5 @@ def _outlive_the_first_signal(worker: int) -> None:
         signal.alarm(GRACE)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave_later)

@@ -194,11 +194,12 @@ def tokenizer_from_transformers(name_or_folder: str) -> Tokenizer:
         return tokenizer_from_vocabulary(file)
     if is_missing_path(name_or_folder):
         raise ResourceError(f"tokenizer {name_or_folder!r} cannot be loaded (no such file or folder); {REMEDY}")
+    refuse_code(Path(name_or_folder), "tokenizer")
     from transformers import AutoTokenizer  # seconds to import, and not needed for files
 
     quiet_hub()
     try:
-        found = AutoTokenizer.from_pretrained(name_or_folder)
+        found = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
         backend = getattr(found, "backend_tokenizer", None)
         vocabulary = found.get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
@@ -214,6 +215,22 @@ def _from_backend(backend: tokenizers.Tokenizer | None, vocabulary: dict[str, in
         return Tokenizer(vocabulary, source)
     model = json.loads(backend.to_str())["model"]
     return Tokenizer(model["vocab"], source, merges_of(model))
+
+
+def refuse_code(folder: Path, what: str) -> None:
+    """Refuse a transformers folder that names Python code of its own: it is never run, and nobody is asked.
+
+    Raises ResourceError.
+    """
+    for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        try:
+            stated = json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            continue  # whoever needs the file says what is wrong with it
+        if isinstance(stated, dict) and "auto_map" in stated:
+            raise ResourceError(
+                f"{what} {str(folder)!r}: {file.name} names Python code of its own (auto_map), which is never run; {REMEDY}"
+            )
 
 
 def quiet_hub() -> None:

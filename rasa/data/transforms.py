@@ -4,6 +4,7 @@ import struct
 import threading
 import warnings
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,22 +142,46 @@ def open_rgb(path: Path) -> Image.Image:
         try:
             image.load()
         except DAMAGE as error:
+            if _is_of_texts(error):  # they may come after the pixels, too
+                with open_checked(path, _without_texts(path)) as plain:
+                    plain.load()
+                    return _rgb(_upright(plain))
             kind = "truncated" if "truncated" in str(error).lower() else "damaged"
             raise _fault(path, kind, f"cannot be decoded ({error})") from None
         return _rgb(_upright(image))
 
 
-def open_checked(path: Path) -> Image.Image:
+def _is_of_texts(error: Exception) -> bool:
+    """Whether Pillow refuses a PNG for its texts alone: it bounds the memory that they unpack to."""
+    return isinstance(error, ValueError) and ("MAX_TEXT" in str(error) or "text chunk" in str(error).lower())
+
+
+def _without_texts(path: Path) -> BytesIO:
+    """A PNG file without its text chunks, which say nothing of the pixels."""
+    content, kept, at = path.read_bytes(), BytesIO(), 8
+    kept.write(content[:at])
+    while at + 12 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        if content[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt"):
+            kept.write(content[at:end])
+        at = end
+    kept.seek(0)
+    return kept
+
+
+def open_checked(path: Path, content: BytesIO | None = None) -> Image.Image:
     """The image at `path`, its header read and found acceptable, its pixels not decoded yet. Raises ImageFault."""
     try:
         with OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
+            image = Image.open(content or path, formats=FORMATS)
     except FileNotFoundError:
         raise _fault(path, "missing", "the file does not exist") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise _fault(path, "too-large", f"declares more than {MAX_PIXELS // 10**6} megapixels") from None
     except DAMAGE as error:
+        if content is None and _is_of_texts(error):
+            return open_checked(path, _without_texts(path))
         raise _unopened(path, error) from None
     width, height = image.size
     fault = None

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rasa.checkpoint import STATE, TENSORS, load_checkpoint
 from rasa.errors import ResourceError
+from rasa.model.foreign import what_it_is
 
 FOLDERS = (TENSORS, "model.safetensors", "pytorch_model.bin")  # weights in a folder: one of ours, or transformers'
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net")  # under which training programs file their weights
@@ -31,19 +32,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     They lie on the CPU. Raises ResourceError if the file is missing, damaged, or holds anything but dense tensors.
     """
+    path = selected_in(path)
     if path.is_dir() and (path / STATE).is_file():
         return dict(load_checkpoint(path)[0])  # a folder that this project wrote: its hash must fit
     if path.is_dir():
         path = next((path / name for name in FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
-        raise ResourceError(f"{path}: no such file; give the checkpoint's path, e.g. -o model.weights=ALBEF.pth")
+        what = "holds no weights" if path.is_dir() else "no such file"
+        raise ResourceError(f"{path}: {what}; give a checkpoint's path, e.g. ALBEF.pth, or a run's directory")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
     except Exception as fault:  # every reader has its own exceptions for a damaged or hostile file
-        raise ResourceError(
-            f"{path}: not a readable checkpoint: damaged, or it holds more than plain tensors, which is not loaded"
-        ) from fault
+        raise ResourceError(f"{path}: not a readable checkpoint: {what_it_is(path, fault)}") from fault
     return _dense(_unwrapped(state), path)
+
+
+def selected_in(path: Path) -> Path:
+    """Where a run's directory, or the folder of its selected weights, is given: those weights; else the path itself."""
+    for folder in (path / "selected", path):
+        epochs = sorted(folder.glob("epoch-*/")) if folder.is_dir() else []
+        if epochs and not (path / STATE).is_file():
+            return epochs[-1]
+    return path
 
 
 def _unpickled(path: Path) -> Any:

@@ -14,6 +14,7 @@ from rasa.model.clip_checkpoints import from_transformers
 
 # What data-parallel wrappers and trainers put in front of every key.
 PREFIXES = ("module.", "model.", "net.")
+OPENAI = "visual.transformer.resblocks."  # what only OpenAI's CLIP files have
 COMPILED = "_orig_mod."  # what torch.compile puts in front of a compiled module's keys, wherever that is
 # Files fine-tuned for retrieval hold the plain BERT, so without the `bert.` of the masked-language wrapper.
 PLAIN_BERT = re.compile(r"^(text_encoder(?:_m)?)\.(embeddings|encoder)\.")
@@ -33,6 +34,11 @@ def recognise(state: Mapping[str, Tensor], source: str) -> Reading:
     Raises ResourceError if two keys become one.
     """
     named, notes = dict(state), []
+    if any(key.startswith(OPENAI) for key in named):
+        raise ResourceError(
+            f"{source}: has OpenAI's own names for CLIP ({OPENAI}...); give the same model in transformers' form, "
+            "e.g. openai/clip-vit-base-patch16"
+        )
     if any(COMPILED in key for key in named):
         named = _renamed(named, lambda key: key.replace(COMPILED, ""), source)
         notes.append(f"`{COMPILED}` removed from keys")

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rasa.data.tokens import REMEDY, Tokenizer, is_missing_path, quiet_hub, tokenizer_from_vocabulary, vocabulary_file
+from rasa.checkpoint import as_umask_says
+from rasa.data.tokens import (
+    REMEDY,
+    Tokenizer,
+    is_missing_path,
+    quiet_hub,
+    refuse_code,
+    tokenizer_from_vocabulary,
+    vocabulary_file,
+)
 from rasa.draws import Draws, derive
 from rasa.errors import ResourceError, SpecError
 from rasa.lock import locked
@@ -56,6 +65,7 @@ def check_masked_lm(spec: str, tokenizer: Tokenizer) -> None:
     if spec == "captions":
         return
     try:
+        refuse_code(Path(spec), "masked language model")
         size, file = _stated_words(spec), vocabulary_file(Path(spec))
         same = size == tokenizer.vocabulary_size
         if same and file is not None:
@@ -79,7 +89,7 @@ def _stated_words(spec: str) -> int | None:
     from transformers import AutoConfig
 
     quiet_hub()
-    return getattr(AutoConfig.from_pretrained(spec), "vocab_size", None)
+    return getattr(AutoConfig.from_pretrained(spec, trust_remote_code=False), "vocab_size", None)
 
 
 def _unloadable(spec: str, fault: Exception) -> ResourceError:
@@ -92,7 +102,7 @@ def _loaded(spec: str, tokenizer: Tokenizer) -> nn.Module:
 
     check_masked_lm(spec, tokenizer)
     try:
-        return AutoModelForMaskedLM.from_pretrained(spec)
+        return AutoModelForMaskedLM.from_pretrained(spec, trust_remote_code=False)
     except (OSError, ValueError) as fault:
         raise _unloadable(spec, fault) from fault
 
@@ -109,6 +119,8 @@ def _trained(tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.M
             torch.set_num_threads(1)  # so that the words that it proposes do not depend on the machine's cores
             train_masked_lm(tokenizer, captions).save_pretrained(temporary)
             torch.set_num_threads(threads)
+            for file in temporary.iterdir():
+                as_umask_says(file)
             tokenizer.save(temporary / tokenizer.file)  # so that the folder can be given as masked_lm, and is compared
             os.replace(temporary, folder)
     from transformers import DistilBertForMaskedLM

@@ -1,0 +1,220 @@
+"""What a store has of a workspace's runs. The store is asked, by run id and training, never a note beside the run.
+
+An answer may be lost while what was asked for is done. So the same row or seed may be there twice; the next look keeps
+one of them and deletes the others.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.rundir import About
+from experiments.store import artifact_location, mlflow_error, parent_lock
+from experiments.tracking import (
+    DIRECTORY,
+    ENDED,
+    GONE,
+    KIND,
+    KIND_ROW,
+    PARENT,
+    PARENT_STATUSES,
+    PROFILE,
+    ROW,
+    RUN_ID,
+    STARTED,
+    STATE,
+    SUITE,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PAGE = 1000  # runs per request
+ACTIVE = "active"
+
+
+class Filed:
+    """One store, as deliveries see it. `whole`: a suite's runs are read at once, for many deliveries in a row."""
+
+    def __init__(self, client: "MlflowClient", uri: str, workspace: Path, whole: bool = False):
+        self.client, self.uri, self._workspace, self._whole = client, uri, workspace, whole
+        self._experiments: dict[str, str] = {}  # as the next ones, of a whole reading only
+        self._runs: dict[str, dict[str, list[Run]]] = {}  # by experiment and run id
+        self._parents: dict[tuple[str, ...], str] = {}
+        self._statuses: dict[str, dict[str, str]] = {}  # of the seeds, by parent
+        self._of_parents: dict[str, str] = {}  # the parents' own
+        self._ended: dict[str, int] = {}  # parents whose seeds have changed, with the time (ms) of the last change
+
+    def experiment(self, suite: str) -> str:
+        """The suite's experiment, which is made if it is not there."""
+        if suite in self._experiments:
+            return self._experiments[suite]
+        with parent_lock(self.uri, self._workspace):
+            found = self.client.get_experiment_by_name(suite)
+            if found is None:
+                location = artifact_location(self.uri, self._workspace)
+                experiment = self.client.create_experiment(suite, artifact_location=location)
+            else:
+                experiment = found.experiment_id
+                if found.lifecycle_stage != ACTIVE:
+                    self.client.restore_experiment(experiment)
+        if self._whole:
+            self._experiments[suite] = experiment
+            self._read(experiment)
+        return experiment
+
+    def seed(self, experiment: str, about: About, started: str, directory: str, known: str | None) -> "Run | None":
+        """The run of one training: the one noted (`known`), else by what it says of itself; a deleted one, too.
+
+        `directory` as its tag names it. None if the store has no such run.
+        """
+        runs = [run for run in self._of(experiment, about.run_id) if _same(run, about)]
+        if known is not None and all(run.info.run_id != known for run in runs):  # made since the runs were read
+            runs += [run for run in self._get(known) if _same(run, about)]
+        folder = directory.rpartition("/")[2]
+        own = [run for run in runs if _is(run, known, started, folder)]
+        active = [run for run in own if run.info.lifecycle_stage == ACTIVE]
+        if len(active) > 1:
+            active.sort(
+                key=lambda run: (
+                    run.info.run_id != known,
+                    run.data.tags.get(STATE) not in ENDED,
+                    -len(run.data.metrics),
+                )
+            )
+            self._delete(run for run in active[1:] if started and run.data.tags.get(STARTED) == started)
+        return next(iter([*active, *own]), None)
+
+    def parent(self, experiment: str, name: str, tags: Mapping[str, str], described: Mapping[str, str]) -> str:
+        """The row's run: one for all seeds that differ in nothing else. Made, or described anew, where that is needed."""
+        key = (experiment, *tags.values(), *described.values())
+        if key in self._parents:
+            return self._parents[key]
+        with parent_lock(self.uri, self._workspace):
+            run = self._parent(experiment, name, tags, described)
+        if self._whole:
+            self._parents[key] = run
+        return run
+
+    def made(self, run: "Run") -> None:
+        """Take note of a new seed."""
+        if self._whole:
+            of_experiment = self._runs.setdefault(run.info.experiment_id, {})
+            of_experiment.setdefault(run.data.tags[RUN_ID], []).append(run)
+
+    def ended(self, parent: str, run: str, status: str, at: int) -> None:
+        """A seed's status has changed, at `at` (ms): its row's follows, at the end of a whole reading."""
+        self._statuses.setdefault(parent, {})[run] = status
+        self._ended[parent] = max(at, self._ended.get(parent, 0))
+        if not self._whole:
+            self.settle()
+
+    def settle(self) -> None:
+        """Give every row whose seeds have changed the status that they give it."""
+        for parent, at in self._ended.items():
+            with parent_lock(self.uri, self._workspace):  # so that of two seeds that end at once the last sees both
+                statuses = self._statuses[parent] if self._whole else self._statuses_of(parent)
+                status = next((status for status in PARENT_STATUSES if status in statuses.values()), "FINISHED")
+                if self._of_parents.get(parent) != status and statuses:
+                    set_status(self.client, parent, status, at)
+        self._ended.clear()
+
+    def _of(self, experiment: str, run_id: str) -> "list[Run]":
+        if self._whole:
+            return list(self._runs.get(experiment, {}).get(run_id, ()))
+        return list(pages(self.client, experiment, {RUN_ID: run_id}, deleted=True))
+
+    def _get(self, run: str) -> "list[Run]":
+        try:
+            return [self.client.get_run(run)]
+        except mlflow_error() as error:
+            if error.error_code == GONE:  # the store is another one, or was emptied
+                return []
+            raise
+
+    def _read(self, experiment: str) -> None:
+        index = self._runs.setdefault(experiment, {})
+        for run in pages(self.client, experiment, {}, deleted=True):
+            if run_id := run.data.tags.get(RUN_ID):
+                index.setdefault(run_id, []).append(run)
+            if run.info.lifecycle_stage != ACTIVE:
+                continue
+            if run.data.tags.get(KIND) == KIND_ROW:
+                self._of_parents[run.info.run_id] = run.info.status
+            elif parent := run.data.tags.get(PARENT):
+                self._statuses.setdefault(parent, {})[run.info.run_id] = run.info.status
+                self._ended.setdefault(parent, run.info.end_time or 0)
+
+    def _statuses_of(self, parent: str) -> dict[str, str]:
+        experiment = self.client.get_run(parent).info.experiment_id
+        return {run.info.run_id: run.info.status for run in pages(self.client, experiment, {PARENT: parent})}
+
+    def _parent(self, experiment: str, name: str, tags: Mapping[str, str], described: Mapping[str, str]) -> str:
+        found = sorted(pages(self.client, experiment, tags), key=lambda run: (run.info.start_time, run.info.run_id))
+        if not found:
+            return str(self.client.create_run(experiment, run_name=name, tags={**tags, **described}).info.run_id)
+        kept = found[0]
+        for other in found[1:]:
+            for run in pages(self.client, experiment, {PARENT: other.info.run_id}, deleted=True):
+                if run.info.lifecycle_stage == ACTIVE:
+                    self.client.set_tag(run.info.run_id, PARENT, kept.info.run_id)
+        self._delete(found[1:])
+        if not described.items() <= kept.data.tags.items():  # the suite's file has changed since
+            tag(self.client, kept.info.run_id, described)
+        return str(kept.info.run_id)
+
+    def _delete(self, runs: "Iterable[Run]") -> None:
+        for run in runs:
+            self.client.delete_run(run.info.run_id)
+            for of_parent in self._statuses.values():
+                of_parent.pop(run.info.run_id, None)
+
+
+def pages(client: "MlflowClient", experiment: str, tags: Mapping[str, str], deleted: bool = False) -> "Iterator[Run]":
+    """All runs of an experiment with these tags, page by page."""
+    from mlflow.entities import ViewType
+
+    terms = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in tags.items())
+    view, token = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY, None
+    while True:
+        page = client.search_runs([experiment], terms, view, PAGE, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _quoted(value: str) -> str:
+    """A value in a search, whose language knows both quotes and no way to escape one."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+def tag(client: "MlflowClient", run: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a run in one request."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def set_status(client: "MlflowClient", run: str, status: str, at: int) -> None:
+    """Give a run a status, at `at` (ms) if it is an end."""
+    if status == "RUNNING":
+        client.update_run(run, status=status)
+    else:
+        client.set_terminated(run, status, at)
+
+
+def _same(run: "Run", about: About) -> bool:
+    tags = run.data.tags
+    who = {RUN_ID: about.run_id, SUITE: about.suite, ROW: about.row, PROFILE: about.profile}
+    return who.items() <= tags.items() and tags.get(KIND) != KIND_ROW
+
+
+def _is(run: "Run", known: str | None, started: str, folder: str) -> bool:
+    """Whether a run of that id is that training: it is noted, or began at the same time, or has not said when it began."""
+    tags = run.data.tags
+    if run.info.run_id == known:
+        return True
+    if tags.get(STARTED):
+        return tags[STARTED] == started
+    return tags.get(DIRECTORY, "").rpartition("/")[2] == folder
