@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 PROFILE ?= smoke
 JOBS ?= 2
 
-.PHONY: demo test check env clean
+CASES ?= 20000
+
+.PHONY: demo test check mutants reliability fuzz lock audit lowest env clean
 
 demo: env  ## the ten rows of Table 4 on the built-in benchmark, then the report
 	$(BIN)/rasa run table4 --profile $(PROFILE) --jobs $(JOBS)
@@ -22,15 +24,41 @@ check: env  ## what CI checks: format, lint, types, direction of imports, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+mutants: env  ## deliberate mistakes in the recipe, each of which must make a test fail; not part of CI
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+reliability: env  ## the faults of docs/reliability.md by the dozen: kills, servers, locks, processes; tens of minutes
+	STUDY_PROCESSES=8 STUDY_TRIALS=50 $(BIN)/python -m pytest -m slow
+	STUDY_PROCESSES=8 STUDY_TRIALS=50 $(BIN)/python -m pytest tests/test_study_storage.py
+
+fuzz: env  ## CASES damaged inputs, other ones each time
+	FUZZ_CASES=$(CASES) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py
+
+lock: env  ## requirements.lock anew: the newest versions in the ranges of setup.cfg, with the hashes of their files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --upgrade --custom-compile-command 'make lock' --quiet --output-file requirements.lock
+
+audit: env  ## known vulnerabilities of the locked versions; skipped where no database can be reached
+	$(BIN)/python -m pip install --quiet pip-audit
+	.ci/audit $(BIN)/pip-audit requirements.lock
+
+lowest: ## one smoke run on the lowest versions that setup.cfg allows, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint .ci/lowest.txt --editable .
+	$(VENV)-lowest/bin/rasa run table4/m-rtd --profile smoke --workspace $(VENV)-lowest/smoke
+	$(VENV)-lowest/bin/rasa report table4 --profile smoke --workspace $(VENV)-lowest/smoke
+
 env: $(BIN)/.built
 
-# Plain installs: torch and torchvision must come from the same index (a CPU-only torch beside the index's
+# The locked versions, each file checked against its hash: what CI and the demo have run on. Users who install the package
+# get the ranges of setup.cfg. torch and torchvision must come from the same index (a CPU-only torch beside the index's
 # torchvision fails at `import timm`).
-$(BIN)/.built: setup.cfg pyproject.toml
+$(BIN)/.built: setup.cfg pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 clean:  ## the environment, caches and build products; not runs, data or the tracking store

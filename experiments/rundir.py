@@ -121,7 +121,7 @@ def read_config(directory: Path) -> Config:
     try:
         values = load_mapping((directory / SPEC).read_text(encoding="utf-8"), str(directory / SPEC))
         return Config.model_validate_json(json.dumps(values), strict=True)
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError, TypeError) as error:  # of which pydantic's and a wrong encoding are two
         raise ResourceError(f"{directory / SPEC}: no config of this version ({_short(error)})") from error
 
 
@@ -129,7 +129,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in `path`; None if there is no file, or none that was written to its end."""
     try:
         value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -154,11 +154,15 @@ def replay(known: Prefixes, counts: ArrayLike, most: int, margin: float = MARGIN
 
 
 def _lent(over_seeds: Floats, free: Floats) -> Floats:
-    """For each step [..., F] the mean variance of the others, weighted by their degrees of freedom, each capped."""
+    """For each step [..., F] the mean variance of the others, weighted by their degrees of freedom, each capped.
+
+    The median is of all steps, the step's own among them: that of two lenders would be their mean, which caps neither.
+    """
     found = np.empty_like(over_seeds)
+    cap = CAP * np.median(over_seeds, -1, keepdims=True)
     for at in range(over_seeds.shape[-1]):
         others, weights = np.delete(over_seeds, at, -1), np.delete(free, at, -1)
-        capped = np.minimum(others, CAP * np.median(others, -1, keepdims=True))
+        capped = np.minimum(others, cap)
         found[..., at] = (weights * capped).sum(-1) / weights.sum(-1)
     return found
 

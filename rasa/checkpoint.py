@@ -84,18 +84,25 @@ def as_umask_says(file: Path) -> None:
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of a checkpoint. Raises ResourceError if a byte of it is not as it was written."""
     try:
-        body = json.loads((folder / STATE).read_text())
+        body = json.loads((folder / STATE).read_text(encoding="utf-8"))
         tensors_hash = _file_hash(folder / TENSORS)
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise ResourceError(f"{folder}: not a readable checkpoint ({fault})") from fault
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
+    written = body.get("format") if isinstance(body, dict) else None
+    if type(written) is not int or written != FORMAT:
         raise ResourceError(
-            f"{folder}: checkpoint format {body.get('format') if isinstance(body, dict) else '?'} is not {FORMAT}"
+            f"{folder}: checkpoint format {repr(written)[:60]} is not {FORMAT}; take the version that wrote it"
         )
-    declared = body.pop("sha256", None)
-    if declared != _body_hash(body) or body["tensors_sha256"] != tensors_hash:
+    declared, state = body.pop("sha256", None), body.get("state")
+    if declared != _body_hash(body) or body.get("tensors_sha256") != tensors_hash:
         raise ResourceError(f"{folder}: damaged checkpoint (its hash does not match its content)")
-    return load_file(folder / TENSORS), body["state"]
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as fault:
+        raise ResourceError(f"{folder}: not a readable checkpoint ({TENSORS} is no file of tensors)") from fault
+    if not isinstance(state, dict):
+        raise ResourceError(f"{folder}: damaged checkpoint (its record lacks the state)")
+    return tensors, state
 
 
 def recipe_of(folder: Path) -> dict[str, Any] | None:

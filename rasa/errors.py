@@ -1,10 +1,23 @@
 """What can be wrong with a user's input: one line that names the place and the remedy, and an exit code."""
 
 
+def printable(text: str) -> str:
+    """`text` as a terminal may show it: line breaks, control, invisible and half characters as their escapes.
+
+    A name from a file could otherwise break a line, move the cursor or hide what it says.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class RasaError(Exception):
-    """A fault that is the input's, not the program's. Its text is one line; `exit_code` ends the command."""
+    """A fault that is the input's, not the program's. Its text is one printable line; `exit_code` ends the command."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class RunFailed(RasaError):

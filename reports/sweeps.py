@@ -212,7 +212,8 @@ def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
         if curve.sweep.paper_best is not None:
             axis.axvline(curve.sweep.paper_best, color=INK, linestyle=":", linewidth=1)
     starts = {value: reached for curve in group for value, reached in curve.starts.items()}  # the same for all
-    axis.plot(sorted(starts), [starts[value] for value in sorted(starts)], color=INK, linestyle="--", linewidth=1)
+    if starts:
+        axis.plot(sorted(starts), [starts[value] for value in sorted(starts)], color=INK, linestyle="--", linewidth=1)
     if not any(curve.figures for curve in group):
         axis.text(0.5, 0.5, "missing", transform=axis.transAxes, ha="center", style="italic")
     axis.set_xticks([point.value for point in sweep.by_value])

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, on 127.0.0.1 only, with its files in a temporary folder."""
+"""Servers for tests, on 127.0.0.1 only: PostgreSQL in a temporary folder, and MLflow's own."""
 
 import os
 import pwd
@@ -6,10 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import processes
 
 USER = "studies"
 
@@ -95,3 +100,107 @@ def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Mlflow:
+    """MLflow's tracking server over a sqlite file and a folder of artifacts, at one address from first to last.
+
+    It can be killed, started again and emptied in between. `command`: as `mlflow server` starts it, with all that
+    stands around the application; else the application alone, in a fork that is there in a second.
+    """
+
+    def __init__(self, folder, command=False):
+        self.folder, self._command, self.port = folder, command, _free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *fault):
+        self.kill()
+
+    def start(self):
+        """Start it, over what its folder holds, and wait until it answers."""
+        if not (self.folder / "mlflow.db").exists():
+            processes.fresh_store(self.folder)
+        database, artifacts = f"sqlite:///{self.folder / 'mlflow.db'}", str(self.folder / "artifacts")
+        if self._command:
+            words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--artifacts-destination",
+                     artifacts, "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]  # fmt: skip
+            self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                             start_new_session=True)  # fmt: skip
+        else:
+            self._process = processes.forked(_serve_mlflow, database, artifacts, self.port)
+        processes.wait_until(self._answers, seconds=280, every=0.05)
+
+    def kill(self, number=signal.SIGKILL):
+        """Send a signal to it and whatever it has started."""
+        if self._process is None:
+            return
+        os.killpg(self._process.pid, number)
+        if number == signal.SIGKILL:
+            (self._process.wait if self._command else self._process.join)()
+            self._process = None
+
+    @property
+    def session(self):
+        """Of its processes."""
+        return self._process.pid
+
+    def empty(self):
+        """Take away all that it knows; it must have been killed."""
+        shutil.rmtree(self.folder)
+
+    def _answers(self):
+        try:
+            with urlopen(f"{self.uri}/health", timeout=1) as answer:
+                return answer.status == 200
+        except (URLError, OSError):
+            return False
+
+
+def _serve_mlflow(database, artifacts, port):
+    os.setsid()
+    for number in (1, 2):  # it writes a line for each request
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    os.environ |= {"_MLFLOW_SERVER_FILE_STORE": database, "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+                   "_MLFLOW_SERVER_ARTIFACT_DESTINATION": artifacts, "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+                   "MLFLOW_DISABLE_TELEMETRY": "true"}  # fmt: skip
+    from mlflow.server import app
+    from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
+    from werkzeug.serving import make_server
+
+    assert os.environ[BACKEND_STORE_URI_ENV_VAR] == database
+    make_server("127.0.0.1", port, app, threaded=True).serve_forever()
+
+
+def listening(session):
+    """The addresses on which the processes of a session accept connections, e.g. `127.0.0.1:5000`."""
+    sockets = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(process.name)) != session:
+                continue
+            for handle in (process / "fd").iterdir():
+                target = os.readlink(handle)
+                if target.startswith("socket:["):
+                    sockets.add(target[8:-1])
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+    return {
+        _address(line) for name in ("tcp", "tcp6") for line in _table(name) if line[3] == "0A" and line[9] in sockets
+    }
+
+
+def _table(name):
+    file = Path("/proc/net") / name
+    return [line.split() for line in file.read_text().splitlines()[1:]] if file.exists() else []
+
+
+def _address(line):
+    """Of a line of /proc/net/tcp: the kernel writes each four bytes of an address in the machine's order."""
+    host, port = line[1].split(":")
+    data = b"".join(bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8))
+    return f"{socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)}:{int(port, 16)}"

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -365,23 +364,8 @@ def test_without_runs_the_report_still_says_that_there_are_none(tmp_path, monkey
     assert isinstance(done.exception, ResourceError) and done.exception.exit_code == 5
 
 
-def test_the_readme_s_result_table_is_the_published_run_s():
-    """Typed there in short; every cell is the published CSV's, rounded."""
+def test_the_readme_shows_no_result_that_cannot_be_verified():
+    """Its Table 4 is withdrawn until there is a published report whose digits `rasa verify` recomputes."""
     root = Path(__file__).parent.parent
-    lines = [line.strip("| \n").split("|") for line in (root / "README.md").read_text().splitlines()]
-    shown = {cells[1].strip(): [cell.strip() for cell in cells[2:]] for cells in lines if len(cells) == 9}
-    with (root / "reports/published/table4-synth/table.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 10 == len(shown) - 2  # its heading, and the line below that
-    settings = {row["row"]: row["Setting"] for row in rows}
-    for row in rows:
-        values = {name: float(value) if re.fullmatch(r"-?[\d.e-]+", value) else value for name, value in row.items()}
-        r1 = "{test_r1_mean:.1f} ± {test_r1_sd:.1f} [{test_r1_low:.1f}, {test_r1_high:.1f}]".format(**values)
-        step = ["-"] * 5
-        if row["versus"] != "NA":
-            gain = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-                *(values[f"step_r1_queries_{end}"] for end in ("value", "low", "high"))
-            )
-            step = [settings[row["versus"]], gain, f"{values['step_p_holm']:.3f}", f"{values['paper_gain_r1']:+.2f}",
-                    row["step_verdict"]]  # fmt: skip
-        assert shown[row["Setting"]] == [r1, f"{values['test_map_mean']:.1f}", *step], row["row"]
+    published = (root / "reports/published/table4-synth/manifest.json").exists()
+    assert published != ("## Table 4 on the built-in benchmark: withdrawn" in (root / "README.md").read_text())
