@@ -39,6 +39,7 @@ FITS = b"".join(
 @pytest.mark.parametrize(
     ("name", "content"),
     [("bomb.png", png_header(60_000, 60_000)), ("wide.png", png_header(8_000, 7_999)), ("eps.jpg", POSTSCRIPT), ("fits.jpg", FITS)],
+    ids=["bomb", "just under the limit", "EPS", "FITS"],
 )  # fmt: skip
 def test_an_image_that_is_a_bomb_or_no_image_is_refused_in_bounded_memory(tmp_path, name, content):
     """With 700 MiB more than the libraries take, where 60,000 x 60,000 pixels would be 10 GiB.
