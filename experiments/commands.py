@@ -332,7 +332,7 @@ def _run_until(target: str, profile: str | None, overrides: Sequence[str], works
         _print_steps(ended.look)
         click.echo(f"ended: {ended.reason}")
     # What the budget has stopped is no fault; what a person has stopped, or what failed, is said by the exit code.
-    raise_for([each for each in ended.outcomes if ended.stopped or each.state != "interrupted"])
+    raise_for([each for each in ended.outcomes if ended.stopped or (each.state != "interrupted" and each.reached)])
 
 
 def _looks(target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None,

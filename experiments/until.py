@@ -96,9 +96,13 @@ def until_decided(next_look: Callable[[set[tuple[str, int]]], Look],
         if not (runs := fitting(now.runs, jobs, left)):
             return Ended(now, [*outcomes.values()], _spent(now), False)
         done = execute(runs, left)
-        tried |= {(outcome.about.row, outcome.about.seed) for outcome in done if outcome.state != "running"}
+        tried |= {
+            (outcome.about.row, outcome.about.seed)
+            for outcome in done
+            if outcome.state != "running" and outcome.reached
+        }
         outcomes |= {(outcome.about.row, outcome.about.seed): outcome for outcome in done}
-        if any(outcome.state == "interrupted" for outcome in done):
+        if any(outcome.state == "interrupted" or not outcome.reached for outcome in done):
             late = ends is not None and time.monotonic() >= ends
             now = next_look(tried)
             return Ended(now, [*outcomes.values()], _spent(now) if late else "stopped", not late)

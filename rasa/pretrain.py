@@ -1,4 +1,4 @@
-"""The common start: a small ALBEF pre-trained on rendered people who are in no benchmark, as ALBEF.pth is in the paper.
+"""The common start: a small ALBEF pre-trained on other people, at other places, from coarse captions (decision 14).
 
 From ITC, ITM and MLM alone, as ALBEF was: no PRD and no RTD, which are what the rows of an ablation test. Three things
 that ALBEF does not do help a small cross-modal encoder off its plateau: matching is asked over several candidates, of
@@ -57,7 +57,7 @@ class Recipe(Section):
     image_size: tuple[int, int] = Field((96, 48), description="Height and width in pixels.")
     vocabulary_size: int = Field(2000, ge=32, description="Largest vocabulary, built from the captions.")
     batch_size: int = Field(64, ge=2, description="Pairs per step.")
-    steps: int = Field(7000, ge=1, description="Optimizer steps.")
+    steps: int = Field(10_000, ge=1, description="Optimizer steps.")
     learning_rate: float = Field(1e-3, gt=0, description="At the end of the warm-up; then a cosine to 1 % of it.")
     warmup_steps: int = Field(200, ge=0, description="Steps of linear warm-up.")
     weight_decay: float = Field(0.02, ge=0, description="AdamW's, not on biases and norms.")
