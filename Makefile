@@ -15,14 +15,14 @@ demo: env  ## the ten rows of Table 4 on the built-in benchmark, then the report
 	$(BIN)/rasa report table4 --profile $(PROFILE)
 
 test: env  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 check: env  ## what CI checks: format, lint, types, direction of imports, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy rasa experiments studies reports benchmarks
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 mutants: env  ## deliberate mistakes in the recipe, each of which must make a test fail; not part of CI
 	$(BIN)/python -m tests.mutants $(MUTANTS)
