@@ -8,7 +8,7 @@ JOBS ?= 2
 
 CASES ?= 20000
 
-.PHONY: demo test check reliability fuzz lock audit lowest env clean
+.PHONY: demo test check mutants reliability fuzz lock audit lowest env clean
 
 demo: env  ## the ten rows of Table 4 on the built-in benchmark, then the report
 	$(BIN)/rasa run table4 --profile $(PROFILE) --jobs $(JOBS)
@@ -23,6 +23,9 @@ check: env  ## what CI checks: format, lint, types, direction of imports, tests
 	$(BIN)/mypy rasa experiments studies reports benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+mutants: env  ## deliberate mistakes in the recipe, each of which must make a test fail; not part of CI
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 reliability: env  ## the faults of docs/reliability.md by the dozen: kills, servers, locks, processes; tens of minutes
 	STUDY_PROCESSES=8 STUDY_TRIALS=50 $(BIN)/python -m pytest -m slow

@@ -72,7 +72,9 @@ class Side:
         self.optimizer.zero_grad(set_to_none=True)
         if self.variant.path == "fast":
             parts = batch_parts(len(batch.identity), config.fidelity.ranks, 1)
-            out = forward_backward(model, teachers, batch, config, parts, 0.4, step, SPECIAL, self.variant.precision)
+            out = forward_backward(
+                model, teachers, batch, config, parts, 0.4, Draws(config.seed, step), SPECIAL, self.variant.precision
+            )
             assert out.image_feature_m is not None and out.text_feature_m is not None
             self.features = [out.image_feature_m, out.text_feature_m]
             return out.losses

@@ -67,7 +67,7 @@ def forward_backward(
     config: Config,
     parts: Parts,
     alpha: float,
-    step: int,
+    draws: Draws,
     special: SpecialIds,
     precision: str,
 ) -> StepOutput:
@@ -76,11 +76,11 @@ def forward_backward(
     device, outputs = inputs.view1.device, []
     for start in range(0, parts.number * parts.size, parts.size):
         rows = slice(start, start + parts.size)
-        draws, batch = Draws(config.seed, step), inputs
+        drawn, batch = draws, inputs
         if parts.number > 1:
-            draws, batch = Draws(config.seed, step, rows, len(inputs.identity)), inputs.part(rows)
+            drawn, batch = draws.of_part(rows, len(inputs.identity)), inputs.part(rows)
         with autocast(precision, device):
-            out = step_losses(model, teachers, batch, config.objectives, fidelity, alpha, draws, special)
+            out = step_losses(model, teachers, batch, config.objectives, fidelity, alpha, drawn, special)
         total = torch.stack([weight * out.losses[name] for name, weight in config.objectives.weights.items()]).sum()
         (total / parts.number).backward()
         outputs.append(out._replace(losses={name: loss.detach() for name, loss in out.losses.items()}))

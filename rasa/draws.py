@@ -36,6 +36,10 @@ class Draws:
         self.seed, self.step = seed, step
         self.part, self.size = part, size
 
+    def of_part(self, rows: slice, size: int) -> "Draws":
+        """What falls to some rows of a batch of `size`."""
+        return Draws(self.seed, self.step, rows, size)
+
     def uniform(self, kind: str, shape: torch.Size) -> Tensor:
         """Numbers in [0, 1), on the CPU."""
         return torch.rand(self._whole(shape), generator=generator(self.seed, kind, self.step))[self.part]

@@ -26,6 +26,7 @@ from rasa.data.loader import Batch, encode_captions
 from rasa.data.table import Split
 from rasa.data.tokens import Tokenizer
 from rasa.detectors import detector_figures
+from rasa.draws import Draws
 from rasa.errors import ResourceError
 from rasa.inputs import Say, read_images, read_words, step_inputs
 from rasa.memory import check_room, is_full, memory_told, no_room
@@ -39,7 +40,7 @@ from rasa.probe import sensitivity_figures
 from rasa.retrieval.evaluate import Ranking
 from rasa.retrieval.protocols import Settings, evaluate_by, query_identities, selection_key
 from rasa.schedules import alpha_at, learning_rates
-from rasa.step import StepOutput, Teachers
+from rasa.step import StepInputs, StepOutput, Teachers
 
 Log = Callable[[str, int, dict[str, float]], None]
 CHECKPOINTS_KEPT = 2
@@ -217,6 +218,11 @@ class Training:
         self.guard.check()
 
     def _train_step(self, batch: Batch) -> None:
+        with memory_told(self._batch_too_large):
+            self._update(step_inputs(batch, self.device), Draws(self.config.seed, self.step))
+
+    def _update(self, inputs: StepInputs, draws: Draws) -> None:
+        """One step's rates, losses, gradients and changes of state, in the order of the released code."""
         config, epoch, i = self.config, self.progress.epoch, self.progress.step_in_epoch
         fidelity, optimisation, momentum = config.fidelity, config.optimisation, self.teachers.momentum
         steps_per_epoch = self.inputs.loader.steps_per_epoch
@@ -227,19 +233,16 @@ class Training:
         if fidelity.ema_timing == "before":
             ema_update(momentum, self.model.encoders, config.model.momentum)
         self.optimizer.zero_grad(set_to_none=True)
-        with memory_told(self._batch_too_large):
-            inputs = step_inputs(batch, self.device)
-            with float32_products(self.precision):
-                out = forward_backward(
-                    self.model, self.teachers, inputs, config, self.parts, alpha, self.step, self.inputs.special,
-                    self.precision,
-                )  # fmt: skip
-            norm = gradient_norm(self.model, optimisation.clip_norm)
-            # As a gradient scaler would: the fused kernel applies nothing where this is 1.
-            self.optimizer.found_inf = self.guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
-            if self.device.type == "cpu":
-                self.guard.check()
-            self.optimizer.step()
+        with float32_products(self.precision):
+            out = forward_backward(
+                self.model, self.teachers, inputs, config, self.parts, alpha, draws, self.inputs.special, self.precision
+            )
+        norm = gradient_norm(self.model, optimisation.clip_norm)
+        # As a gradient scaler would: the fused kernel applies nothing where this is 1.
+        self.optimizer.found_inf = self.guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
+        if self.device.type == "cpu":
+            self.guard.check()
+        self.optimizer.step()
         if config.model.temperature_range:
             with torch.no_grad():
                 self.model.temperature.clamp_(*config.model.temperature_range)

@@ -6,6 +6,7 @@ from test_model import ALL, tiny
 from test_step import SPECIAL, VOCABULARY, Fixed, inputs
 
 from rasa.accumulation import batch_parts, forward_backward, out_of_memory
+from rasa.draws import Draws
 from rasa.errors import SpecError
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import build_model, momentum_copy
@@ -24,7 +25,15 @@ def one_step(ranks, accumulation, preset="released", losses=ALL, generator="mome
     batch = inputs(12, identities)
     batch = batch._replace(view1=batch.view1.double(), view2=batch.view2.double())
     out = forward_backward(
-        model, teachers, batch, config, batch_parts(12, ranks, accumulation), 0.3, 0, SPECIAL, "float32"
+        model,
+        teachers,
+        batch,
+        config,
+        batch_parts(12, ranks, accumulation),
+        0.3,
+        Draws(config.seed, 0),
+        SPECIAL,
+        "float32",
     )
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return out.losses, gradients, (out.image_feature_m, out.text_feature_m)

@@ -1,0 +1,1 @@
+"""Deliberate mistakes in the recipe, and the tests that notice them: `make mutants`."""

@@ -1,0 +1,12 @@
+"""All mistakes, in the order of a run."""
+
+from tests.mutants import batches, pretraining, retrieval, specs, step, training
+
+MUTANTS = [
+    *step.MUTANTS,
+    *training.MUTANTS,
+    *batches.MUTANTS,
+    *pretraining.MUTANTS,
+    *retrieval.MUTANTS,
+    *specs.MUTANTS,
+]

@@ -1,0 +1,118 @@
+"""Mistakes in pre-training."""
+
+from tests.mutants.mutant import PRETRAINING, mistake
+
+MUTANTS = [
+    mistake(
+        "rasa/pretrain.py",
+        "raw instead of averaged weights shipped",
+        "to_released(self.average, redundant=False)",
+        "to_released(self.model, redundant=False)",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "negatives of the same identity",
+        "(1 - hard_share) * matching.random_negative_weights(identity)",
+        "(1 - hard_share) * torch.ones_like(hard)",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "hard negatives from the start",
+        "hard = recipe.hard_share * min(1.0, self.step / (recipe.hard_until * recipe.steps))",
+        "hard = recipe.hard_share",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "raw weights validated",
+        "evaluate_split(self.average, val",
+        "evaluate_split(self.model, val",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "function words masked most",
+        "torch.where(common, recipe.function_rate, recipe.mask_rate)",
+        "torch.where(common, recipe.mask_rate, recipe.function_rate)",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "the gradient is not clipped",
+        "clip_grad_norm_(self.model.parameters(), recipe.clip_norm)",
+        "clip_grad_norm_(self.model.parameters(), 1e9)",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "no clamp of the temperature",
+        "self.model.temperature.clamp_(0.01, 0.5)",
+        "self.model.temperature.clamp_(0.0, 9.0)",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "the average has a long memory at once",
+        "min(recipe.averaging, (1 + self.step) / (10 + self.step))",
+        "recipe.averaging",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "ITC from text to image alone",
+        "contrastive.info_nce(similar_BB.T, targets_BB)) / 2",
+        "contrastive.info_nce(similar_BB, targets_BB)) / 2",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "matching by the pair alone weighs twice",
+        "return (among + (positive + negative) / 2) / 2",
+        "return (among + positive + negative) / 2",
+        "tests/test_pretrain.py::test_matching_over_candidates_by_hand",
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "matching takes the second candidate for the own image",
+        "logits_BC2.new_zeros(len(logits_BC2)).long()",
+        "logits_BC2.new_ones(len(logits_BC2)).long()",
+        "tests/test_pretrain.py::test_matching_over_candidates_by_hand",
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "draws ignore the seed",
+        "draws = Draws(recipe.seed, self.step)",
+        "draws = Draws(0, self.step)",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "positions and temperature decayed",
+        "parameter_groups(self.model, recipe.weight_decay, False)",
+        "parameter_groups(self.model, recipe.weight_decay, True)",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "the warm-up starts at nothing",
+        "recipe.learning_rate * (step + 1) / recipe.warmup_steps",
+        "recipe.learning_rate * step / recipe.warmup_steps",
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "a candidate is drawn once for all",
+        'draws.categorical(f"candidate {k}", weights)',
+        'draws.categorical("candidate", weights)',
+        PRETRAINING,
+    ),
+    mistake(
+        "rasa/pretrain.py",
+        "image positions start as weak as timm's",
+        "positions.mul_(recipe.position_std / positions.std())",
+        "positions.mul_(1.0)",
+        PRETRAINING,
+    ),
+]
