@@ -51,14 +51,18 @@ lowest: ## one smoke run on the lowest versions that setup.cfg allows, in an env
 
 env: $(BIN)/.built
 
-# The locked versions, each file checked against its hash: what CI and the demo have run on. Users who install the package
-# get the ranges of setup.cfg. torch and torchvision must come from the same index (a CPU-only torch beside the index's
-# torchvision fails at `import timm`).
-$(BIN)/.built: setup.cfg pyproject.toml requirements.lock
+# Plain installs: torch and torchvision must come from the same index (a CPU-only torch beside the index's
+# torchvision fails at `import timm`). With LOCKED=1: the versions of requirements.lock, each file checked against its hash.
+$(BIN)/.built: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+ifdef LOCKED
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+else
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+endif
 	touch $@
 
 clean:  ## the environment, caches and build products; not runs, data or the tracking store

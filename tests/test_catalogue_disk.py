@@ -10,6 +10,8 @@ from unbroken import goes_on, lines, unbroken
 
 from rasa.checkpoint import newest_checkpoint
 
+pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
+
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):

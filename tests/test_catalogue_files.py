@@ -18,6 +18,8 @@ from rasa.config import Data
 from rasa.data.load import load_dataset
 from rasa.errors import ResourceError
 
+pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
+
 
 def png_header(width, height):
     """A PNG that declares so many pixels and holds hardly any."""

@@ -17,6 +17,8 @@ from unbroken import ENDED, EPOCHS, STEPS, end_of, goes_on, groups, killed, line
 
 from experiments.plan import recorded_runs
 
+pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
+
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):

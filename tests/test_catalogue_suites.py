@@ -18,6 +18,8 @@ from experiments.plan import recorded_runs
 from experiments.rundir import FAILURE, RESULT, read_json, read_points
 from experiments.store import open_store
 
+pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
+
 ROWS = 10
 TIMES = ("minutes", "pairs_per_s", "peak_mib")
 BAD = {

@@ -9,6 +9,8 @@ import pytest
 from people import write_people
 from test_main_job import write_suite
 
+pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
+
 SMALL = {"epochs": 1, "checkpoint_steps": None, "max_steps_per_epoch": 2}
 
 

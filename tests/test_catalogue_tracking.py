@@ -16,6 +16,8 @@ from test_catalogue_suites import write_suite
 from experiments.rundir import read_points
 from experiments.store import open_store
 
+pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
+
 ROWS, EPOCHS = 2, 4
 STEPS = EPOCHS * (6 * 3 * 2 // 8)  # of a row
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # of the client: how long it waits for a server that says nothing
