@@ -58,10 +58,10 @@ class FakeCuda(TorchDispatchMode):
         to = kwargs.get("device")
         if on_device and isinstance(to, torch.device) and to.type == "cpu":
             return self._told(COPY, args[0])
-        if not on_device and operation is torch.ops.aten._to_copy.default:
-            with self.fake:  # in inference mode torch itself would ask for a driver
+        if not on_device and operation.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.to):
+            with self.fake:  # in inference mode `to` comes as it is, and torch itself would ask for a driver
                 return torch.empty(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=DEVICE)
-        if operation is torch.ops.aten._local_scalar_dense.default:
+        if operation in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default):
             return self._told(SCALAR, args[0]).item()
         if operation is torch.ops.aten.nonzero.default and self.may_wait:
             self.waits[FIND] += 1

@@ -209,7 +209,7 @@ def test_a_report_is_of_runs_on_the_target_asked_for(tmp_path, capsys):
     experiment = client.get_experiment_by_name("moved").experiment_id
     (made,) = client.search_runs([experiment], "tags.`rasa.kind` = 'seed'")
     assert made.data.tags["rasa.target"] == "cuhk-pedes"
-    assert made.data.tags["rasa.target_root"] == str(tmp_path / "away")
+    assert made.data.tags["rasa.target_root"] == "away"  # from the workspace, which may be moved
     for gone in (False, True):
         if gone:
             for name in ("home", "away", "far"):
