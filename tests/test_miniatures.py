@@ -137,7 +137,7 @@ def test_trained_by_day_and_tested_in_the_evening_with_the_drop_shown(tmp_path, 
     assert f"{source:.1f}" in row and f"{target:.1f}" in row and f"{target - source:+.1f}" in row
 
     # `rasa evaluate` tells both by hand: a run's own data is the source, the target is named.
-    (directory,) = tmp_path.glob("runs/*/*/*/seed-0-*")
+    (directory,) = tmp_path.glob("runs/*/rasa-c-to-i/*/seed-0-*")
     (evening,) = (file.parent for file in tmp_path.glob("data/*/synthetic.json") if '"evening"' in file.read_text())
     for arguments, figures in (((directory,), "source"), ((directory, "--data", evening), "test")):
         assert run("evaluate", *arguments, "--json") == 0

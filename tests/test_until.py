@@ -152,7 +152,8 @@ def test_time_that_is_up_stops_a_run(suite, overrides, tmp_path):
 
     now, bring, done = driver(suite, overrides, tmp_path, trains=waits)
     ended = until_decided(now, bring, lambda line: None, budget=6.0)
-    assert len(done) == 12 and {outcome.state for outcome in ended.outcomes} == {"interrupted"}
+    states = [(outcome.state, outcome.reached) for outcome in ended.outcomes]
+    assert len(done) == 12 and states == [("interrupted", True)] + 11 * [("new", False)]
     assert ended.reason.startswith("the budget is spent") and not ended.stopped
 
 
