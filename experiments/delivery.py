@@ -114,7 +114,7 @@ class Delivery:
     def send(self) -> Arrived:
         """Bring the store up to date with the directory. `deleted`: a person deleted the run there, and it stays so."""
         noted, experiment = self._noted, self._filed.experiment(self._about.suite)
-        run = self._filed.seed(experiment, self._about, self._started, self._place, noted and noted.mlflow_run)
+        run = self._filed.seed(experiment, self._about, self._started, self._place, noted.mlflow_run if noted else None)
         if run is not None and run.info.lifecycle_stage != ACTIVE:
             return "deleted"
         if run is None:

@@ -240,6 +240,7 @@ class Pretraining:
         with torch.no_grad():
             for model in (self.model, self.average):
                 positions = model.encoders.vision.pos_embed
+                assert positions is not None
                 positions.mul_(recipe.position_std / positions.std())
         self.model.train()
         self.average.requires_grad_(False)

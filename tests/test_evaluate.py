@@ -131,7 +131,11 @@ def test_the_start_on_cub_by_its_protocol(tmp_path, capsys):
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     # Two classes of three coloured images each, six in all: the 50 found first are all six, half of them right.
     # A class's first image is right or not, so R@1 of two classes is 0, 50 or 100; of six images it is a sixth's multiple.
-    assert metrics["ap50"] == 50 and metrics["r1"] in (0, 50, 100) and 6 * metrics["tr_r1"] % 100 == pytest.approx(0, abs=1e-6)
+    assert (
+        metrics["ap50"] == 50
+        and metrics["r1"] in (0, 50, 100)
+        and 6 * metrics["tr_r1"] % 100 == pytest.approx(0, abs=1e-6)
+    )
 
 
 def test_ap50_from_end_to_end_sees_the_order(tmp_path, capsys):
