@@ -172,8 +172,8 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
 
 
 def timestamp() -> str:
-    """Now, in UTC, e.g. `2026-01-31T12:00:00+00:00`."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """Now, in UTC, e.g. `2026-01-31T12:00:00.250+00:00`: two trainings of one run are told apart by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Lock:

@@ -5,13 +5,16 @@ generator of (seed, kind, pass): the number of workers, the step at which it is 
 nothing. An epoch is a pass, or `max_steps` of its steps: then the next epoch goes on where it ended.
 """
 
+import ctypes
 import math
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
@@ -31,6 +34,7 @@ from rasa.data.transforms import Crops, ImageFault, decode, enlarged
 from rasa.draws import generator
 
 KEPT_BYTES = 512 * 2**20
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 GRACE = 5
 
 Item = TypeVar("Item")
@@ -246,7 +250,7 @@ class ImageSource:
             batch_sampler=[index.tolist() for index in indices],
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=_outlive_the_first_signal,
+            worker_init_fn=partial(_begin_worker, os.getpid()),
             generator=torch.Generator(),  # its own, or the loader would advance torch's global one
         )
         for batch in loader:
@@ -304,7 +308,23 @@ def _collate(images: list[Tensor] | ImageFault) -> Tensor | ImageFault:
     return images if isinstance(images, ImageFault) else torch.stack(images)
 
 
-def _outlive_the_first_signal(worker: int) -> None:
+def _begin_worker(trainer: int, worker: int) -> None:
+    _outlive_the_first_signal()
+    _die_with(trainer)
+
+
+def _die_with(trainer: int) -> None:
+    """A worker whose trainer is killed must not outlive it: it has inherited the run's lock, and would hold it for seconds.
+
+    Linux alone can be asked for that (prctl, PR_SET_PDEATHSIG); elsewhere torch's own look at the parent ends a worker.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != trainer:  # it died before it could be asked
+            os._exit(0)
+
+
+def _outlive_the_first_signal() -> None:
     """A terminal or a scheduler signals all processes at once, and the trainer still has to finish its step.
 
     So SIGINT and SIGHUP are the trainer's alone, and SIGTERM ends a worker after GRACE seconds, a second one at once. It ends
