@@ -379,6 +379,7 @@ def batches():
     for number in itertools.count():
         time.sleep(0.05)
         yield number
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell has it ignored
 interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start
 reader = ahead(batches())
 next(reader)
