@@ -110,8 +110,8 @@ def local_directory(tags: dict[str, str], workspace: Path) -> Path | None:
     if not stated.name:
         return None
     below = Path(RUNS, *stated.parts[-4:])  # a record of an earlier version has the absolute place
-    for directory in (workspace / below, stated):
-        if directory.is_dir() and (directory.is_absolute() or directory != stated):
+    for directory in (workspace.absolute() / below, stated):  # a workspace is mostly given as "."
+        if directory.is_absolute() and directory.is_dir():
             return directory if _same_training(directory, tags) else None
     return None
 

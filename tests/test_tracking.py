@@ -315,3 +315,14 @@ def test_a_copied_run_arrives_with_all_its_figures_and_says_whose_they_are(track
     assert lines == [] and len(found) == 1
     assert found[0].data.metrics == original.data.metrics and found[0].info.status == "FINISHED"
     assert found[0].data.tags["rasa.copied_from"] == "table4/m-rtd" and "rasa.copied_from" not in original.data.tags
+
+
+def test_a_run_s_directory_is_found_from_the_workspace_itself(tmp_path, monkeypatch):
+    """As commands mean it: the workspace is the current folder, and the tag names the directory below it."""
+    directory = tmp_path / "runs" / "suite" / "row" / "smoke" / "seed-0-0123456789ab"
+    directory.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    tags = {tracking.DIRECTORY: tracking.directory_tag(directory)}
+    assert tracking.local_directory(tags, Path()) == directory == tracking.local_directory(tags, tmp_path)
+    assert tracking.local_directory({tracking.DIRECTORY: str(directory)}, tmp_path / "elsewhere") == directory
+    assert tracking.local_directory({}, Path()) is None
