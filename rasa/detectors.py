@@ -9,10 +9,10 @@ from torch import Tensor
 
 from rasa.config import Objectives
 from rasa.draws import Draws
+from rasa.dropout import in_mode
 from rasa.fidelity import Fidelity
 from rasa.model.rasa import RaSa
 from rasa.objectives.language import IGNORED, SpecialIds
-from rasa.retrieval.evaluate import evaluation_mode
 from rasa.step import StepInputs, Teachers, step_losses
 
 DETECTORS = ("prd", "rtd")
@@ -38,7 +38,7 @@ def detector_figures(
     alone = objectives.model_copy(update={"weights": on})
     one_rank = fidelity.model_copy(update={"ranks": 1})
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in on}
-    with evaluation_mode(model), evaluation_mode(teachers.momentum):
+    with in_mode(model, False), in_mode(teachers.momentum, False):
         for number, batch in enumerate(batches):
             trace: dict[str, Tensor] = {}
             step_losses(model, teachers, batch, alone, one_rank, 0.0, Draws(0, number), special, trace)

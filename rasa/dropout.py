@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 DRAWS = 1 << 16
 _bits: np.random.SFC64 | None = None
@@ -28,6 +28,17 @@ def dropout_stream(seed: int) -> Iterator[None]:
         yield
     finally:
         _bits = before
+
+
+@contextmanager
+def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """With dropout or without inside, in the mode it came in afterwards."""
+    before = module.training
+    module.train(training)
+    try:
+        yield
+    finally:
+        module.train(before)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

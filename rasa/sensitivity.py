@@ -3,8 +3,6 @@
 Shape suffixes: B captions, L tokens, N chosen positions, V vocabulary, D text width, W tokens wanted of a pass.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -12,23 +10,13 @@ from torch import Tensor, nn
 
 from rasa.data.tokens import Tokens
 from rasa.draws import Draws
+from rasa.dropout import in_mode
 from rasa.fidelity import Fidelity
 from rasa.model.rasa import Encoders, RaSa
 from rasa.model.text import ImageKeyValues, Packing, Text, Wanted
 from rasa.objectives import language, replacement
 from rasa.objectives.language import MaskDraws, SpecialIds
 from rasa.objectives.shares import share_of, share_weights
-
-
-@contextmanager
-def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
-    """With dropout or without inside, in the mode it came in afterwards."""
-    before = module.training
-    module.train(training)
-    try:
-        yield
-    finally:
-        module.train(before)
 
 
 class MaskedText:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rasa.data.tokens import Encoded
 from rasa.data.transforms import normalise
+from rasa.dropout import in_mode
 from rasa.model.rasa import RaSa
 from rasa.model.text import Text
 from rasa.numerics import autocast, float32_products
@@ -147,19 +148,8 @@ def encode_queries(model: RaSa, texts: Encoded, batch_size: int, precision: str,
 @contextmanager
 def retrieval_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Without dropout, in float32 unless said otherwise inside."""
-    with evaluation_mode(model), float32_products("float32"), autocast("float32", device):
+    with in_mode(model, training=False), float32_products("float32"), autocast("float32", device):
         yield
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Without dropout inside, in the mode it came in afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def measure(

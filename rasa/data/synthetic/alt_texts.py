@@ -16,12 +16,11 @@ DRAWS = 24  # more numbers than any caption needs
 # The eleven basic colour terms (Berlin and Kay 1969) as far as they are met.
 BASIC_COLOURS: Mapping[str, str] = {
     "dark red": "red", "dark green": "green", "light blue": "blue", "dark blue": "blue", "beige": "brown",
-    "blond": "blond",
 }  # fmt: skip
 GENERIC: Mapping[str, str] = {
     "t-shirt": "shirt", "polo shirt": "shirt", "tank top": "top", "blouse": "top", "puffer jacket": "jacket",
     "blazer": "jacket", "trousers": "pants", "sweatpants": "pants", "leggings": "pants", "long skirt": "skirt",
-    "sneakers": "shoes", "sandals": "shoes", "heels": "shoes", "leather shoes": "shoes", "backpack": "backpack",
+    "sneakers": "shoes", "sandals": "shoes", "heels": "shoes", "leather shoes": "shoes",
     "shoulder bag": "bag", "handbag": "bag", "tote bag": "bag", "cap": "hat", "beanie": "hat", "sun hat": "hat",
     "folder": "book", "shopping bag": "bag",
 }  # fmt: skip
