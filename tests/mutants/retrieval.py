@@ -101,8 +101,8 @@ MUTANTS = [
     mistake(
         "rasa/retrieval/evaluate.py",
         "dropout during retrieval",
-        "    model.eval()\n",
-        "    model.train()\n",
+        "in_mode(model, training=False)",
+        "in_mode(model, training=True)",
         field("evaluation.batch_size"),
     ),
     mistake(
