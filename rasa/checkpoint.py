@@ -58,13 +58,13 @@ def size_of(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], file: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file with the permissions that every other new file has; the library's own are the user's alone.
 
-    Raises OSError or SafetensorError; then no file is left.
+    `notes` are kept in its header. Raises OSError or SafetensorError; then no file is left.
     """
     try:
-        save_file(dict(tensors), file)
+        save_file(dict(tensors), file, dict(notes) if notes else None)
         as_umask_says(file)
     except (OSError, SafetensorError):
         file.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ class Evaluated(NamedTuple):
         if self.ranking.scores_TK is not None:
             kept["scores"] = self.ranking.scores_TK.cpu().clone()
         try:
-            save_tensors(kept, file)
+            save_tensors(kept, file, self.dataset.splits[self.split].order())
         except (OSError, SafetensorError) as fault:  # safetensors reports a full or missing disk as its own error
             raise ResourceError(
                 f"{file}: the predictions could not be written ({fault}); give another place"
@@ -125,7 +125,7 @@ def evaluate_start(
         found[name] = ranking.figures()
         log(name, 0, found[name] | ({"epoch": 0} if name == "val" else {}))
         if name == "test":
-            save_predictions(directory, ranking, query_identities(FORMATS[config.data.format].protocol, each.split))
+            save_predictions(directory, ranking, each.split, FORMATS[config.data.format].protocol)
     if config.evaluation.sensitivity:
         found["sensitivity"] = held.probe(searched["test"])
         log("probe", 0, found["sensitivity"])

@@ -177,7 +177,7 @@ def _answers(
         )
         scores_QK, match_Q = scores[:, :-1], scores[:, -1]
     identities = torch.as_tensor(split.image_identities), torch.as_tensor(split.caption_identities)[queries]
-    final, stage1, _ = measure(
+    final, stage1, *_ = measure(
         texts.features_TE,
         gallery.features_NE,
         candidates_QK,

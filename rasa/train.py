@@ -326,7 +326,7 @@ class Training:
                 )
             self.log("probe", step, found["sensitivity"])
         protocol = FORMATS[config.data.format].protocol
-        save_predictions(self.directory, ranking, query_identities(protocol, tested))
+        save_predictions(self.directory, ranking, tested, protocol)
         found["cost"] = self._cost()
         self.log("cost", step, found["cost"])
         return found | self._selection() | self._facts()
@@ -470,11 +470,14 @@ def _figures(of_epoch: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in of_epoch.items() if name != "epoch"}
 
 
-def save_predictions(directory: Path, ranking: Ranking, identity: Tensor) -> None:
-    """`predictions.safetensors`: per test query whom it describes, the ten best images, the first right one's rank, the AP."""
+def save_predictions(directory: Path, ranking: Ranking, split: Split, protocol: str) -> None:
+    """`predictions.safetensors`: per query whom it describes, its ten best images with both stages' scores, the first right
+    one's rank after each stage, the AP; the header names the order of `split`'s images and captions.
+    """
     temporary, file = directory / ".predictions.tmp", directory / "predictions.safetensors"
     try:
-        save_tensors(ranking.predictions() | {"identity": identity.clone()}, temporary)
+        identity = query_identities(protocol, split).clone()
+        save_tensors(ranking.predictions() | {"identity": identity}, temporary, split.order())
         temporary.replace(file)
     except (OSError, SafetensorError) as fault:
         why = getattr(fault, "strerror", None) or " ".join(str(fault).split())

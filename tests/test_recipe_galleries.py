@@ -5,14 +5,17 @@ epoch on validation is neither the last one nor the best on test; both are asser
 """
 
 import copy
+from hashlib import sha256
 
 import pytest
 import torch
 from people import tiny_config, write_people
 from recipe import training
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from rasa.checkpoint import load_checkpoint
+from rasa.config import Config
 from rasa.data.load import load_dataset
 from rasa.data.transforms import decode
 from rasa.model.checkpoints import to_released
@@ -108,6 +111,14 @@ def test_the_selected_weights_are_kept_and_tested_on_the_targets_images(chosen):
     for name, value in expected.predictions().items():
         assert torch.equal(predictions[name], value) or name == "average_precision", name
     assert torch.equal(predictions["average_precision"], expected.final.average_precision_T)
+
+
+def test_predictions_name_the_order_that_their_numbers_mean(chosen, folders):
+    *_, directory = chosen
+    tested = load_dataset(Config.model_validate(config_of(folders, 0)).data).target.splits["test"]
+    lines = {"images": tested.image_files, "captions": tested.captions}
+    with safe_open(directory / "predictions.safetensors", "pt") as file:
+        assert file.metadata() == {name: sha256("\n".join(of).encode()).hexdigest() for name, of in lines.items()}
 
 
 def test_the_gap_is_that_of_the_targets_images(chosen):

@@ -119,8 +119,9 @@ def test_measure_is_the_evaluation_of_the_whole_order(beyond, k, cells):
     _, candidates = top_k(texts, images, k, chunk=6)
     for given in (scores, None):
         expected = order if given is None else final_order(order, given, beyond)
-        final, stage1, best = measure(texts, images, candidates, given, beyond, *identities, cells=cells)
+        final, stage1, best, similarity = measure(texts, images, candidates, given, beyond, *identities, cells=cells)
         assert torch.equal(best, expected[:, :10])
+        assert torch.equal(similarity, (texts @ images.T).gather(1, best))
         for ours, theirs in ((final, expected), (stage1, order)):
             reference = evaluate_order(theirs, *identities)
             assert ours.metrics == pytest.approx(reference.metrics, abs=0, rel=0, nan_ok=True)
@@ -132,7 +133,7 @@ def test_measure_is_the_evaluation_of_the_whole_order(beyond, k, cells):
 def test_measure_keeps_the_candidates_in_front():
     """Even where rounding would put another image among them: here image 1 is nearer, but image 0 is the candidate."""
     texts, images, identity = torch.tensor([[1.0]]), torch.tensor([[1.0], [2.0], [0.5]]), torch.tensor([0, 1, 2])
-    final, stage1, best = measure(texts, images, torch.tensor([[0]]), None, "stage1", identity, torch.tensor([0]))
+    final, stage1, best, _ = measure(texts, images, torch.tensor([[0]]), None, "stage1", identity, torch.tensor([0]))
     assert best.tolist() == [[0, 1, 2]] and stage1.first_rank_T.tolist() == final.first_rank_T.tolist() == [1]
 
 
@@ -327,6 +328,19 @@ def same(first, second):
     assert torch.equal(first.scores_TK, second.scores_TK) and torch.equal(first.candidates_TK, second.candidates_TK)
     for name, value in first.predictions().items():
         assert torch.equal(value, second.predictions()[name]), name
+
+
+@pytest.mark.parametrize("topk", [6, 20])
+def test_predictions_keep_both_stages_scores_of_the_best_images(model, split, topk):
+    """Fewer candidates than the ten that are kept: stage 2 did not look at the others."""
+    found = run(model, split, topk=topk)
+    kept = found.predictions()
+    for query, images in enumerate(kept["best"].tolist()):
+        looked = dict(zip(found.candidates_TK[query].tolist(), found.scores_TK[query].tolist(), strict=True))
+        assert kept["match"][query].tolist() == [looked.get(image, -float("inf")) for image in images]
+        behind = kept["match"][query].isinf()
+        assert behind.sum() == max(0, 10 - topk) and kept["match"][query].diff()[~behind[1:]].le(0).all()
+        assert kept["similarity"][query][behind].diff().le(0).all()
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ class Split:
     def caption_identities(self) -> IntArray:
         """Whom each caption describes [T]."""
         return self.image_identities[self.caption_images]
+
+    def order(self) -> dict[str, str]:
+        """SHA-256 of the images' files and of the captions, a line each, in order: what numbers of either mean."""
+        lines = {"images": self.image_files, "captions": self.captions}
+        return {name: sha256("\n".join(of).encode()).hexdigest() for name, of in lines.items()}
 
     @cached_property
     def caption_texts(self) -> IntArray:

@@ -31,6 +31,7 @@ class Ranking(NamedTuple):
     final: Retrieval
     stage1: Retrieval
     best_TJ: Tensor  # gallery indices of the first J = min(10, N) images
+    similarity_TJ: Tensor  # stage 1's, of these
     scores_TK: Tensor | None  # stage 2's, in the order of candidates_TK; None without an ITM head
     candidates_TK: Tensor
 
@@ -39,14 +40,23 @@ class Ranking(NamedTuple):
         return self.final.metrics | {f"stage1_{name}": value for name, value in self.stage1.metrics.items()}
 
     def predictions(self) -> dict[str, Tensor]:
-        """What is kept of each query, by name."""
+        """What is kept of each query, by name; `match` is -inf where stage 2 did not look."""
         kept = {
             "best": self.best_TJ,
+            "similarity": self.similarity_TJ,
             "first_rank": self.final.first_rank_T,
             "average_precision": self.final.average_precision_T,
             "stage1_first_rank": self.stage1.first_rank_T,
         }
+        if self.scores_TK is not None:
+            kept["match"] = self._match_TJ(self.scores_TK)
         return {name: value.cpu().clone() for name, value in kept.items()}
+
+    def _match_TJ(self, scores_TK: Tensor) -> Tensor:
+        """Stage 2's scores of the best images."""
+        same_TJK = self.best_TJ[:, :, None] == self.candidates_TK[:, None, :]
+        scores_TJ = scores_TK.gather(1, same_TJK.int().argmax(2))
+        return scores_TJ.masked_fill(~same_TJK.any(2), -math.inf)
 
 
 @torch.inference_mode()
@@ -161,8 +171,8 @@ def measure(
     gallery_identity_N: Tensor,
     text_identity_T: Tensor,
     cells: int = CELLS,
-) -> tuple[Retrieval, Retrieval, Tensor]:
-    """Final figures, stage 1's figures and the first min(10, N) images of each text.
+) -> tuple[Retrieval, Retrieval, Tensor, Tensor]:
+    """Final figures, stage 1's figures, the first min(10, N) images of each text and their similarities.
 
     As `evaluate_order` of the whole matrix's `stage1_order` and `final_order`, but for at most `cells` similarities at
     a time (or two texts). `candidates_TK` are the first K of stage 1's order. Without `scores_TK` stage 1 is final.
@@ -175,12 +185,13 @@ def measure(
         candidates, identity = candidates_TK[rows], text_identity_T[rows]
         similarity = text_features_TE[rows] @ image_features_NE.T
         # The candidates lead whatever the last bit of this product, which may differ from that of `top_k`'s.
-        rest = stage1_order(similarity.scatter_(1, candidates, math.inf))[:, k:]
+        rest = stage1_order(similarity.scatter(1, candidates, math.inf))[:, k:]
         order = torch.cat([candidates, rest], 1)
         first = final = query_figures(order, gallery_identity_N, identity)
         if scores_TK is not None:
             order = final_order(order, scores_TK[rows], beyond)
             final = query_figures(order, gallery_identity_N, identity)
-        figures.append((*final, *first, order[:, :10].clone()))
-    final_rank, final_ap, rank, ap, best_TJ = (torch.cat(part) for part in zip(*figures, strict=True))
-    return summary(final_rank, final_ap), summary(rank, ap), best_TJ
+        best = order[:, :10].clone()
+        figures.append((*final, *first, best, similarity.gather(1, best)))
+    final_rank, final_ap, rank, ap, best_TJ, similarity_TJ = (torch.cat(part) for part in zip(*figures, strict=True))
+    return summary(final_rank, final_ap), summary(rank, ap), best_TJ, similarity_TJ

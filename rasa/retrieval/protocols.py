@@ -106,14 +106,14 @@ def both_ways(
             settings.precision,
         )
         scores_TK, scores_NK = scores_P[: len(rows_T)].view_as(images_TK), scores_P[len(rows_T) :].view_as(texts_NK)
-    final, stage1, best_TJ = measure(
+    final, stage1, *best = measure(
         queries.features_TE, gallery.features_NE, images_TK, scores_TK, settings.beyond, whom_N, whom_T
     )
-    reverse, reverse_stage1, _ = measure(
+    reverse, reverse_stage1, *_ = measure(
         gallery.features_NE, queries.features_TE, texts_NK, scores_NK, settings.beyond, whom_T, whom_N
     )
     return Ranking(
-        with_text_retrieval(final, reverse), with_text_retrieval(stage1, reverse_stage1), best_TJ, scores_TK, images_TK
+        with_text_retrieval(final, reverse), with_text_retrieval(stage1, reverse_stage1), *best, scores_TK, images_TK
     )
 
 
@@ -144,7 +144,8 @@ def by_class(
         order_CN = final_order(order_CN, scores_CK, settings.beyond)
         order_NC = final_order(order_NC, scores_NK, settings.beyond)
         final = class_figures(order_CN, order_NC, classes_C, whom_N)
-    return Ranking(final, stage1, order_CN[:, :10].clone(), scores_CK, images_CK)
+    best_CJ = order_CN[:, :10].clone()
+    return Ranking(final, stage1, best_CJ, similarity_CN.gather(1, best_CJ), scores_CK, images_CK)
 
 
 def class_features(features_TE: Tensor, class_T: Tensor) -> Tensor:
