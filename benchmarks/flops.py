@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from rasa.config import Config
+from rasa.config.run import Config
 
 TRAINED = 3  # forward passes; a backward pass costs two
 

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rasa.config import Data
+from rasa.config.run import Data
 from rasa.data import loader
+from rasa.data.dataset import Split
 from rasa.data.loader import TrainingLoader
-from rasa.data.table import Split
-from rasa.data.tokens import train_tokenizer
+from rasa.data.tokenizer import train_tokenizer
 from rasa.data.transforms import normalise, two_views
 
 SOURCE, TARGET = (384, 128), (384, 384)  # height, width

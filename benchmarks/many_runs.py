@@ -137,7 +137,7 @@ def measure(workspace: Path, command: str, count: int) -> dict[str, float]:
     target = ["table4", "--profile", "smoke", *options] if command in ("plan", "report") else []
     words = [command, *target, *seeds, "--workspace", str(workspace)]
     before, tick = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    program = "import sys; from rasa.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from rasa.commands.cli import main; sys.exit(main(sys.argv[1:]))"
     subprocess.run([sys.executable, "-c", program, *words], check=True, stdout=subprocess.DEVNULL)
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - tick
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

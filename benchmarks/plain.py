@@ -18,15 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rasa.config import Objectives
-from rasa.data.tokens import Tokens
+from rasa.config.fidelity import Fidelity
+from rasa.config.run import Objectives
+from rasa.data.tokenizer import Tokens
 from rasa.draws import Draws
-from rasa.fidelity import Fidelity
+from rasa.model.bert import TextEncoder
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa
-from rasa.model.text import TextEncoder
 from rasa.objectives.language import SpecialIds
-from rasa.step import StepInputs, Teachers
+from rasa.training.step import StepInputs, Teachers
 
 PUSHED = ("image_feature_m", "text_feature_m")
 IGNORED = -100

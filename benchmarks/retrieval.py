@@ -15,11 +15,11 @@ from benchmarks.plain import plain_rerank
 from benchmarks.scene import SIZES, captions, config_of, scene
 from benchmarks.train import device_name, measured_peak, seconds_of
 from rasa.cost import peak_mib, reset_peak
-from rasa.data.tokens import Tokens
+from rasa.data.tokenizer import Tokens
+from rasa.evaluation.rerank import PackedTexts, rerank
+from rasa.model.packing import Text
 from rasa.model.rasa import RaSa
-from rasa.model.text import Text
 from rasa.numerics import autocast, float32_products
-from rasa.retrieval.rerank import PackedTexts, rerank
 
 TEXTS, CANDIDATES = 6156, 128  # the test split of CUHK-PEDES
 BATCH, TURNS = 64, 3
@@ -28,7 +28,7 @@ BATCH, TURNS = 64, 3
 @torch.inference_mode()
 def fast(model: RaSa, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, candidates: torch.Tensor,
          precision: str, tokens_per_call: int) -> torch.Tensor:  # fmt: skip
-    """Scores [T, C] as `rasa.retrieval.evaluate` computes them, the texts' encoding included."""
+    """Scores [T, C] as `rasa.evaluation.rank` computes them, the texts' encoding included."""
     assert model.encoders.fusion is not None
     parts = []
     for i, m in zip(ids.split(BATCH), mask.split(BATCH), strict=True):

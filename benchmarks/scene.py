@@ -6,12 +6,13 @@ from typing import NamedTuple
 import torch
 
 from experiments.spec import parse_target, resolve
-from rasa.config import Config
-from rasa.data.tokens import Tokens
+from rasa.config.run import Config
+from rasa.data.tokenizer import Tokens
+from rasa.model.momentum import momentum_copy
 from rasa.model.queue import FeatureQueue
-from rasa.model.rasa import RaSa, build_model, momentum_copy
+from rasa.model.rasa import RaSa, build_model
 from rasa.objectives.language import SpecialIds
-from rasa.step import StepInputs, Teachers
+from rasa.training.step import StepInputs, Teachers
 
 # Size: the profile that it takes its model from, its vocabulary, shortest and longest caption in tokens, batch.
 SIZES = {"tiny": ("smoke", 300, 10, 20, 16), "synth": ("synth", 500, 15, 29, 64), "paper": ("paper", 30522, 15, 40, 52)}

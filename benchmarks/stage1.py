@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from experiments.plot_style import DPI, PALETTE, STYLE
-from rasa.retrieval.index import top_k
-from rasa.retrieval.metrics import stage1_order
+from rasa.evaluation.index import top_k
+from rasa.evaluation.metrics import stage1_order
 from reports.figures import WIDTH
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)

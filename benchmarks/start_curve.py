@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from experiments.plot_style import DPI, PALETTE, STYLE
-from rasa.start import WEIGHTS
+from rasa.weights.start import WEIGHTS
 
 
 def main(path: Path) -> None:

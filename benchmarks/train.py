@@ -1,6 +1,6 @@
 """One training step, plain against fast, side by side in one process: speed, time by part, FLOPs, memory, agreement.
 
-The plain side (benchmarks/plain.py) is the released structure, the fast side what a step of `rasa.train` computes once its
+The plain side (benchmarks/plain.py) is the released structure, the fast side what a step of `rasa.training.train` computes once its
 inputs are on the device. One process unless `-o fidelity.ranks=4` asks for shares, which the plain side takes one by one. Both start from
 equal weights and take the same batches with the same draws, in turn, so that a machine's mood hits both.
 """
@@ -18,15 +18,16 @@ from benchmarks.clock import Clock
 from benchmarks.flops import Sizes, counter, fast_step
 from benchmarks.flops import plain_step as plain_flops
 from benchmarks.scene import SIZES, SPECIAL, Scene, batch_of, config_of, scene
-from rasa.accumulation import batch_parts, forward_backward
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.cost import peak_mib, reset_peak
 from rasa.draws import Draws
 from rasa.errors import SpecError
-from rasa.model.rasa import ema_update
-from rasa.numerics import FiniteGuard, compile_layers, float32_products
-from rasa.optimizer import gradient_norm, parameter_groups
-from rasa.step import StepInputs
+from rasa.model.momentum import ema_update
+from rasa.model.rasa import compile_layers
+from rasa.numerics import FiniteGuard, float32_products
+from rasa.training.accumulation import batch_parts, forward_backward
+from rasa.training.optimizer import gradient_norm, parameter_groups
+from rasa.training.step import StepInputs
 
 PARTS = ("encode", "momentum", "text", "fusion", "heads", "optimizer")
 METHODS = {

@@ -104,7 +104,7 @@ def _prepare(device: str, threads: int | None) -> Any:
         sys.path.append(str(checkout))
     import torch
 
-    from rasa.train import pick_device
+    from rasa.numerics import pick_device
 
     if threads:
         torch.set_num_threads(threads)

@@ -380,7 +380,7 @@ def _read_leaves(text: str) -> dict[str, Any]:
 @cache
 def _split_sizes(data: str, digest: str) -> dict[str, dict[str, int]]:
     """Of the data set that a `data` section's JSON names; nothing if it is no longer the one of that digest."""
-    from rasa.config import Data
+    from rasa.config.run import Data
     from rasa.data.load import load_dataset
 
     dataset = load_dataset(Data.model_validate_json(data))

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rasa.commands import format_option, json_option
+from rasa.commands.data import format_option, json_option
 
 if TYPE_CHECKING:
     from experiments.layers import Layer
-    from rasa.config import Config
-    from rasa.evaluation import Evaluated
+    from rasa.config.run import Config
+    from rasa.evaluation.checkpoint import Evaluated
 
 
 @click.command(short_help="Rank a data set by a run's or a checkpoint's weights.")
@@ -35,7 +35,7 @@ def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, o
     weights, or `start`, which ships with this: its sizes are read off its shapes, and the released code's reading of the
     ranking applies (-o fidelity=paper for the paper's).
     """
-    from rasa.evaluation import evaluate_weights
+    from rasa.evaluation.checkpoint import evaluate_weights
 
     config = config_for(weights, root, layout, overrides)
     found = evaluate_weights(config, split, lambda line: click.echo(line, err=True))
@@ -52,7 +52,7 @@ def config_for(weights: Path, root: Path | None, layout: str | None, overrides: 
     from experiments.finding import run_named
     from experiments.layers import Layer, build, parse_override
     from experiments.plan import located
-    from rasa import start
+    from rasa.weights import start
 
     weights = start.WEIGHTS if weights == Path(start.NAME) else weights
     run = run_of(weights) or (run_named(weights) if not weights.exists() else None)
@@ -96,7 +96,7 @@ def run_of(weights: Path) -> Path | None:
 def _of_run(run: Path, root: Path | None) -> "tuple[Layer, int]":
     from experiments.layers import Layer
     from experiments.rundir import RESTORED, SELECTED, SPEC, read_config
-    from rasa.data.tokens import vocabulary_file
+    from rasa.data.tokenizer import vocabulary_file
     from rasa.errors import ResourceError
 
     config = read_config(run)
@@ -122,8 +122,8 @@ def _of_checkpoint(weights: Path) -> "Layer":
     """Of a start of `rasa pretrain`, also that which ships, its recipe's sizes and vocabulary; else what shapes tell."""
     from experiments.layers import Layer, merge
     from rasa.errors import ResourceError
-    from rasa.evaluation import config_of
-    from rasa.model.checkpoints import read_state
+    from rasa.evaluation.checkpoint import config_of
+    from rasa.weights.released import read_state
 
     state = read_state(weights)
     try:
@@ -137,8 +137,8 @@ def _of_checkpoint(weights: Path) -> "Layer":
 
 def _of_recipe(weights: Path) -> dict[str, Any]:
     """What the shapes of a start do not tell and its recipe does; nothing of a checkpoint without one."""
-    from rasa.checkpoint import recipe_of
-    from rasa.data.tokens import vocabulary_file
+    from rasa.data.tokenizer import vocabulary_file
+    from rasa.weights.folder import recipe_of
 
     recipe = recipe_of(weights)
     if recipe is None:
@@ -163,7 +163,7 @@ def _refuse_unknown_heads(weights: Path, below: "Layer", given: "list[Layer]") -
 
 
 def _format_in(root: Path) -> str:
-    from rasa.data.formats import detect_format
+    from rasa.data.locate import detect_format
 
     return detect_format(root) or "cuhk-pedes"
 

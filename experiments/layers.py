@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from experiments.wording import Fault, alternatives, describe
 from experiments.yaml_io import load
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.errors import SpecError
 
 DROPPED = re.compile(r"(^|\s)#|^\s*[&*!|>%@`]")  # a comment, an anchor, a tag, ...: no part of a value

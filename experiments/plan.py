@@ -33,10 +33,10 @@ from experiments.rundir import (
     workspace_of,
 )
 from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, seedless_digest, short_digest
-from rasa import start
-from rasa.config import Config, Data
-from rasa.data.synthetic import BenchmarkParams
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.run import Config, Data
 from rasa.errors import ResourceError, SpecError
+from rasa.weights import start
 
 State = Literal["new", "finished", "stale", "failed", "interrupted", "running", "superseded"]
 DATA = "data"
@@ -317,7 +317,7 @@ class Read(NamedTuple):
 
 def _read_data(data: str) -> Read:
     """The data set, equal for all seeds, that a `data` section's JSON names."""
-    from rasa.config import Data
+    from rasa.config.run import Data
     from rasa.data.load import load_dataset
 
     dataset = load_dataset(Data.model_validate_json(data))
@@ -337,7 +337,7 @@ def _weights_digest(config: Config) -> str:
 
 
 def _changed_code(directory: Path) -> str:
-    """`rasa/step.py and 2 other files changed`, or nothing."""
+    """`rasa/training/step.py and 2 other files changed`, or nothing."""
     recorded = (read_json(directory / ENVIRONMENT) or {}).get("code")
     changed = changed_files(recorded, code_hashes()) if isinstance(recorded, dict) else []
     others = len(changed) - 1
@@ -346,7 +346,7 @@ def _changed_code(directory: Path) -> str:
 
 
 def _checkpoint(directory: Path) -> str:
-    """Where the trainer would go on (rasa/checkpoint.py; read without loading torch)."""
+    """Where the trainer would go on (rasa/weights/folder.py; read without loading torch)."""
     for folder in sorted((directory / "checkpoints").glob("step-*"), reverse=True):
         body = read_json(folder / "state.json") or {}
         state: dict[str, Any] = body.get("state") or {}

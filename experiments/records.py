@@ -39,9 +39,9 @@ from experiments.rundir import (
 )
 from experiments.tracking import SYNTHETIC
 from experiments.yaml_io import dump, load_mapping
-from rasa import start
-from rasa.config import Config, Data
+from rasa.config.run import Config, Data
 from rasa.errors import ResourceError
+from rasa.weights import start
 
 SHARED = "shared"
 PACKED = "predictions.safetensors.xz"
@@ -240,7 +240,7 @@ def _last(path: str) -> str:
 
     What ships is called by its name, whichever copy of the code the run was made with.
     """
-    shipped = [file.parts[-3:] for file in (start.WEIGHTS, start.VOCABULARY)]  # rasa/start/...
+    shipped = [file.parts[-3:] for file in (start.WEIGHTS, start.VOCABULARY)]  # rasa/weights/start/...
     if Path(path).parts[-3:] in shipped:
         return start.NAME
     return Path(path).name if Path(path).is_absolute() else path

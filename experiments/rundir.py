@@ -1,7 +1,7 @@
 """A run's directory: the files in it, written so that a kill at any moment leaves the old or the new content.
 
 `spec.yaml` the resolved config, `run.json` who the run is, `environment.json` on what it runs, `metrics.jsonl` every
-figure, and, last, `result.json` or `failure.json`. What the trainer needs to go on lies there too (rasa/train.py).
+figure, and, last, `result.json` or `failure.json`. What the trainer needs to go on lies there too (rasa/training/train.py).
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.errors import ResourceError
 
 RUNS = "runs"

@@ -30,7 +30,7 @@ from experiments.rundir import (
 )
 from experiments.stop import Stop
 from experiments.yaml_io import dump
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.errors import RasaError, ResourceError, RunFailed, SuiteFailed
 
 Train = Callable[..., dict[str, Any]]
@@ -85,7 +85,7 @@ def check_resources(configs: Sequence[Config]) -> None:
     """
     models = {config.model.weights: config.model for config in configs if config.model.weights is not None}
     if models:
-        from rasa.model.checkpoints import initial_state
+        from rasa.weights.released import initial_state
 
         for model in models.values():
             initial_state(model)
@@ -97,12 +97,12 @@ def check_resources(configs: Sequence[Config]) -> None:
         if key in seen or (data.tokenizer == "captions" and not named):
             continue
         from rasa.data.load import load_dataset
-        from rasa.data.tokens import build_tokenizer
+        from rasa.data.tokenizer import build_tokenizer
 
         captions = load_dataset(data).splits["train"].captions if data.tokenizer == "captions" else ()
         tokenizer = build_tokenizer(data.tokenizer, captions, data.vocabulary_size)
         if named:
-            from rasa.model.masked_lm import check_masked_lm
+            from rasa.training.masked_lm import check_masked_lm
 
             check_masked_lm(name, tokenizer)
         seen.add(key)
@@ -338,11 +338,11 @@ def _trained(run: PlannedRun, directory: Path, heard: Heard, say: Say, should_st
 def _work(about: About, train: Train | None) -> Train:
     """What is executed: the trainer, or for a start the evaluation of its weights."""
     if about.untrained:
-        from rasa.evaluation import evaluate_start
+        from rasa.evaluation.checkpoint import evaluate_start
 
         return evaluate_start
     if train is None:
-        from rasa.train import train as the_trainer
+        from rasa.training.train import train as the_trainer
 
         return the_trainer
     return train

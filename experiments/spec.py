@@ -21,9 +21,9 @@ from experiments.environment import content_digest
 from experiments.layers import Layer, build, merge, parse_override
 from experiments.wording import describe, did_you_mean
 from experiments.yaml_io import load_mapping
-from rasa import start
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.errors import ResourceError, SpecError
+from rasa.weights import start
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LONGEST_NAME = 60

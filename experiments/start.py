@@ -24,9 +24,9 @@ from experiments.plan import (
 )
 from experiments.rundir import RESULT, RUNS, START, read_result
 from experiments.spec import Row, Suite, identity_of, load_profile, resolve, seedless_digest
-from rasa.config import Config, Data, Model, Objectives, Optimisation
+from rasa.config.fidelity import Fidelity
+from rasa.config.run import Config, Data, Model, Objectives, Optimisation
 from rasa.errors import SpecError
-from rasa.fidelity import Fidelity
 
 LABEL = "start (no training)"
 OF_TRAINING = ("dropout", "queue_size", "momentum", "temperature", "temperature_range")  # of the model's fields

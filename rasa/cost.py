@@ -4,11 +4,33 @@ import ctypes
 import gc
 import resource
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Clock:
+    """Seconds of a run over all its processes, without what is not at its cost."""
+
+    def __init__(self) -> None:
+        self._started, self.before = time.monotonic(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far that counts."""
+        return self.before + time.monotonic() - self._started
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What happens inside does not count."""
+        tick = time.monotonic()
+        yield
+        self._started += time.monotonic() - tick
 
 
 def reset_peak(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""How training computes: precision of matrix products, compiled layers, and the guard against what is no number."""
+"""How training computes: device, precision of matrix products, and the guard against what is no number."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from rasa.errors import RunFailed
-from rasa.model.rasa import Encoders
+from rasa.errors import ResourceError, RunFailed
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -42,12 +41,6 @@ def float32_products(precision: str) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
-def compile_layers(encoders: Encoders) -> None:
-    """Compile the image encoder's layers in place: 71-80 % of the work, all of one shape, so one compilation serves all."""
-    for block in encoders.vision.blocks:
-        block.compile()
-
-
 class FiniteGuard:
     """Notes the first step whose losses or gradient are no numbers, without a word from the device at each step.
 
@@ -79,3 +72,15 @@ class FiniteGuard:
                     f"{name} is {values[name].item()} at epoch {epoch + 1}, step {step + 1}; the step was not "
                     "applied; try a lower optimisation.learning_rate or optimisation.clip_norm=1"
                 )
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is a GPU if there is one. Raises ResourceError for a device this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as fault:
+        raise ResourceError(f"optimisation.device: {name} is not available here; use auto or cpu") from fault
+    return device

@@ -29,8 +29,8 @@ from experiments.rundir import PREDICTIONS, RESULT, RUNS, find_runs, read_result
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
 from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
-from rasa.config import Config, Data
-from rasa.data.synthetic import BenchmarkParams
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.run import Config, Data
 from rasa.errors import RasaError, ResourceError, SpecError
 from reports.tables import FIGURES, FINISHED
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from rasa.data.table import Dataset
+    from rasa.data.dataset import Dataset
 
 PAGE = 1000  # runs per request
 SUPERSEDED, RUNNING = "superseded", "running"

@@ -18,9 +18,17 @@ FINISHED, MISSING = "finished", "missing"
 UNTRAINED = "untrained"  # the state of a line that no training belongs to
 # A line's figures by name: the column of the tidy table, and what one of its units is in the figure's.
 DETECTORS = ("prd", "rtd")
-DETECTION = ("loss", "guess", "base", "recall", "precision", "auc")  # as rasa/detectors.py defines them
+DETECTION = ("loss", "guess", "base", "recall", "precision", "auc")  # as rasa/training/detectors.py defines them
 KINDS = ("colour", "garment", "accessory")
-PROBED = ("queries", "apart", "effect", "r1", "r1_exchanged", "rank_factor", "stage1_apart")  # as rasa/probe.py does
+PROBED = (
+    "queries",
+    "apart",
+    "effect",
+    "r1",
+    "r1_exchanged",
+    "rank_factor",
+    "stage1_apart",
+)  # as rasa/evaluation/word_probe.py does
 DETECTOR_FIGURES = tuple(f"{head}_{name}" for head in DETECTORS for name in DETECTION)
 PROBE_FIGURES = tuple(f"{kind}_{name}" for kind in KINDS for name in PROBED)
 SOURCE = ("r1", "r5", "r10", "map")  # of the data trained on, where test is another data set's (data.target)

@@ -11,7 +11,7 @@ from experiments.plan import PlannedRun, data_reader, judge, plan
 from experiments.rundir import STUDY_SUITE, find_runs, read_about, suites_run
 from experiments.spec import LONGEST_NAME, NAME, Row, Suite, load_profile, parse_target, resolve, short_digest
 from experiments.wording import field_paths, nearest_keys
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.errors import SpecError
 from studies.space import Space, Value, check_wilcoxon
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from rasa.config import Config
-from rasa.data.tokens import Tokens
-from rasa.fidelity import Fidelity
-from rasa.model.checkpoints import load_released
+from rasa.config.fidelity import Fidelity
+from rasa.config.run import Config
+from rasa.data.tokenizer import Tokens
+from rasa.model.momentum import momentum_copy
 from rasa.model.queue import FeatureQueue
-from rasa.model.rasa import build_model, momentum_copy
+from rasa.model.rasa import build_model
 from rasa.objectives.language import SpecialIds
-from rasa.step import StepInputs, Teachers
+from rasa.training.step import StepInputs, Teachers
+from rasa.weights.released import load_released
 
 FOLDER = Path(os.environ.get("RASA_GOLDEN_DIR") or Path(__file__).parent / "golden")
 FACTS = json.loads((FOLDER / "facts.json").read_text())

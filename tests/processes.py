@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 AWAY = "http://127.0.0.1:1"  # no tracker; to be refused takes no time
-IMPORTED = ["rasa.train", "rasa.data.load", "experiments.commands", "experiments.runner", "experiments.plan",
+IMPORTED = ["rasa.training.train", "rasa.data.load", "experiments.commands", "experiments.runner", "experiments.plan",
             "experiments.courier", "experiments.progress", "mlflow", "mlflow.store.tracking.sqlalchemy_store",
             "reports.build", "reports.commands", "pytest"]  # fmt: skip
 MIB = 2**20
@@ -97,7 +97,7 @@ def _run(arguments, folder, files, settings, more_mib, before):
         before()
     if more_mib is not None:
         limit_memory(more_mib)
-    from rasa.cli import main
+    from rasa.commands.cli import main
 
     sys.exit(main(arguments))
 

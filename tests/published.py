@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from rasa.config import Config
+from rasa.config.run import Config
 
 FACTS = Path(__file__).parent / "golden" / "facts"
 PRETRAINING = json.loads((FACTS / "checkpoint_keys.json").read_text())["pretraining_keys"]

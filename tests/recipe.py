@@ -1,6 +1,6 @@
 """The product's own training, driven step by step, and the same recipe written a second time, slowly and by itself.
 
-`PlainTraining` shares no line with `rasa.train`: rates, soft-target weight, decay, AdamW, clipping, clamp, queue and EMA are
+`PlainTraining` shares no line with `rasa.training.train`: rates, soft-target weight, decay, AdamW, clipping, clamp, queue and EMA are
 written out here, and the losses are those of benchmarks/plain.py. What both are given are the initial weights, the
 batches of the loader and the named draws of (seed, step).
 """
@@ -11,11 +11,11 @@ import math
 import torch
 
 from benchmarks.plain import PUSHED, plain_ema, plain_push, plain_step
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.data.transforms import MEAN, STD
 from rasa.draws import Draws
-from rasa.step import StepInputs
-from rasa.train import Training
+from rasa.training.step import StepInputs
+from rasa.training.train import Training
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's AdamW, which the released code uses as it is (OF 78)
 
@@ -31,7 +31,7 @@ class Rows(list):
 
 
 def training(config, directory, cache=None):
-    """(the run, its log) as `rasa.train.train` makes them, at its first step."""
+    """(the run, its log) as `rasa.training.train.train` makes them, at its first step."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = Rows()
     config = config if isinstance(config, Config) else Config.model_validate(config)

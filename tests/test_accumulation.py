@@ -5,13 +5,14 @@ import torch
 from test_model import ALL, tiny
 from test_step import SPECIAL, VOCABULARY, Fixed, inputs
 
-from rasa.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.draws import Draws
 from rasa.errors import SpecError
+from rasa.model.momentum import momentum_copy
 from rasa.model.queue import FeatureQueue
-from rasa.model.rasa import build_model, momentum_copy
+from rasa.model.rasa import build_model
 from rasa.objectives.shares import share_of, share_weights
-from rasa.step import Teachers
+from rasa.training.accumulation import batch_parts, forward_backward, out_of_memory
+from rasa.training.step import Teachers
 
 
 def one_step(ranks, accumulation, preset="released", losses=ALL, generator="momentum", identities=None):

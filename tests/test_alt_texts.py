@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rasa.data.synthetic import VERSION, BenchmarkParams, captions_of, write_benchmark
+from rasa.config.benchmark import VERSION, BenchmarkParams
 from rasa.data.synthetic.alt_texts import FEWEST_WORDS, MOST_WORDS, alt_text
 from rasa.data.synthetic.describe import Draws, words
 from rasa.data.synthetic.looks import seen
 from rasa.data.synthetic.people import draw_person, draw_shot, stream
+from rasa.data.synthetic.write import captions_of, write_benchmark
 
 BASIC = {"black", "white", "grey", "red", "pink", "orange", "yellow", "green", "blue", "purple", "brown", "blond"}
 PEOPLE = BenchmarkParams(seed=4, train_identities=6, val_identities=1, test_identities=1)

@@ -8,15 +8,16 @@ from people import tiny_config, write_people
 from published import PRETRAINING, RASA, SMALL, VOCABULARY, random_state, retrieval_state, small_config, wrapped
 from test_step import ROWS, WEIGHTS
 
-from rasa.cli import main
-from rasa.config import Config
-from rasa.data.tokens import SPECIALS
+from rasa.commands.cli import main
+from rasa.config.run import Config
+from rasa.data.tokenizer import SPECIALS
 from rasa.errors import ResourceError
-from rasa.model.checkpoints import REDUNDANT, load_released, names, read_state, resize_position_embedding, to_released
-from rasa.model.layouts import recognise
+from rasa.model.momentum import momentum_copy
 from rasa.model.queue import NOBODY, FeatureQueue
-from rasa.model.rasa import build_model, momentum_copy
-from rasa.train import train
+from rasa.model.rasa import build_model
+from rasa.training.train import train
+from rasa.weights.layouts import recognise
+from rasa.weights.released import REDUNDANT, load_released, names, read_state, resize_position_embedding, to_released
 
 ALL = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
 NEW_HEADS = {f"{head}_head.{part}" for head in ("prd", "mrtd") for part in ("weight", "bias")}

@@ -8,7 +8,7 @@ import torch
 from benchmarks.flops import Sizes, counter, fast_step, linear, plain_step
 from benchmarks.scene import SIZES, batch_of, config_of
 from benchmarks.train import Side, Variant, variants
-from rasa.cli import main
+from rasa.commands.cli import main
 
 ALBEF = Sizes(576, 768, 768, 12, 768, 3072, 6, 6, 256, 30522, 65536)
 

@@ -8,7 +8,7 @@ from processes import Command, rasa, wait_until
 from test_main_job import newest, run_directory
 from unbroken import goes_on, lines, unbroken
 
-from rasa.checkpoint import newest_checkpoint
+from rasa.weights.folder import newest_checkpoint
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 

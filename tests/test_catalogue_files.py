@@ -13,10 +13,10 @@ from people import write_people
 from processes import rasa
 from test_checkpoint import saved
 
-from rasa.checkpoint import load_checkpoint, newest_checkpoint
-from rasa.config import Data
+from rasa.config.run import Data
 from rasa.data.load import load_dataset
 from rasa.errors import ResourceError
+from rasa.weights.folder import load_checkpoint, newest_checkpoint
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from rasa.checkpoint import load_checkpoint, newest_checkpoint, prune, save_checkpoint
 from rasa.errors import ResourceError
+from rasa.weights.folder import load_checkpoint, newest_checkpoint, prune, save_checkpoint
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(3, dtype=torch.int64)}
 
@@ -80,7 +80,7 @@ def test_a_kill_while_a_checkpoint_is_replaced_leaves_the_old_one(tmp_path, monk
         return original(source, target)
 
     original = os.replace
-    monkeypatch.setattr("rasa.checkpoint.os.replace", replace)
+    monkeypatch.setattr("rasa.weights.folder.os.replace", replace)
     with pytest.raises(Killed):
         saved(tmp_path, 2, validated=True)
     monkeypatch.undo()

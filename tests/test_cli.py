@@ -9,12 +9,12 @@ import pytest
 from people import write_people
 
 from experiments.yaml_io import load_mapping
-from rasa.cli import main
+from rasa.commands.cli import main
 
 HEAVY = ("torch", "timm", "transformers", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy", "rich")
 LIGHT = f"""
 import sys
-from rasa.cli import main
+from rasa.commands.cli import main
 code = main(sys.argv[1:])
 print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 sys.exit(code)
@@ -31,7 +31,7 @@ def test_help_answers_in_under_a_third_of_a_second():
     def seconds():
         # Of processor time, since other processes on the machine take no part in the promise.
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-c", "from rasa.cli import main; main(['--help'])"]
+        command = [sys.executable, "-c", "from rasa.commands.cli import main; main(['--help'])"]
         subprocess.run(command, capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -131,6 +131,6 @@ def test_progress_is_plain_lines_where_stderr_is_no_terminal(capsys, tmp_path):
 
 
 def test_a_reader_that_has_enough_is_no_fault():
-    command = f"{sys.executable} -c 'import sys; from rasa.cli import main; sys.exit(main([\"list\"]))' | true"
+    command = f"{sys.executable} -c 'import sys; from rasa.commands.cli import main; sys.exit(main([\"list\"]))' | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -10,21 +10,22 @@ from people import tiny_config, write_people
 from test_model import ALL, tiny
 from test_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, Fixed, inputs, text
 
-from rasa.cli import main
-from rasa.config import Config, Objectives
-from rasa.data.tokens import Encoded, Tokens, build_tokenizer, tokenizer_from_vocabulary, vocabulary_file
+from rasa.commands.cli import main
+from rasa.config.fidelity import Fidelity
+from rasa.config.run import Config, Objectives
+from rasa.data.tokenizer import Encoded, Tokens, build_tokenizer, tokenizer_from_vocabulary, vocabulary_file
 from rasa.draws import Draws
 from rasa.errors import ResourceError
-from rasa.fidelity import Fidelity
-from rasa.model.checkpoints import initial_state, load_released, read_state, to_released
+from rasa.evaluation.rank import encode_queries
+from rasa.evaluation.rerank import rerank
 from rasa.model.clip import reading_order
-from rasa.model.inspect import inspect
+from rasa.model.momentum import momentum_copy
+from rasa.model.packing import Packing, Text, Wanted
 from rasa.model.queue import FeatureQueue
-from rasa.model.rasa import build_model, momentum_copy
-from rasa.model.text import Packing, Text, Wanted
-from rasa.retrieval.evaluate import encode_queries
-from rasa.retrieval.rerank import rerank
-from rasa.step import Teachers, step_losses
+from rasa.model.rasa import build_model
+from rasa.training.step import Teachers, step_losses
+from rasa.weights.inspect import inspect
+from rasa.weights.released import initial_state, load_released, read_state, to_released
 
 CAPTIONS = [
     "a man in a red shirt and jeans",

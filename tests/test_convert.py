@@ -10,11 +10,11 @@ import torch
 from published import PRETRAINING, RASA, random_state, retrieval_state, wrapped
 from test_backbones import ALL, load
 
-from rasa.checkpoint import load_checkpoint
-from rasa.cli import main
+from rasa.commands.cli import main
 from rasa.errors import ResourceError
-from rasa.model.checkpoints import REDUNDANT, read_state
-from rasa.model.files import bounded_memory
+from rasa.weights.files import bounded_memory
+from rasa.weights.folder import load_checkpoint
+from rasa.weights.released import REDUNDANT, read_state
 
 
 def run(*arguments) -> int:

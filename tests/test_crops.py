@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from test_loader import SPLIT, TOKENIZER
 
-from rasa.config import Data
+from rasa.config.run import Data
 from rasa.data.loader import TrainingLoader
 from rasa.data.transforms import Crops, enlarged, normalise, two_views
 

@@ -9,12 +9,12 @@ from click.testing import CliRunner
 from PIL import Image
 from test_pedes import people, record, write
 
-from rasa.commands import data as data_group
-from rasa.config import Data
+from rasa.commands.data import data as data_group
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.run import Data
 from rasa.data.check import check
 from rasa.data.load import ensure_builtin, load_dataset
 from rasa.data.stats import contact_sheet, stats
-from rasa.data.synthetic import BenchmarkParams
 from rasa.errors import ResourceError
 
 SMALL = BenchmarkParams(
@@ -263,6 +263,6 @@ def test_builtin_benchmark_needs_a_writable_folder(tmp_path):
 
 
 def test_command_module_imports_click_alone():
-    code = "import sys, rasa.commands; print(sorted({'torch', 'numpy', 'rich', 'pydantic', 'PIL'} & set(sys.modules)))"
+    code = "import sys, rasa.commands.data; print(sorted({'torch', 'numpy', 'rich', 'pydantic', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from experiments.wording import describe
-from rasa.commands import data as data_group
-from rasa.config import Config, Data
-from rasa.data.formats import FORMATS, detect_format
+from rasa.commands.data import data as data_group
+from rasa.config.formats import FORMATS
+from rasa.config.run import Config, Data
 from rasa.data.load import SOURCES, load_dataset
-from rasa.train import train
+from rasa.data.locate import detect_format
+from rasa.training.train import train
 
 WRITERS = {
     "cuhk-pedes": write_people,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_train import cache, go, people, row  # noqa: F401  # fixtures
 
-from rasa.detectors import detection
+from rasa.training.detectors import detection
 
 
 def test_detection_by_hand():

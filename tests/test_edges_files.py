@@ -11,15 +11,15 @@ import torch
 from people import write_people
 from PIL import Image
 
-from rasa.config import Data
+from rasa.config.run import Data
 from rasa.data.check import check
 from rasa.data.load import load_dataset
-from rasa.data.tokens import tokenizer_from_transformers
+from rasa.data.tokenizer import tokenizer_from_transformers
 from rasa.data.transforms import ImageFault, open_rgb
 from rasa.errors import ResourceError
-from rasa.model.files import read_tensors
-from rasa.model.layouts import recognise
-from rasa.model.masked_lm import check_masked_lm
+from rasa.training.masked_lm import check_masked_lm
+from rasa.weights.files import read_tensors
+from rasa.weights.layouts import recognise
 from reports.formats import csv_of
 
 STATE = {f"visual_encoder.blocks.{i}.norm1.weight": torch.ones(4) for i in range(2)}
@@ -86,7 +86,7 @@ def test_openai_s_names_of_clip_are_known_as_such():
 
 
 def test_a_run_and_its_folder_of_selected_weights_stand_for_the_weights(tmp_path):
-    from rasa.checkpoint import save_checkpoint
+    from rasa.weights.folder import save_checkpoint
 
     for epoch in (1, 2):
         save_checkpoint(tmp_path / "selected" / f"epoch-000{epoch}", {"a": torch.tensor([float(epoch)])}, {})
@@ -112,7 +112,7 @@ def test_a_folder_that_brings_code_is_refused_and_its_code_never_run(tmp_path, s
 
 
 def tokenizer_of(folder):
-    from rasa.data.tokens import train_tokenizer
+    from rasa.data.tokenizer import train_tokenizer
 
     return train_tokenizer(["a person in red"], 64)
 

@@ -9,12 +9,13 @@ from people import tiny_config, write_people
 
 from experiments.runner import failed
 from rasa import memory
-from rasa.checkpoint import load_checkpoint, save_checkpoint
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.errors import ResourceError, RunFailed
+from rasa.evaluation.split import retrieval_too_large
 from rasa.memory import check_room, is_out_of_memory, memory_told
-from rasa.model.files import bounded_memory
-from rasa.train import retrieval_too_large, train
+from rasa.training.train import train
+from rasa.weights.files import bounded_memory
+from rasa.weights.folder import load_checkpoint, save_checkpoint
 
 
 def test_the_words_of_torch_s_own_allocator_are_known():
@@ -37,7 +38,7 @@ def test_a_cpu_s_want_of_memory_names_batch_size_image_size_and_a_setting_that_f
     def greedy(*arguments, **named):
         return torch.empty(2**46)
 
-    monkeypatch.setattr(f"rasa.train.{place}", greedy)
+    monkeypatch.setattr(f"rasa.training.train.{place}", greedy)
     (tmp_path / "run").mkdir()
     config = Config.model_validate(tiny_config(write_people(tmp_path / "people")))
     with pytest.raises(RunFailed, match=said):
@@ -70,7 +71,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written_leaves_no_part_of_it(tm
     def fills(path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("rasa.checkpoint._sync", fills)
+    monkeypatch.setattr("rasa.weights.folder._sync", fills)
     with pytest.raises(ResourceError, match="step-2: .*free some space there, then the same command goes on"):
         save_checkpoint(tmp_path / "step-2", {"a": torch.ones(4)}, {})
     assert list(tmp_path.iterdir()) == []

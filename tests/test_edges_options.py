@@ -13,7 +13,7 @@ from experiments.layers import parse_override
 from experiments.plan import plan
 from experiments.runner import execute
 from experiments.spec import load_suite, resolve
-from rasa.cli import main
+from rasa.commands.cli import main
 from rasa.errors import SpecError
 
 AS_TYPED = ["/data/set #2", "/data/a & b", "&set", "*set", "!set", "set: 2", "[set]", "{set}", "2024", "1e-5", "yes", "~/set",
@@ -67,7 +67,7 @@ def test_a_run_is_shown_by_its_directory_its_id_and_a_part_of_it(tmp_path, monke
 
 
 def run(*arguments, **options):
-    command = [sys.executable, "-c", "import sys; from rasa.cli import main; sys.exit(main())", *arguments]
+    command = [sys.executable, "-c", "import sys; from rasa.commands.cli import main; sys.exit(main())", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
@@ -88,7 +88,13 @@ def test_closed_streams_change_no_exit_code_and_write_into_no_file(handles, tmp_
 
 def test_an_output_that_is_full_is_said_in_a_line():
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-c", "import sys; from rasa.cli import main; sys.exit(main())", "list", "--json"]
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from rasa.commands.cli import main; sys.exit(main())",
+            "list",
+            "--json",
+        ]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         5,

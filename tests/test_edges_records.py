@@ -17,8 +17,8 @@ from experiments.rundir import METRICS, RESULT, MetricsLog, read_json, read_poin
 from experiments.runner import UNWATCHED, execute, raise_for
 from experiments.spec import load_suite
 from experiments.stop import Stop
-from rasa.checkpoint import save_checkpoint, save_tensors
-from rasa.cli import main
+from rasa.commands.cli import main
+from rasa.weights.folder import save_checkpoint, save_tensors
 from reports.load import load_runs
 from reports.variants import folder_name, variant
 

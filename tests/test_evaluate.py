@@ -12,8 +12,9 @@ from people import tiny_config, write_people
 from PIL import Image
 from safetensors.torch import load_file
 
-from rasa.cli import main
-from rasa.data.synthetic import BenchmarkParams, write_benchmark
+from rasa.commands.cli import main
+from rasa.config.benchmark import BenchmarkParams
+from rasa.data.synthetic.write import write_benchmark
 from rasa.data.transforms import MEAN, STD
 
 EVAL, FACTS = golden.tensors("eval"), golden.FACTS["evaluation"]

@@ -7,14 +7,14 @@ from people import tiny_config, write_people
 from recipe import training
 from test_model import tiny
 
-from rasa.config import Data
+from rasa.config.run import Data
+from rasa.data.dataset import Split
 from rasa.data.loader import TrainingLoader
-from rasa.data.table import Split
-from rasa.data.tokens import train_tokenizer
+from rasa.data.tokenizer import train_tokenizer
 from rasa.draws import Draws
+from rasa.model.packing import Text
 from rasa.model.rasa import build_model
-from rasa.model.text import Text
-from rasa.train import train
+from rasa.training.train import train
 
 # 40 images of ten people, a caption each
 SPLIT = Split("train", tuple(f"{i}.png" for i in range(40)), np.arange(40) // 4, tuple(f"person {i}" for i in range(40)), np.arange(40))  # fmt: skip

@@ -1,6 +1,6 @@
 """Every field of a config does something: two values of it give another first step, ranking, result or other bytes.
 
-The table has a line for each field of rasa/config.py, rasa/fidelity.py and BenchmarkParams; a field without one fails, and
+The table has a line for each field of rasa/config/run.py, rasa/config/fidelity.py and BenchmarkParams; a field without one fails, and
 so does a category that no line names. What changes no number says why. What is observed:
 
 - step: losses, gradient norm, rates and alpha of the first steps (the logged total is left out: the log adds it up itself)
@@ -25,11 +25,12 @@ from pydantic import BaseModel
 from recipe import training
 from safetensors.torch import save_file
 
-from rasa.config import Config, Data, Objectives, Target
-from rasa.data.synthetic import BenchmarkParams, write_benchmark
-from rasa.fidelity import Fidelity
-from rasa.model.checkpoints import to_released
-from rasa.train import train
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.fidelity import Fidelity
+from rasa.config.run import Config, Data, Objectives, Target
+from rasa.data.synthetic.write import write_benchmark
+from rasa.training.train import train
+from rasa.weights.released import to_released
 
 
 class Line(NamedTuple):

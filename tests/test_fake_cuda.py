@@ -16,15 +16,15 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.scene import SIZES, SPECIAL, captions, config_of, scene
 from rasa.data.loader import Batch
-from rasa.data.tokens import Encoded, Tokens
+from rasa.data.tokenizer import Encoded, Tokens
 from rasa.data.transforms import _statistics
 from rasa.draws import Draws
-from rasa.inputs import step_inputs
-from rasa.model.rasa import ema_update
+from rasa.evaluation.rank import evaluate
+from rasa.model.momentum import ema_update
 from rasa.numerics import FiniteGuard
-from rasa.optimizer import gradient_norm, parameter_groups
-from rasa.retrieval.evaluate import evaluate
-from rasa.step import step_losses
+from rasa.training.inputs import step_inputs
+from rasa.training.optimizer import gradient_norm, parameter_groups
+from rasa.training.step import step_losses
 
 DEVICE = torch.device("cuda:0")
 BATCH = 6
@@ -101,7 +101,7 @@ def move(*modules):
 
 
 def masked_lm(vocabulary):
-    """f-RTD's generator: a DistilBERT of random weights, as rasa/model/masked_lm.py loads one."""
+    """f-RTD's generator: a DistilBERT of random weights, as rasa/training/masked_lm.py loads one."""
     from transformers import DistilBertConfig, DistilBertForMaskedLM
 
     sizes = {"dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 8, "max_position_embeddings": 32}

@@ -24,13 +24,13 @@ from experiments.plan import judge, recorded_runs
 from experiments.rundir import About, MetricsLog, read_about, read_config, read_json, read_points, workspace_of
 from experiments.spec import load_suite, resolve
 from experiments.yaml_io import dump, load
-from rasa.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from rasa.config import Config, Data
+from rasa.config.run import Config, Data
 from rasa.data.annotated import caption_fault
 from rasa.data.load import load_dataset
-from rasa.data.tokens import clean_caption, train_tokenizer
+from rasa.data.tokenizer import clean_caption, train_tokenizer
 from rasa.errors import RasaError
-from rasa.model.files import read_tensors
+from rasa.weights.files import read_tensors
+from rasa.weights.folder import load_checkpoint, newest_checkpoint, save_checkpoint
 
 CASES = int(os.environ.get("FUZZ_CASES", "2400"))
 
@@ -255,7 +255,7 @@ RESULT = {"run_id": "0123456789ab", "test": {"r1": 50.0}, "cost": {"seconds": 1.
 FILES = {
     "run.json": json.dumps(ABOUT), "result.json": json.dumps(RESULT),
     "failure.json": json.dumps({"type": "RunFailed", "message": "loss is nan", "traceback": "", "time": ""}),
-    "environment.json": json.dumps({"code": {"rasa/step.py": "0"}, "started": "2026-01-01T00:00:00+00:00"}),
+    "environment.json": json.dumps({"code": {"rasa/training/step.py": "0"}, "started": "2026-01-01T00:00:00+00:00"}),
     "metrics.jsonl": "".join(json.dumps({"group": g, "step": s, "values": {"loss": 1.5}, "time": 1.0}) + "\n"
                              for g, s in (("train", 0), ("train", 1), ("val", 2), ("test", 2))),
     "checkpoints/step-000000002/state.json": json.dumps({"format": 1, "state": {"epoch": 0, "step_in_epoch": 2}}),

@@ -20,10 +20,10 @@ from dataset_folders import (
 )
 from test_pedes import record, write
 
-from rasa.config import Data
+from rasa.config.run import Data
 from rasa.data.check import check
-from rasa.data.formats import detect_format
 from rasa.data.load import load_dataset
+from rasa.data.locate import detect_format
 from rasa.data.stats import stats
 from rasa.errors import ResourceError
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from rasa.config import Data
+from rasa.config.run import Data
+from rasa.data.dataset import Split
 from rasa.data.loader import TrainingLoader, ahead, encode_captions, image_batches
-from rasa.data.table import Split
-from rasa.data.tokens import train_tokenizer
+from rasa.data.tokenizer import train_tokenizer
 from rasa.data.transforms import MEAN, STD, ImageFault, _statistics, decode, normalise, two_views
 
 WORDS = ("red", "blue", "green", "grey")

@@ -13,11 +13,11 @@ import torch
 from people import tiny_config, write_people
 from PIL import Image
 
-from rasa.checkpoint import load_checkpoint
-from rasa.cli import main
-from rasa.data.tokens import tokenizer_from_vocabulary
+from rasa.commands.cli import main
+from rasa.data.tokenizer import tokenizer_from_vocabulary
 from rasa.errors import SpecError
-from rasa.model.masked_lm import check_masked_lm
+from rasa.training.masked_lm import check_masked_lm
+from rasa.weights.folder import load_checkpoint
 
 
 def write_suite(folder: Path, root: Path, losses: dict, generator: str | None, **optimisation) -> Path:
@@ -64,7 +64,7 @@ def test_kill_9_in_the_middle_of_an_epoch_then_the_same_command(tmp_path, monkey
     assert run(*command, whole) == 0
 
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from rasa.cli import main; sys.exit(main(sys.argv[1:]))", *map(str, command), str(broken)],
+        [sys.executable, "-c", "import sys; from rasa.commands.cli import main; sys.exit(main(sys.argv[1:]))", *map(str, command), str(broken)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     steps_per_epoch = 40 * 3 * 2 // 8

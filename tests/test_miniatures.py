@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from experiments.plan import located
 from experiments.spec import load_suite, resolve
 from experiments.store import open_store
-from rasa.cli import main
-from rasa.config import Config, Data
+from rasa.commands.cli import main
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.run import Config, Data
 from rasa.data.load import load_dataset
-from rasa.data.synthetic import BenchmarkParams, write_benchmark
+from rasa.data.synthetic.write import write_benchmark
 from rasa.errors import ResourceError
-from rasa.train import train
+from rasa.training.train import train
 
 PEOPLE = {"train_identities": 12, "val_identities": 3, "test_identities": 4}
 SHORT = ["-o", "optimisation.epochs=1", "-o", "optimisation.max_steps_per_epoch=2", "-o", "optimisation.batch_size=8"]

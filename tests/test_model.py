@@ -7,15 +7,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rasa.config import Config
-from rasa.data.tokens import Tokens
+from rasa.config.run import Config
+from rasa.data.tokenizer import Tokens
 from rasa.errors import ResourceError
-from rasa.model.checkpoints import load_released, names, read_state, to_released
-from rasa.model.inspect import inspect
+from rasa.evaluation.rerank import match
+from rasa.model.momentum import ema_update, momentum_copy
+from rasa.model.packing import Packing, Text, Wanted
 from rasa.model.queue import NOBODY, FeatureQueue
-from rasa.model.rasa import build_model, ema_update, momentum_copy
-from rasa.model.text import Packing, Text, Wanted
-from rasa.retrieval.rerank import match
+from rasa.model.rasa import build_model
+from rasa.weights.inspect import inspect
+from rasa.weights.released import load_released, names, read_state, to_released
 
 FACTS = Path(__file__).parent / "golden" / "facts"
 TINY = {

@@ -5,15 +5,8 @@ import torch
 from test_model import tiny
 
 from rasa.errors import RunFailed
-from rasa.model.rasa import build_model
-from rasa.numerics import (
-    FiniteGuard,
-    autocast,
-    compile_layers,
-    float32_products,
-    resolve_compile,
-    resolve_precision,
-)
+from rasa.model.rasa import build_model, compile_layers
+from rasa.numerics import FiniteGuard, autocast, float32_products, resolve_compile, resolve_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rasa.objectives import contrastive, language, matching, relation, replacement
+from rasa.objectives import contrastive, language, matching, replacement
 from rasa.objectives.language import MaskDraws, SpecialIds
 
 SPECIAL = SpecialIds(pad=0, cls=1, sep=2, mask=3)
@@ -72,7 +72,7 @@ def test_matching_loss_weighs_positives_one_third():
 def test_relation_loss_calls_strong_class_0():
     """A strong pair at (ln 3, 0) costs ln 4/3, a weak one at the same logits ln 4."""
     logits = torch.tensor([[math.log(3), 0.0]] * 2)
-    loss = relation.relation_loss(logits, torch.tensor([False, True]))
+    loss = matching.relation_loss(logits, torch.tensor([False, True]))
     assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
 

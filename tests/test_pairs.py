@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from rasa.data.dataset import Split
 from rasa.data.pairs import draw_captions
-from rasa.data.table import Split
 
 # Identity 7: image 0 with captions 0 and 1, image 2 with captions 3 and 4, image 4 with caption 6 (which reads as 0).
 # Identity 8: image 1 with caption 2 alone. Identity 9: image 3 with captions 5 and 7, so no other image.

@@ -12,16 +12,15 @@ import golden_set as golden
 import pytest
 import torch
 
-from rasa.data.tokens import Tokens
-from rasa.model.checkpoints import REDUNDANT, names, resize_position_embedding, to_released
-from rasa.model.rasa import ema_update
-from rasa.model.text import Text
+from rasa.data.tokenizer import Tokens
+from rasa.evaluation.metrics import evaluate_order, final_order, stage1_order
+from rasa.evaluation.rerank import PackedTexts, rerank
+from rasa.model.momentum import ema_update
+from rasa.model.packing import Text
 from rasa.objectives.language import MaskDraws, mask_tokens
-from rasa.optimizer import parameter_groups
-from rasa.retrieval.metrics import evaluate_order, final_order, stage1_order
-from rasa.retrieval.rerank import PackedTexts, rerank
-from rasa.schedules import alpha_at, learning_rates
-from rasa.step import step_losses
+from rasa.training.optimizer import alpha_at, learning_rates, parameter_groups
+from rasa.training.step import step_losses
+from rasa.weights.released import REDUNDANT, names, resize_position_embedding, to_released
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 FACT_FILES = Path(__file__).parent / "golden" / "facts"

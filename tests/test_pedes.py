@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rasa.config import Data
-from rasa.data.formats import detect_format
+from rasa.config.run import Data
 from rasa.data.load import load_dataset
+from rasa.data.locate import detect_format
 from rasa.errors import ResourceError, SpecError
 
 FILES = {"cuhk-pedes": "reid_raw.json", "icfg-pedes": "ICFG-PEDES.json", "rstpreid": "data_captions.json"}

@@ -15,17 +15,18 @@ from test_model import ALL, tiny
 from test_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, inputs
 
 from benchmarks.plain import PUSHED, plain_ema, plain_push, plain_rerank, plain_step
-from rasa.config import Objectives
-from rasa.data.tokens import Tokens
+from rasa.config.fidelity import PRESETS, Fidelity
+from rasa.config.run import Objectives
+from rasa.data.tokenizer import Tokens
 from rasa.draws import Draws
-from rasa.fidelity import PRESETS, Fidelity
-from rasa.model.checkpoints import names
+from rasa.evaluation.rerank import PackedTexts, rerank
+from rasa.model.momentum import ema_update, momentum_copy
+from rasa.model.packing import Text
 from rasa.model.queue import NOBODY, FeatureQueue
-from rasa.model.rasa import build_model, ema_update, momentum_copy
-from rasa.model.text import Text
-from rasa.optimizer import parameter_groups
-from rasa.retrieval.rerank import PackedTexts, rerank
-from rasa.step import Teachers, step_losses
+from rasa.model.rasa import build_model
+from rasa.training.optimizer import parameter_groups
+from rasa.training.step import Teachers, step_losses
+from rasa.weights.released import names
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 TOLERANCE = 1e-10

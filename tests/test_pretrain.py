@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from rasa.checkpoint import load_checkpoint
-from rasa.config import Model
-from rasa.data.synthetic import BenchmarkParams
-from rasa.data.tokens import Tokens
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.run import Model
+from rasa.data.tokenizer import Tokens
 from rasa.draws import Draws
 from rasa.errors import ResourceError
 from rasa.objectives.language import SpecialIds
-from rasa.pretrain import SHIPPED, Masking, Recipe, matching_over_candidates, pretrain, rate_at
+from rasa.training.pretrain import SHIPPED, Masking, Recipe, matching_over_candidates, pretrain, rate_at
+from rasa.weights.folder import load_checkpoint
 
 SMALL = Recipe(
     people=BenchmarkParams(seed=5, train_identities=12, val_identities=3, test_identities=1, images_per_identity=2),

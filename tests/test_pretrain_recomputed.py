@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from recipe import PlainAdamW, clamp, doubled, views
 
 from benchmarks.plain import feature, fuse, text_states, word_logits
-from rasa.checkpoint import load_checkpoint
-from rasa.config import Model
-from rasa.data.synthetic import BenchmarkParams
-from rasa.data.tokens import Tokens
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.run import Model
+from rasa.data.tokenizer import Tokens
 from rasa.draws import Draws
-from rasa.model.checkpoints import to_released
-from rasa.pretrain import Pretraining, Recipe
-from rasa.train import evaluate_split
+from rasa.evaluation.split import evaluate_split
+from rasa.training.pretrain import Pretraining, Recipe
+from rasa.weights.folder import load_checkpoint
+from rasa.weights.released import to_released
 
 RECIPE = Recipe(
     seed=4,

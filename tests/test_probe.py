@@ -7,12 +7,12 @@ import pytest
 import torch
 from people import tiny_config, write_people
 
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.data.load import load_dataset
-from rasa.data.tokens import build_tokenizer
+from rasa.data.tokenizer import build_tokenizer
+from rasa.evaluation.split import evaluate_split
+from rasa.evaluation.word_probe import Answer, exchange, exchanged, falls, sensitivity_figures
 from rasa.model.rasa import build_model
-from rasa.probe import Answer, exchange, exchanged, falls, sensitivity_figures
-from rasa.train import evaluate_split
 
 
 def many(caption, kind):

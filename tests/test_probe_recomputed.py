@@ -8,12 +8,12 @@ from people import tiny_config, write_people
 from recipe import doubled
 
 from benchmarks.plain import feature, plain_rerank, text_states
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.data.load import load_dataset
-from rasa.data.tokens import build_tokenizer
+from rasa.data.tokenizer import build_tokenizer
 from rasa.data.transforms import normalise
+from rasa.evaluation.word_probe import KINDS, exchanged, sensitivity_figures
 from rasa.model.rasa import build_model
-from rasa.probe import KINDS, exchanged, sensitivity_figures
 
 
 @pytest.fixture(scope="module")

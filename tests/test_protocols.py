@@ -5,10 +5,9 @@ import pytest
 import torch
 from test_retrieval import CPU, encode, model, query_major, run, seeded, small, split  # noqa: F401
 
-from rasa.data.table import Split
-from rasa.retrieval.evaluate import Gallery, Queries
-from rasa.retrieval.metrics import evaluate_order, final_order, stage1_order
-from rasa.retrieval.protocols import (
+from rasa.data.dataset import Split
+from rasa.evaluation.metrics import evaluate_order, final_order, stage1_order
+from rasa.evaluation.protocols import (
     Settings,
     both_ways,
     by_class,
@@ -20,13 +19,14 @@ from rasa.retrieval.protocols import (
     selection_key,
     texts_of,
 )
+from rasa.evaluation.rank import EncodedGallery, EncodedQueries
 
 SETTINGS = Settings(6, "logit", "stage1", 7, 50, 100, "float32", CPU)
 
 
 def stage_1_alone(similarity_TN):
     """Features whose products are `similarity_TN`, without anything for stage 2."""
-    return Gallery(torch.eye(similarity_TN.shape[1]), lambda: ()), Queries(similarity_TN, None)
+    return EncodedGallery(torch.eye(similarity_TN.shape[1]), lambda: ()), EncodedQueries(similarity_TN, None)
 
 
 # Both ways
@@ -63,8 +63,8 @@ def in_double(small):  # noqa: F811
         torch.randn(7, width, generator=seeded(20)).double(),
         torch.randn(9, width, generator=seeded(21)).double(),
     )
-    gallery = Gallery(features[0], lambda: small.tokens.split(3))
-    return gallery, Queries(features[1], small.texts), features[1] @ features[0].T
+    gallery = EncodedGallery(features[0], lambda: small.tokens.split(3))
+    return gallery, EncodedQueries(features[1], small.texts), features[1] @ features[0].T
 
 
 def every_pair(small):  # noqa: F811

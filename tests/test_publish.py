@@ -374,12 +374,12 @@ def test_a_stale_run_stays_stale(place, folder, tmp_path):
     """The code's digests are published and restored, so a change of the code since is seen."""
     (shared,) = (folder / RECORDS / "shared").glob("environment-*")
     environment = json.loads(shared.read_text())
-    environment["code"]["rasa/step.py"] = "0" * 64
+    environment["code"]["rasa/training/step.py"] = "0" * 64
     shared.write_text(json.dumps(environment))
     sign(folder)
     invoke(restore, folder, "--workspace", tmp_path / "ws")
     arguments = [place / "tiny.yaml/itm", "-o", f"data.root={place / 'people'}", "--workspace", tmp_path / "ws"]
-    assert "stale: finished, but rasa/step.py changed since" in invoke(plan_command, *arguments).stdout
+    assert "stale: finished, but rasa/training/step.py changed since" in invoke(plan_command, *arguments).stdout
 
 
 def test_a_record_is_read_as_it_was_written(place):

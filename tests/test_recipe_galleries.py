@@ -14,12 +14,12 @@ from recipe import training
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from rasa.checkpoint import load_checkpoint
-from rasa.config import Config
+from rasa.config.run import Config
 from rasa.data.load import load_dataset
 from rasa.data.transforms import decode
-from rasa.model.checkpoints import to_released
-from rasa.train import evaluate_split
+from rasa.evaluation.split import evaluate_split
+from rasa.weights.folder import load_checkpoint
+from rasa.weights.released import to_released
 
 EPOCHS = 6
 

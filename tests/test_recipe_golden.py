@@ -11,7 +11,7 @@ from people import tiny_config, write_people
 from recipe import PlainTraining, in_double, training
 
 from rasa.draws import Draws
-from rasa.model.checkpoints import to_released
+from rasa.weights.released import to_released
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 AT = [(0, 3), (1, 0), (1, 1)]  # with four steps an epoch alpha is 3/4 of 0.4, then 0.4 and 0.4: the recorded ones

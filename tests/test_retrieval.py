@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from test_model import tiny
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rasa.data.tokens import Encoded, Tokens
+from rasa.data.tokenizer import Encoded, Tokens
+from rasa.evaluation.index import top_k
+from rasa.evaluation.metrics import evaluate_order, final_order, stage1_order
+from rasa.evaluation.rank import evaluate, measure
+from rasa.evaluation.rerank import PackedTexts, blocks, match_scores, pieces, rerank
+from rasa.model.packing import Text
 from rasa.model.rasa import build_model
-from rasa.model.text import Text
-from rasa.retrieval.evaluate import evaluate, measure
-from rasa.retrieval.index import top_k
-from rasa.retrieval.metrics import evaluate_order, final_order, stage1_order
-from rasa.retrieval.rerank import PackedTexts, blocks, match_scores, pieces, rerank
 
 CPU = torch.device("cpu")
 

@@ -228,7 +228,7 @@ def test_a_change_of_code_makes_a_run_stale_and_keeps_it(people, tmp_path):
 
 
 def test_the_command_line_s_files_make_nothing_stale():
-    assert not {"rasa/cli.py", "rasa/commands.py"} & set(code_hashes())
+    assert not {"rasa/commands/cli.py", "rasa/commands/data.py"} & set(code_hashes())
     assert changed_files({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}) == ["b", "c"]
 
 
@@ -441,7 +441,7 @@ def test_a_stale_or_unfinished_run_is_not_copied(people, tmp_path):
     (original,) = planned(people, tmp_path, "cl")
     execute([original], tmp_path, train=trainer)
     environment = read_json(original.directory / ENVIRONMENT)
-    environment["code"] = {**environment["code"], "rasa/step.py": "0" * 12}
+    environment["code"] = {**environment["code"], "rasa/training/step.py": "0" * 12}
     (original.directory / ENVIRONMENT).write_text(json.dumps(environment))
     (tmp_path / "mine.yaml").write_text(MINE)
     suite, rows = parse_target(str(tmp_path / "mine.yaml"))

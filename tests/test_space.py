@@ -9,7 +9,7 @@ from searching import SPACE, points, write_space
 from test_cli import LIGHT
 
 from experiments.layers import flatten
-from rasa.cli import main
+from rasa.commands.cli import main
 from rasa.errors import SpecError
 from studies.points import Points, point_name
 from studies.samplers import make_pruner, make_sampler

@@ -15,7 +15,7 @@ from experiments.spec import (
     suite_names,
 )
 from experiments.yaml_io import dump, load_mapping
-from rasa.data.formats import FORMATS
+from rasa.config.formats import FORMATS
 from rasa.errors import SpecError
 
 ROWS = [(suite, row.name) for suite in suite_names() for row in load_suite(suite).rows]

@@ -7,12 +7,13 @@ import torch
 
 from experiments.plan import located
 from experiments.spec import identity_of, load_suite, resolve
-from rasa import start
-from rasa.checkpoint import load_checkpoint
-from rasa.data.tokens import tokenizer_from_vocabulary
-from rasa.model.checkpoints import load_released, read_state
-from rasa.model.rasa import build_model, momentum_copy
-from rasa.pretrain import SHIPPED, Recipe
+from rasa.data.tokenizer import tokenizer_from_vocabulary
+from rasa.model.momentum import momentum_copy
+from rasa.model.rasa import build_model
+from rasa.training.pretrain import SHIPPED, Recipe
+from rasa.weights import start
+from rasa.weights.folder import load_checkpoint
+from rasa.weights.released import load_released, read_state
 
 OVERRIDES = [
     "model.weights=start", "data.tokenizer=start",

@@ -20,15 +20,15 @@ from experiments.rundir import FAILURE, METRICS, PREDICTIONS, RESULT, read_json,
 from experiments.runner import UNWATCHED, execute, raise_for
 from experiments.spec import load_suite
 from experiments.start import plan_starts, without_headroom
-from rasa.checkpoint import save_checkpoint
-from rasa.cli import main
-from rasa.config import Config
+from rasa.commands.cli import main
+from rasa.config.run import Config
 from rasa.data.load import load_dataset
-from rasa.data.tokens import train_tokenizer
+from rasa.data.tokenizer import train_tokenizer
 from rasa.errors import RunFailed, SpecError, SuiteFailed
-from rasa.evaluation import evaluate_start
-from rasa.model.checkpoints import to_released
+from rasa.evaluation.checkpoint import evaluate_start
 from rasa.model.rasa import build_model
+from rasa.weights.folder import save_checkpoint
+from rasa.weights.released import to_released
 from reports.build import build
 from reports.formats import csv_table, html, latex, markdown
 from reports.load import Queries, Start

@@ -4,14 +4,15 @@ import pytest
 import torch
 from test_model import ALL, tiny
 
-from rasa.config import Objectives
-from rasa.data.tokens import Tokens
+from rasa.config.fidelity import PRESETS, Fidelity
+from rasa.config.run import Objectives
+from rasa.data.tokenizer import Tokens
 from rasa.draws import Draws, derive
-from rasa.fidelity import PRESETS, Fidelity
+from rasa.model.momentum import momentum_copy
 from rasa.model.queue import FeatureQueue
-from rasa.model.rasa import build_model, momentum_copy
+from rasa.model.rasa import build_model
 from rasa.objectives.language import SpecialIds
-from rasa.step import StepInputs, Teachers, step_losses
+from rasa.training.step import StepInputs, Teachers, step_losses
 
 SPECIAL = SpecialIds(pad=0, cls=2, sep=3, mask=4)
 VOCABULARY = 50

@@ -14,7 +14,7 @@ from searching import fresh_store, people, points, write_space
 
 from experiments import store
 from experiments.plan import recorded_runs
-from rasa.cli import main
+from rasa.commands.cli import main
 from studies.liveness import BEAT, DRIVER, Watcher
 from studies.rerun import FRESH
 from studies.screen import Screen

@@ -9,7 +9,7 @@ from searching import EPOCHS, people, points, searched, trainer, write_space
 from experiments.plan import plan
 from experiments.runner import execute
 from experiments.spec import load_suite
-from rasa.cli import main
+from rasa.commands.cli import main
 from rasa.errors import RunFailed, SpecError
 from studies.liveness import Driver
 from studies.report import importances, page

@@ -11,7 +11,7 @@ from searching import EPOCHS, people, points, quality, searched, trainer, write_
 from experiments.plan import plan
 from experiments.runner import execute
 from experiments.spec import parse_target
-from rasa.cli import main
+from rasa.commands.cli import main
 from rasa.errors import ResourceError, SpecError
 from studies.figures import Dot, best_so_far, draw_all, front
 from studies.liveness import Watcher

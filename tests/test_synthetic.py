@@ -13,22 +13,14 @@ from click.testing import CliRunner
 from PIL import Image, ImageChops
 from pydantic import ValidationError
 
-from rasa.commands import data
+from rasa.commands.data import data
+from rasa.config.benchmark import VERSION, BenchmarkParams
 from rasa.data.stats import benchmark_stats
-from rasa.data.synthetic import (
-    VERSION,
-    BenchmarkParams,
-    facts,
-    mistakes,
-    oracle,
-    people,
-    render,
-    sheet,
-    write_benchmark,
-)
 from rasa.data.synthetic import describe as grammar
+from rasa.data.synthetic import facts, mistakes, oracle, people, render, sheet
 from rasa.data.synthetic.looks import dressed
 from rasa.data.synthetic.values import DEPARTURES, FITTED
+from rasa.data.synthetic.write import write_benchmark
 from rasa.errors import ResourceError
 
 SMALL = BenchmarkParams(train_identities=8, val_identities=2, test_identities=3)

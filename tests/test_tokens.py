@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rasa.data.tokens import (
+from rasa.data.tokenizer import (
     SPECIALS,
     Encoded,
     Tokenizer,
@@ -176,7 +176,7 @@ def test_every_training_caption_is_known():
 
 
 def test_training_is_the_same_in_other_processes():
-    code = f"from rasa.data.tokens import train_tokenizer; print(train_tokenizer({CAPTIONS!r}, 60).digest)"
+    code = f"from rasa.data.tokenizer import train_tokenizer; print(train_tokenizer({CAPTIONS!r}, 60).digest)"
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code],

@@ -20,8 +20,8 @@ from experiments.plan import plan, recorded_runs
 from experiments.rundir import ENVIRONMENT, RESULT, TRACKING, read_json, write_json
 from experiments.runner import UNWATCHED, execute
 from experiments.spec import load_suite
+from rasa.config.benchmark import BenchmarkParams
 from rasa.data.load import ensure_builtin
-from rasa.data.synthetic import BenchmarkParams
 from rasa.errors import ResourceError, RunFailed
 
 

@@ -8,11 +8,11 @@ from people import tiny_config, write_people
 from safetensors.torch import load_file
 from test_step import ROWS, WEIGHTS
 
-from rasa.checkpoint import load_checkpoint
-from rasa.config import Config
-from rasa.data.tokens import train_tokenizer
+from rasa.config.run import Config
+from rasa.data.tokenizer import train_tokenizer
 from rasa.errors import ResourceError, RunFailed, SpecError
-from rasa.train import train
+from rasa.training.train import train
+from rasa.weights.folder import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_a_fixed_generator_of_another_vocabulary_is_refused(people, tmp_path):
 
 
 def test_the_fixed_generator_learns_the_captions_and_is_cached(people, tmp_path):
-    from rasa.model.masked_lm import build_masked_lm
+    from rasa.training.masked_lm import build_masked_lm
 
     captions = [f"a person in a {c} shirt and {c} shoes" for c in ("red", "blue", "green", "white")] * 4
     tokenizer = train_tokenizer(captions, 200)

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from rasa.config import Data
+from rasa.config.run import Data
+from rasa.data.dataset import Dataset, IntArray, Split
 from rasa.data.files import HALF_PAIR, Listing, first, list_files
-from rasa.data.table import Dataset, IntArray, Split
-from rasa.data.tokens import clean_caption
+from rasa.data.tokenizer import clean_caption
 from rasa.draws import generator
 from rasa.errors import ResourceError, SpecError
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rasa.config import Data
+from rasa.config.run import Data
 from rasa.data.annotated import Source, assemble, listing_faults, missing_splits
+from rasa.data.dataset import Dataset
 from rasa.data.files import first, list_files
 from rasa.data.load import SOURCES
-from rasa.data.table import Dataset
-from rasa.data.tokens import build_tokenizer, clean_caption
+from rasa.data.tokenizer import build_tokenizer, clean_caption
 from rasa.data.transforms import ImageFault, conversion, open_checked, open_rgb
 from rasa.errors import RasaError
 

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from rasa.config import Data, Target
+from rasa.config.benchmark import BenchmarkParams
+from rasa.config.formats import FORMATS
+from rasa.config.run import Data, Target
 from rasa.data.annotated import Source, assemble
-from rasa.data.captions import captions_source
-from rasa.data.finegrained import finegrained_source
-from rasa.data.formats import FORMATS, has_annotations
-from rasa.data.own import imagefolder_source, table_source
-from rasa.data.pedes import pedes_source
-from rasa.data.saved import saved_source
-from rasa.data.synthetic import BenchmarkParams, write_benchmark
-from rasa.data.synthetic.write import ABOUT, IMAGES
-from rasa.data.table import Dataset
+from rasa.data.dataset import Dataset
+from rasa.data.locate import has_annotations
+from rasa.data.readers.arrow import saved_source
+from rasa.data.readers.karpathy import captions_source
+from rasa.data.readers.own_folder import imagefolder_source, table_source
+from rasa.data.readers.pedes import pedes_source
+from rasa.data.readers.reed import finegrained_source
+from rasa.data.synthetic.write import ABOUT, IMAGES, write_benchmark
 from rasa.errors import ResourceError, SpecError
 from rasa.lock import locked
 

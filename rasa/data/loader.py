@@ -24,12 +24,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from rasa.config import Data
-from rasa.data.formats import FORMATS
+from rasa.config.formats import FORMATS
+from rasa.config.run import Data
+from rasa.data.dataset import Split
 from rasa.data.image_cache import cached_images
 from rasa.data.pairs import draw_captions, has_weak_pairs
-from rasa.data.table import Split
-from rasa.data.tokens import Encoded, Tokenizer, Tokens
+from rasa.data.tokenizer import Encoded, Tokenizer, Tokens
 from rasa.data.transforms import Crops, ImageFault, decode, enlarged
 from rasa.draws import generator
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rasa.data.table import IntArray, Split
+from rasa.data.dataset import IntArray, Split
 
 
 def draw_captions(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from rasa.data.dataset import Dataset, Split
 from rasa.data.synthetic.facts import frequencies, lost_by_weak_captions, read_facts, shares_lost
 from rasa.data.synthetic.oracle import upper_bound
-from rasa.data.table import Dataset, Split
 from rasa.data.transforms import open_checked, open_rgb
 from rasa.errors import ResourceError
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rasa.model.text import Packing, Wanted, take_rows
+from rasa.model.packing import Packing, Wanted, take_rows
 
 NORM_EPS = 1e-5
 ACTIVATION = "quick_gelu"

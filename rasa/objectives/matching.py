@@ -54,3 +54,8 @@ def matching_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None)
     if weights is None:
         return F.cross_entropy(logits, labels, ignore_index=IGNORED)
     return weights @ F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+
+
+def relation_loss(logits: Tensor, weak: Tensor) -> Tensor:
+    """Mean cross-entropy of [B, 2] logits of positive pairs, class 0 = strong, 1 = weak (Eq. 2)."""
+    return F.cross_entropy(logits, weak.long())

@@ -1,0 +1,1 @@
+"""One module per published layout: from its annotation file to images, captions and identities."""

@@ -1,0 +1,1 @@
+"""How well a model finds people: two-stage retrieval (projected features, then match scores), its figures, the word probe."""

@@ -1,0 +1,63 @@
+"""Where a run stands: all that a resumed run needs, as plain values and as named tensors."""
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from rasa.config.run import Config
+from rasa.errors import ResourceError
+from rasa.model.rasa import RaSa
+from rasa.training.optimizer import moments, restore_moments
+from rasa.training.step import Teachers
+
+
+class Progress(BaseModel):
+    """Where a run stands; with the tensors, all that a resumed run needs. Draws are functions of seed and step."""
+
+    identity: dict[str, Any]
+    digests: dict[str, str]
+    epoch: int = 0
+    step_in_epoch: int = 0
+    best_epoch: int | None = None
+    best: tuple[float, float] = (float("-inf"), float("-inf"))
+    history: list[dict[str, float]] = []
+    tested: list[dict[str, float]] = []  # of every epoch, if the selection gap is asked for
+    seconds: float = 0.0
+    looks_seconds: float = 0.0  # of evaluations that training does not need; not among `seconds`
+    train_seconds: float = 0.0
+    pairs: int = 0
+    peak_mib: float = 0.0
+
+
+def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any]:
+    """The config as far as a checkpoint depends on it: places of files left out, since their contents count, `auto` settled."""
+    identity = config.identity()
+    del identity["data"]["tokenizer"], identity["objectives"]["masked_lm"]
+    identity["optimisation"] |= {"precision": precision, "compile": compiled}
+    return identity
+
+
+def training_tensors(model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything that has a tensor's shape: online, momentum, queues, optimizer moments."""
+    return {**model_tensors(model, teachers), **dict(moments(model, optimizer))}
+
+
+def model_tensors(model: RaSa, teachers: Teachers) -> dict[str, Tensor]:
+    """The same without the optimizer's."""
+    tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in model.named_parameters()}
+    tensors |= {f"momentum.{name}": p for name, p in teachers.momentum.named_parameters()}
+    return tensors | {f"queue.{name}": b for name, b in teachers.queue.named_buffers()}
+
+
+@torch.no_grad()
+def restore(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's tensors in place. Raises ResourceError if they are another model's."""
+    own = model_tensors(model, teachers)
+    differing = sorted(set(own) ^ {name for name in tensors if not name.startswith("optimizer.")})
+    if differing:
+        raise ResourceError(f"the checkpoint has other tensors than the model: {', '.join(differing[:5])}")
+    for name, target in own.items():
+        target.copy_(tensors[name])
+    restore_moments(tensors, model, optimizer)
