@@ -26,8 +26,15 @@ BATCH, TURNS = 64, 3
 
 
 @torch.inference_mode()
-def fast(model: RaSa, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, candidates: torch.Tensor,
-         precision: str, tokens_per_call: int) -> torch.Tensor:  # fmt: skip
+def fast(
+    model: RaSa,
+    tokens: torch.Tensor,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    candidates: torch.Tensor,
+    precision: str,
+    tokens_per_call: int,
+) -> torch.Tensor:
     """Scores [T, C] as `rasa.evaluation.rank` computes them, the texts' encoding included."""
     assert model.encoders.fusion is not None
     parts = []
@@ -39,8 +46,16 @@ def fast(model: RaSa, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tenso
     return rerank(model, tokens.split(BATCH), PackedTexts(parts), candidates, "logit", tokens_per_call, precision)
 
 
-def compare(size: str, device: torch.device, precision: str | None, queries: int, plain_queries: int, candidates: int,
-            tokens_per_call: int, overrides: list[str]) -> dict[str, Any]:  # fmt: skip
+def compare(
+    size: str,
+    device: torch.device,
+    precision: str | None,
+    queries: int,
+    plain_queries: int,
+    candidates: int,
+    tokens_per_call: int,
+    overrides: list[str],
+) -> dict[str, Any]:
     """All figures as plain JSON types; the plain side runs `plain_queries` of the queries, since its cost is per query."""
     config = config_of(size, "table4/m-rtd", overrides)
     _, vocabulary, shortest, longest, _ = SIZES[size]
@@ -76,16 +91,29 @@ def compare(size: str, device: torch.device, precision: str | None, queries: int
         moved = (run_fast(precision=chosen) - scores).abs().max().item() if chosen != "float32" else 0.0
     pairs = candidates / seconds_plain, candidates / seconds_fast
     return {
-        "benchmark": "retrieval", "size": size, "device": device_name(device), "threads": torch.get_num_threads(),
-        "queries": queries, "candidates": candidates, "texts_per_image": queries,
-        "tokens_mean": text.mask.sum(1).double().mean().item(), "tokens_padded": longest, "precision": chosen,
-        "plain_seconds_per_query": seconds_plain, "fast_seconds_per_query": seconds_fast,
-        "plain_pairs_per_s": pairs[0], "fast_pairs_per_s": pairs[1], "ratio": seconds_plain / seconds_fast,
+        "benchmark": "retrieval",
+        "size": size,
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "queries": queries,
+        "candidates": candidates,
+        "texts_per_image": queries,
+        "tokens_mean": text.mask.sum(1).double().mean().item(),
+        "tokens_padded": longest,
+        "precision": chosen,
+        "plain_seconds_per_query": seconds_plain,
+        "fast_seconds_per_query": seconds_fast,
+        "plain_pairs_per_s": pairs[0],
+        "fast_pairs_per_s": pairs[1],
+        "ratio": seconds_plain / seconds_fast,
         "plain_gflop_per_pair": plain_flops.get_total_flops() / plain_queries / candidates / 1e9,
         "fast_gflop_per_pair": fast_flops.get_total_flops() / queries / candidates / 1e9,
-        "max_abs_difference": difference, "same_order": same_order, "precision_moves_scores_by": moved,
+        "max_abs_difference": difference,
+        "same_order": same_order,
+        "precision_moves_scores_by": moved,
         "score_spread": scores.std().item(),
-        "plain_peak_mib": peaks["plain"], "fast_peak_mib": peaks["fast"],
+        "plain_peak_mib": peaks["plain"],
+        "fast_peak_mib": peaks["fast"],
         "peak_matrix_gflops": measured_peak(device, chosen) / 1e9,
         "cuhk_pedes_rerank_seconds": TEXTS * CANDIDATES / pairs[1],
-    }  # fmt: skip
+    }

@@ -120,8 +120,10 @@ def errors(setting: Setting, suites: int, seed: int) -> tuple[float, float, floa
     of_none, of_margin, of_both = (repeated(setting, truth, suites, seed) for truth in (none, margin, mixed))
     wrong = ((of_both.sign != 0) & (mixed == 0)) | (of_both.equivalent & (mixed != 0)) | (of_both.sign < 0)
     return (
-        float((of_none.sign != 0).any(-1).mean()), float(of_margin.equivalent.any(-1).mean()), float(wrong.any(-1).mean())
-    )  # fmt: skip
+        float((of_none.sign != 0).any(-1).mean()),
+        float(of_margin.equivalent.any(-1).mean()),
+        float(wrong.any(-1).mean()),
+    )
 
 
 def gains(setting: Setting, suites: int, seed: int) -> Iterator[tuple[str, Tried]]:
@@ -151,8 +153,9 @@ def main() -> int:
             shares = " | ".join(f"{100 * share:.0f}" for share in decided.mean(0))
             print(
                 f"| {setting.name} | {design} | {tried.runs.mean():.0f} | {100 * decided.mean():.0f} % | "
-                f"{100 * (tried.sign > 0).mean():.0f} % | {shares} |", flush=True,
-            )  # fmt: skip
+                f"{100 * (tried.sign > 0).mean():.0f} % | {shares} |",
+                flush=True,
+            )
     return int(worst > LEVEL)
 
 

@@ -33,8 +33,16 @@ def drive(bound: tuple[Any, ...], url: str | None, trials: int, jobs: int, train
     search(Points(*bound), url, trials, jobs, train=train)
 
 
-def under_fire(points: Points, url: str | None, trials: int, jobs: int, kills: int, pause: tuple[float, float],
-               train: Train | None = None, seed: int = 0) -> dict[str, Any]:  # fmt: skip
+def under_fire(
+    points: Points,
+    url: str | None,
+    trials: int,
+    jobs: int,
+    kills: int,
+    pause: tuple[float, float],
+    train: Train | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Run the study, kill so many workers meanwhile, and say how it stands."""
     bound = (points.space, points.profile, points.overrides, points.seeds, points.workspace)
     process = multiprocessing.get_context("spawn").Process(target=drive, args=(bound, url, trials, jobs, train))

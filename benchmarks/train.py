@@ -31,9 +31,14 @@ from rasa.training.step import StepInputs
 
 PARTS = ("encode", "momentum", "text", "fusion", "heads", "optimizer")
 METHODS = {
-    "encode_image": "encode", "image_feature": "heads", "text_feature": "heads", "encode_text": "text",
-    "project_image": "fusion", "fuse": "fusion", "words": "heads",
-}  # fmt: skip
+    "encode_image": "encode",
+    "image_feature": "heads",
+    "text_feature": "heads",
+    "encode_text": "text",
+    "project_image": "fusion",
+    "fuse": "fusion",
+    "words": "heads",
+}
 STEPS_OF_A_ROW = 1310 * 30  # CUHK-PEDES in batches of 52, 30 epochs
 PLAIN_FUNCTIONS = {"text_states": "text", "fuse": "fusion", "word_logits": "heads"}
 
@@ -169,8 +174,13 @@ def variants(device: torch.device, precision: str | None) -> list[Variant]:
     if precision is not None:
         return [Variant("plain", "float32"), Variant("fast", precision)]
     if device.type == "cuda":
-        return [Variant("plain", "float32"), Variant("plain", "tf32"), Variant("fast", "tf32"), Variant("fast", "bf16"),
-                Variant("fast", "bf16", compiled=True)]  # fmt: skip
+        return [
+            Variant("plain", "float32"),
+            Variant("plain", "tf32"),
+            Variant("fast", "tf32"),
+            Variant("fast", "bf16"),
+            Variant("fast", "bf16", compiled=True),
+        ]
     return [Variant("plain", "float32"), Variant("fast", "float32")]
 
 
@@ -233,8 +243,13 @@ def side_by_side(
             side.compile()
         for warm_up in range(1, 4 if device.type == "cuda" else 2):
             side.step(pairs, warm_up)
-        found.append({"variant": str(variant), "peak_mib": peak_mib(device) - before,
-                      "gflop_per_pair": counted.get_total_flops() / batch / 1e9})  # fmt: skip
+        found.append(
+            {
+                "variant": str(variant),
+                "peak_mib": peak_mib(device) - before,
+                "gflop_per_pair": counted.get_total_flops() / batch / 1e9,
+            }
+        )
         sides.append(side)
     peaks = [measured_peak(device, side.variant.precision) for side in sides]
     times: list[list[float]] = [[] for _ in sides]
@@ -296,19 +311,31 @@ def compare(
     masked = config.objectives.p_mask if config.fidelity.mlm_mask_rate is None else config.fidelity.mlm_mask_rate
     paper = config.fidelity.shared_masking
     return {
-        "benchmark": "train", "size": size, "row": row, "device": device_name(device), "batch": batch, "steps": steps,
-        "threads": torch.get_num_threads(), "tokens_mean": tokens, "tokens_padded": longest,
-        "fidelity": config.fidelity.preset, "ranks": config.fidelity.ranks,
-        "plain_pairs_per_s": first["pairs_per_s"], "fast_pairs_per_s": last["pairs_per_s"],
+        "benchmark": "train",
+        "size": size,
+        "row": row,
+        "device": device_name(device),
+        "batch": batch,
+        "steps": steps,
+        "threads": torch.get_num_threads(),
+        "tokens_mean": tokens,
+        "tokens_padded": longest,
+        "fidelity": config.fidelity.preset,
+        "ranks": config.fidelity.ranks,
+        "plain_pairs_per_s": first["pairs_per_s"],
+        "fast_pairs_per_s": last["pairs_per_s"],
         "ratio": last["pairs_per_s"] / first["pairs_per_s"],
         "fusion_ratio": first["parts_ms"]["fusion"] / max(last["parts_ms"]["fusion"], 1e-9),
-        "max_abs_difference": loss_difference, "max_gradient_difference": gradient_difference,
+        "max_abs_difference": loss_difference,
+        "max_gradient_difference": gradient_difference,
         "model_gflop_per_pair": {
             "plain": plain_gflop,
             "fast": fast_step(sizes, batch, tokens, longest, masked, paper).total() / 1e9,
-        } if row == "table4/m-rtd" else None,
+        }
+        if row == "table4/m-rtd"
+        else None,
         "variants": found,
-    }  # fmt: skip
+    }
 
 
 def device_name(device: torch.device) -> str:

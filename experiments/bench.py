@@ -51,8 +51,20 @@ def bench() -> None:
 @tracking_option
 @workspace_option
 @json_option
-def train(size: str, row: str, batch: int | None, steps: int, device: str, precision: str | None, threads: int | None,
-          overrides: tuple[str, ...], track: bool, tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+def train(
+    size: str,
+    row: str,
+    batch: int | None,
+    steps: int,
+    device: str,
+    precision: str | None,
+    threads: int | None,
+    overrides: tuple[str, ...],
+    track: bool,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
     """A training step: pairs/s, time by part, memory, FLOPs, utilisation, and how far losses and gradients agree."""
     chosen = _prepare(device, threads)
     from benchmarks.train import compare
@@ -77,9 +89,21 @@ def train(size: str, row: str, batch: int | None, steps: int, device: str, preci
 @tracking_option
 @workspace_option
 @json_option
-def retrieval(size: str, queries: int, plain_queries: int, candidates: int, tokens_per_call: int, device: str,
-              precision: str | None, threads: int | None, overrides: tuple[str, ...], track: bool,
-              tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+def retrieval(
+    size: str,
+    queries: int,
+    plain_queries: int,
+    candidates: int,
+    tokens_per_call: int,
+    device: str,
+    precision: str | None,
+    threads: int | None,
+    overrides: tuple[str, ...],
+    track: bool,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
     """Re-ranking: seconds per query, FLOPs, memory, and how far scores and orders agree."""
     chosen = _prepare(device, threads)
     from benchmarks.retrieval import compare
@@ -111,8 +135,9 @@ def _prepare(device: str, threads: int | None) -> Any:
     return pick_device(device)
 
 
-def _show(found: dict[str, Any], tables: list[Any], track: bool, tracking_uri: str | None, workspace: Path,
-          as_json: bool) -> None:  # fmt: skip
+def _show(
+    found: dict[str, Any], tables: list[Any], track: bool, tracking_uri: str | None, workspace: Path, as_json: bool
+) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:

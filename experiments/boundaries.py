@@ -74,8 +74,9 @@ def _nominal(n: int, most: int) -> Floats:
             density = stats.norm.pdf(at[:, None], r * at, np.sqrt(1 - r * r)) * width @ density
         due = _LEVELS * share**SPENDING
         beyond = width * (2 * np.cumsum(density[::-1], 0)[:half] - density[::-1][:half])  # P(|z| > at), trapezoids
-        bound = np.array([np.interp(want, tail, at[::-1][:half])
-                          for want, tail in zip(due - spent, beyond.T, strict=True)])  # fmt: skip
+        bound = np.array(
+            [np.interp(want, tail, at[::-1][:half]) for want, tail in zip(due - spent, beyond.T, strict=True)]
+        )
         density = density * np.clip((bound - np.abs(at)[:, None]) / width + 0.5, 0, 1)
         spent = due
     levels: Floats = 2 * stats.norm.sf(bound)

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 ALL = "*"  # suites
 
 workspace_option = click.option(
-    "--workspace", type=click.Path(path_type=Path), default=Path(), show_default=".",
+    "--workspace",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    show_default=".",
     help="Folder that holds runs/, data/ and mlflow.db.",
-)  # fmt: skip
+)
 profile_option = click.option("--profile", help="smoke, synth, paper or a file; default: the suite's own.")
 override_option = click.option(
     "-o",
@@ -65,13 +68,15 @@ def _duration_given(context: click.Context, parameter: click.Parameter, value: s
 
 
 until_option = click.option(
-    "--until", type=click.Choice(["decided"]),
+    "--until",
+    type=click.Choice(["decided"]),
     help="Add seeds, after looks at 3, 5, 8 and 12, to the rows of steps that are not decided.",
-)  # fmt: skip
+)
 margin_option = click.option(
-    "--margin", type=click.FloatRange(min=0, min_open=True),
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
     help="Points of R@1 within which two rows are called equivalent; default 1.",
-)  # fmt: skip
+)
 most_option = click.option("--max-seeds", "most", type=click.IntRange(min=3), help="The last look; default 12.")
 
 
@@ -83,10 +88,12 @@ def list_(as_json: bool) -> None:
 
     suites, profiles = [load_suite(name) for name in suite_names()], [load_profile(name) for name in profile_names()]
     if as_json:
-        _print_json({
-            "suites": [{"name": s.suite, "title": s.title, "rows": [r.name for r in s.rows]} for s in suites],
-            "profiles": [{"name": p.profile, "title": p.title} for p in profiles],
-        })  # fmt: skip
+        _print_json(
+            {
+                "suites": [{"name": s.suite, "title": s.title, "rows": [r.name for r in s.rows]} for s in suites],
+                "profiles": [{"name": p.profile, "title": p.title} for p in profiles],
+            }
+        )
         return
     for suite in suites:
         click.echo(f"{suite.suite:24} {suite.title}")
@@ -136,9 +143,19 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
 @workspace_option
 @json_option
 @click.pass_context
-def plan(context: click.Context, target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int],
-         jobs: int, until: str | None, margin: float | None, most: int | None, workspace: Path,
-         as_json: bool) -> None:  # fmt: skip
+def plan(
+    context: click.Context,
+    target: str,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    seeds: list[int],
+    jobs: int,
+    until: str | None,
+    margin: float | None,
+    most: int | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
     """Which runs of TARGET are new, finished, stale, failed or interrupted, and how long the rest takes.
 
     With --until decided: how the steps stand, and the runs of the next look.
@@ -185,9 +202,23 @@ def plan(context: click.Context, target: str, profile: str | None, overrides: tu
 @workspace_option
 @json_option
 @click.pass_context
-def run(context: click.Context, target: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int],
-        jobs: int, until: str | None, margin: float | None, most: int | None, budget: float | None, executor: str,
-        rerun_stale: bool, tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+def run(
+    context: click.Context,
+    target: str,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    seeds: list[int],
+    jobs: int,
+    until: str | None,
+    margin: float | None,
+    most: int | None,
+    budget: float | None,
+    executor: str,
+    rerun_stale: bool,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
     """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped.
 
     With --until decided: look after 3, 5, 8 and 12 seeds, and go on with the rows of undecided steps alone.
@@ -280,8 +311,14 @@ def doctor(tracking_uri: str | None, workspace: Path, as_json: bool) -> int:
     return 5 if any(check.state == "fail" for check in checks) else 0
 
 
-def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_stale: bool, tracking_uri: str | None,
-             as_json: bool) -> None:  # fmt: skip
+def _execute(
+    planned: "Sequence[PlannedRun]",
+    workspace: Path,
+    jobs: int,
+    rerun_stale: bool,
+    tracking_uri: str | None,
+    as_json: bool,
+) -> None:
     from experiments.runner import raise_for
 
     outcomes = _outcomes(planned, workspace, jobs, rerun_stale, tracking_uri)
@@ -289,8 +326,14 @@ def _execute(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_
     raise_for(outcomes)
 
 
-def _outcomes(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun_stale: bool, tracking_uri: str | None,
-              seconds: float | None = None) -> "list[Outcome]":  # fmt: skip
+def _outcomes(
+    planned: "Sequence[PlannedRun]",
+    workspace: Path,
+    jobs: int,
+    rerun_stale: bool,
+    tracking_uri: str | None,
+    seconds: float | None = None,
+) -> "list[Outcome]":
     """Execute, with a display and a courier to the tracker, for at most so many seconds."""
     from experiments import store
     from experiments.courier import Courier, Tracker
@@ -308,8 +351,18 @@ def _outcomes(planned: "Sequence[PlannedRun]", workspace: Path, jobs: int, rerun
             return execute(planned, workspace, jobs, rerun_stale, watch, seconds=seconds)
 
 
-def _run_until(target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None,
-               most: int | None, jobs: int, budget: float | None, tracking_uri: str | None, as_json: bool) -> None:  # fmt: skip
+def _run_until(
+    target: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    workspace: Path,
+    margin: float | None,
+    most: int | None,
+    jobs: int,
+    budget: float | None,
+    tracking_uri: str | None,
+    as_json: bool,
+) -> None:
     """Run until decided, and print the runs, how each step stands, and why it ended."""
     from experiments.runner import raise_for
     from experiments.until import until_decided
@@ -322,11 +375,13 @@ def _run_until(target: str, profile: str | None, overrides: Sequence[str], works
 
     ended = until_decided(look, execute, lambda line: click.echo(line, err=True), jobs, budget)
     if as_json:
-        _print_json({
-            "runs": [_row(each.about, each.state, each.message, each.directory) for each in ended.outcomes],
-            "steps": [_step_row(each) for each in ended.look.decisions.values()],
-            "ended": ended.reason,
-        })  # fmt: skip
+        _print_json(
+            {
+                "runs": [_row(each.about, each.state, each.message, each.directory) for each in ended.outcomes],
+                "steps": [_step_row(each) for each in ended.look.decisions.values()],
+                "ended": ended.reason,
+            }
+        )
     else:
         _print_outcomes(ended.outcomes, as_json)
         _print_steps(ended.look)
@@ -335,8 +390,9 @@ def _run_until(target: str, profile: str | None, overrides: Sequence[str], works
     raise_for([each for each in ended.outcomes if ended.stopped or (each.state != "interrupted" and each.reached)])
 
 
-def _looks(target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None,
-           most: int | None) -> "Callable[[set[tuple[str, int]]], Look]":  # fmt: skip
+def _looks(
+    target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None, most: int | None
+) -> "Callable[[set[tuple[str, int]]], Look]":
     """How the steps of TARGET stand, read anew at each call, which is given the runs that were tried in vain."""
     from experiments.boundaries import MOST
     from experiments.plan import data_reader
@@ -358,8 +414,11 @@ def _looks(target: str, profile: str | None, overrides: Sequence[str], workspace
 
 def _check_until(context: click.Context, until: str | None) -> None:
     """Refuse options that do not go together."""
-    given = [name for name in ("seeds", "rerun_stale", "margin", "most", "budget")
-             if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE]  # fmt: skip
+    given = [
+        name
+        for name in ("seeds", "rerun_stale", "margin", "most", "budget")
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    ]
     if until and (wrong := {*given} & {"seeds", "rerun_stale"}):
         name = wrong.pop().replace("_", "-")
         raise click.UsageError(f"--{name} and --until decided do not go together: the looks say which runs are needed")
@@ -372,11 +431,13 @@ def _print_look(now: "Look", jobs: int, as_json: bool) -> None:
     from experiments.until import duration, standing
 
     if as_json:
-        _print_json({
-            "steps": [_step_row(each) for each in now.decisions.values()],
-            "next_look": now.seeds if now.runs else None,
-            "runs": [_planned_row(run) for run in now.runs],
-        })  # fmt: skip
+        _print_json(
+            {
+                "steps": [_step_row(each) for each in now.decisions.values()],
+                "next_look": now.seeds if now.runs else None,
+                "runs": [_planned_row(run) for run in now.runs],
+            }
+        )
         return
     _print_steps(now)
     for run in now.runs:
@@ -399,8 +460,9 @@ def _step_row(decision: "Decision") -> dict[str, Any]:
     return {"decided": decision.decided, **asdict(decision)}
 
 
-def _plan(target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int],
-          workspace: Path) -> "tuple[list[PlannedRun], list[PlannedRun]]":  # fmt: skip
+def _plan(
+    target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int], workspace: Path
+) -> "tuple[list[PlannedRun], list[PlannedRun]]":
     """The evaluations of the weights that the rows start from, and the runs."""
     from experiments.plan import data_reader
     from experiments.plan import plan as plan_runs

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from experiments.delivery import Delivery
 from experiments.filed import Filed
-from experiments.rundir import STUDY_SUITE, TRACKING, Lock, find_runs
+from experiments.rundir import STUDY_SUITE, TRACKING, find_runs
 from experiments.store import StoreFault, bulk, faults, open_store
 from rasa.errors import ResourceError
+from rasa.lock import Lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -90,8 +90,14 @@ class Decision:
         return self.verdict not in (UNDECIDED, TOO_FEW)
 
 
-def step_of(row: str, versus: str, published: float | None, gains: Mapping[int, float],
-            found: Mapping[tuple[str, int], Queries], figure: Literal["r1", "map"] = "r1") -> Step:  # fmt: skip
+def step_of(
+    row: str,
+    versus: str,
+    published: float | None,
+    gains: Mapping[int, float],
+    found: Mapping[tuple[str, int], Queries],
+    figure: Literal["r1", "map"] = "r1",
+) -> Step:
     """A step from the differences of R@1 by seed, and from what the runs found of each query where that is known.
 
     Queries count if they are known of every seed, or of enough seeds for a verdict; both rows must have answered the
@@ -114,8 +120,12 @@ def step_of(row: str, versus: str, published: float | None, gains: Mapping[int, 
     return Step(row, versus, published, tuple(sorted(gains)), alone[:, None], None, better)
 
 
-def decide(steps: Sequence[Step], most: int = MOST, margin: float = MARGIN,
-           beats_start: Mapping[str, bool | None] | None = None) -> dict[str, Decision]:  # fmt: skip
+def decide(
+    steps: Sequence[Step],
+    most: int = MOST,
+    margin: float = MARGIN,
+    beats_start: Mapping[str, bool | None] | None = None,
+) -> dict[str, Decision]:
     """The decision on each step, by its row.
 
     `beats_start` says of a row whether it is better than the start that it was trained from, by an interval that leaves
@@ -135,10 +145,25 @@ def decide(steps: Sequence[Step], most: int = MOST, margin: float = MARGIN,
             verdict = NO_HEADROOM
         queries, identities = _sizes(step)
         found[step.row] = Decision(
-            step.row, step.versus, step.published, step.seeds, queries, identities, mean, verdict, low, high, p, p_holm,
-            p_equivalent, p_equivalent_holm, step.n * (se**2 - over_queries), over_queries,
-            _size(step.published, low, high), int(after) or None,
-        )  # fmt: skip
+            step.row,
+            step.versus,
+            step.published,
+            step.seeds,
+            queries,
+            identities,
+            mean,
+            verdict,
+            low,
+            high,
+            p,
+            p_holm,
+            p_equivalent,
+            p_equivalent_holm,
+            step.n * (se**2 - over_queries),
+            over_queries,
+            _size(step.published, low, high),
+            int(after) or None,
+        )
     return found
 
 
@@ -162,8 +187,12 @@ def together(steps: Sequence[Step]) -> Prefixes:
     columns, clusters = [], []
     for step in steps:
         mean, over_seeds, over_queries, number = prefixes(step.differences_ST, step.identity_T)
-        columns.append([np.pad(values, (0, longest - step.n), constant_values=np.nan)
-                        for values in (mean, over_seeds, over_queries)])  # fmt: skip
+        columns.append(
+            [
+                np.pad(values, (0, longest - step.n), constant_values=np.nan)
+                for values in (mean, over_seeds, over_queries)
+            ]
+        )
         clusters.append(number)
     mean_SF, seeds_SF, queries_SF = (np.stack(each, -1) for each in zip(*columns, strict=True))
     return Prefixes(mean_SF, seeds_SF, queries_SF, np.array(clusters))

@@ -239,8 +239,11 @@ class Delivery:
         selected, numerics = self._result.get("selected", {}), self._result.get("numerics", {})
         tags = {**self._who(), STATE: self._state, ENDED_AT: self._ended_at}
         tags |= {name: str(numerics[key]) for key, name in NUMERICS.items() if key in numerics}
-        tags |= {name: str(selected[key]) for name, key in ((SELECTED_EPOCH, "epoch"), (SELECTED_STEP, "step"))
-                 if key in selected}  # fmt: skip
+        tags |= {
+            name: str(selected[key])
+            for name, key in ((SELECTED_EPOCH, "epoch"), (SELECTED_STEP, "step"))
+            if key in selected
+        }
         if COPIED_FROM in self._result:
             tags[COPIED] = str(self._result[COPIED_FROM])
         return tags

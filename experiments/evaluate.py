@@ -21,13 +21,30 @@ if TYPE_CHECKING:
 )
 @format_option
 @click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
-@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
-              help="Set one config field, e.g. data.tokenizer=vocab.txt or evaluation.topk=64.")  # fmt: skip
-@click.option("--predictions", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="Also write each query's best images, candidates and scores (safetensors).")  # fmt: skip
+@click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set one config field, e.g. data.tokenizer=vocab.txt or evaluation.topk=64.",
+)
+@click.option(
+    "--predictions",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write each query's best images, candidates and scores (safetensors).",
+)
 @json_option
-def evaluate(weights: Path, root: Path | None, layout: str | None, split: str, overrides: tuple[str, ...],
-             predictions: Path | None, as_json: bool) -> None:  # fmt: skip
+def evaluate(
+    weights: Path,
+    root: Path | None,
+    layout: str | None,
+    split: str,
+    overrides: tuple[str, ...],
+    predictions: Path | None,
+    as_json: bool,
+) -> None:
     """Rank a data set as its format is evaluated, and print the figures: R@1, R@5, R@10, mAP, and what else it has.
 
     RUN is a run's directory, or its id: its spec, its selected weights and its vocabulary are taken; without --data its own data is

@@ -23,7 +23,6 @@ from experiments.rundir import (
     SUPERSEDED,
     About,
     find_runs,
-    is_locked,
     read_about,
     read_config,
     read_json,
@@ -36,6 +35,7 @@ from experiments.spec import Row, Suite, identity_of, load_profile, local_path, 
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.run import Config, Data
 from rasa.errors import ResourceError, SpecError
+from rasa.lock import is_locked
 from rasa.weights import start
 
 State = Literal["new", "finished", "stale", "failed", "interrupted", "running", "superseded"]
@@ -64,8 +64,15 @@ class Recorded(NamedTuple):
     reason: str
 
 
-def plan(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[str], seeds: Sequence[int],
-         workspace: Path, read: Callable[[str], "Read"] | None = None) -> list[PlannedRun]:  # fmt: skip
+def plan(
+    suite: Suite,
+    rows: Sequence[Row],
+    profile: str,
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    workspace: Path,
+    read: Callable[[str], "Read"] | None = None,
+) -> list[PlannedRun]:
     """The runs of these rows and seeds with their states. Reads, and never builds data.
 
     Seed by seed, so that a suite that is stopped early has the whole table for its first seeds. `read`: one
@@ -181,8 +188,9 @@ class _Told(NamedTuple):
     variant: str
 
 
-def _told(suite: Suite, row: Row, profile: str, overrides: Sequence[str], workspace: Path,
-          read: Callable[[str], "Read"]) -> _Told:  # fmt: skip
+def _told(
+    suite: Suite, row: Row, profile: str, overrides: Sequence[str], workspace: Path, read: Callable[[str], "Read"]
+) -> _Told:
     config = located(resolve(suite, row, profile, overrides, 0), workspace)
     return _Told(config, identity_of(config), *inputs_of(config, read), variant_of(suite, row, profile, overrides))
 
@@ -239,8 +247,9 @@ class Shelf:
         return [folder / name for name in names if not SUPERSEDED.search(name) and (folder / name / ABOUT).exists()]
 
 
-def placed(about: About, config: Config, workspace: Path, seconds: float | None,
-           shelf: Shelf | None = None) -> PlannedRun:  # fmt: skip
+def placed(
+    about: About, config: Config, workspace: Path, seconds: float | None, shelf: Shelf | None = None
+) -> PlannedRun:
     """The run in its state, where it lies in the workspace; a new one takes `seconds`, unless it can be copied."""
     if not about.run_id:
         return PlannedRun(about, config, None, "new", "the built-in benchmark is not built yet", seconds)
@@ -280,8 +289,9 @@ def inputs_of(config: Config, read: Callable[[str], "Read"]) -> "tuple[Read, str
     return read(config.data.model_dump_json()), _weights_digest(config)
 
 
-def about_of(suite: Suite, row: Row, profile: str, config: Config, identity: dict[str, Any], data: "Read",
-             weights_digest: str) -> About:  # fmt: skip
+def about_of(
+    suite: Suite, row: Row, profile: str, config: Config, identity: dict[str, Any], data: "Read", weights_digest: str
+) -> About:
     """Who the run is that computes what `identity` says, on that data and from those weights."""
     target = config.data.target
     return About(

@@ -53,19 +53,18 @@ def foresee(decisions: Sequence[Decision], most: int = MOST) -> dict[str, Foresi
     published = np.array([each.published or 0.0 for each in known])
     truth = np.where(published != 0, published, ours)
     variances = Variances(
-        np.array([each.over_seeds for each in known]), np.array([each.over_queries for each in known]),
+        np.array([each.over_seeds for each in known]),
+        np.array([each.over_queries for each in known]),
         np.array([each.identities or np.inf for each in known], dtype=np.float64),
-    )  # fmt: skip
+    )
     counts = np.array([each.n for each in known])
     power = shown(variances, truth, counts, most)
     seen = could_see(variances, truth, counts, most)
     seeds = needed(variances, truth, most)
     return {
-        each.row: Foresight(
-            float(power[at]) if published[at] else None, seen[at], seeds[at] if published[at] else None
-        )
+        each.row: Foresight(float(power[at]) if published[at] else None, seen[at], seeds[at] if published[at] else None)
         for at, each in enumerate(known)
-    }  # fmt: skip
+    }
 
 
 def shown(variances: Variances, truth_F: Floats, counts_F: Floats, most: int = MOST, suites: int = SUITES) -> Floats:

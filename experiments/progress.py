@@ -17,9 +17,14 @@ class Bars:
     def __init__(self, *columns: ProgressColumn, console: Console | None = None):
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *columns,
-            TextColumn("{task.fields[note]}"), console=self._console, disable=not self._console.is_terminal,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            *columns,
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
 
     def __enter__(self) -> Self:
         self._bars.start()

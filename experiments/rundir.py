@@ -4,7 +4,6 @@
 figure, and, last, `result.json` or `failure.json`. What the trainer needs to go on lies there too (rasa/training/train.py).
 """
 
-import fcntl
 import json
 import os
 import re
@@ -12,8 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,7 +28,6 @@ SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
 FIGURES = ("test", "cost", "source", "sensitivity")
 SECTIONS = (*FIGURES, "selected", "last", "test_oracle", "digests", "numerics", "sizes")
 RESTORED = "restored.json"  # of a run that was put back from a published report, and so has no weights
-PATIENCE = 10  # times 50 ms
 SUPERSEDED = re.compile(r"\.stale-\d+$")
 
 
@@ -176,41 +173,6 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-class Lock:
-    """An exclusive lock on a file that a process's death releases. `acquired` tells whether it was free."""
-
-    def __init__(self, path: Path):
-        self._path, self.acquired = path, False
-
-    def __enter__(self) -> Self:
-        try:
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise ResourceError(f"{self._path}: {error.strerror}; make the folder writable") from error
-        # `rasa plan` in another process holds the lock for an instant to see whether it is free.
-        for _ in range(PATIENCE):
-            self.acquired = _try_lock(self._handle)
-            if self.acquired:
-                break
-            time.sleep(0.05)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.close(self._handle)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock at `path`."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _try_lock(handle)
-    finally:
-        os.close(handle)
-
-
 def read_points(directory: Path, say: Callable[[str], None] = lambda line: None) -> list[Point]:
     """The figures that a run has reported; a last line that a kill has torn is none.
 
@@ -296,14 +258,6 @@ def _point(line: bytes) -> Point | None:
 def to_line(point: Point) -> str:
     """The point as a line of `metrics.jsonl`."""
     return json.dumps(point._asdict()) + "\n"
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _short(error: Exception) -> str:

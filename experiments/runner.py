@@ -19,7 +19,6 @@ from experiments.rundir import (
     RUNS,
     SPEC,
     About,
-    Lock,
     MetricsLog,
     read_json,
     read_result,
@@ -32,6 +31,7 @@ from experiments.stop import Stop
 from experiments.yaml_io import dump
 from rasa.config.run import Config
 from rasa.errors import RasaError, ResourceError, RunFailed, SuiteFailed
+from rasa.lock import Lock
 
 Train = Callable[..., dict[str, Any]]
 Heard = Callable[[str, int, dict[str, float]], None]
@@ -121,9 +121,15 @@ def _tenths(say: Say) -> Callable[[int, int], None]:
     return tell
 
 
-def execute(planned: Sequence[PlannedRun], workspace: Path, jobs: int = 1, rerun_stale: bool = False,
-            watch: Watch = UNWATCHED, train: Train | None = None,
-            seconds: float | None = None) -> list[Outcome]:  # fmt: skip
+def execute(
+    planned: Sequence[PlannedRun],
+    workspace: Path,
+    jobs: int = 1,
+    rerun_stale: bool = False,
+    watch: Watch = UNWATCHED,
+    train: Train | None = None,
+    seconds: float | None = None,
+) -> list[Outcome]:
     """Bring every planned run to its end, in order, and say how each stands. `train` defaults to the real trainer.
 
     After the first SIGINT or SIGTERM, or after so many seconds, the running ones checkpoint and stop, and the rest are
@@ -170,8 +176,14 @@ def raise_for(outcomes: Sequence[Outcome]) -> None:
         raise SuiteFailed(f"{len(failed)} of {len(outcomes)} runs failed: {names}; `rasa retry` runs them again")
 
 
-def run_one(run: PlannedRun, heard: Heard, say: Say, should_stop: Callable[[], bool], train: Train | None,
-            threads: int | None = None) -> Outcome:  # fmt: skip
+def run_one(
+    run: PlannedRun,
+    heard: Heard,
+    say: Say,
+    should_stop: Callable[[], bool],
+    train: Train | None,
+    threads: int | None = None,
+) -> Outcome:
     """Train in this process, into the run's directory; never raises for a fault of the run itself.
 
     `threads` bounds the CPU threads, unless the config does.
@@ -301,8 +313,15 @@ def _set_aside(directory: Path) -> Path | None:
         return directory.rename(next(name for name in names if not name.exists()))
 
 
-def _trained(run: PlannedRun, directory: Path, heard: Heard, say: Say, should_stop: Callable[[], bool],
-             train: Train | None, threads: int | None) -> dict[str, Any]:  # fmt: skip
+def _trained(
+    run: PlannedRun,
+    directory: Path,
+    heard: Heard,
+    say: Say,
+    should_stop: Callable[[], bool],
+    train: Train | None,
+    threads: int | None,
+) -> dict[str, Any]:
     """Run the trainer and return what `result.json` is to hold."""
     _prepare(run, directory)
     metrics = MetricsLog(directory, say)

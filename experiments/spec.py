@@ -33,9 +33,15 @@ Metric = Literal["r1", "r5", "r10", "map", "tr_r1", "tr_r5", "tr_r10", "ap50"]
 # Every figure that a table may have, and its heading. R@K and AP@50 are of a text (or class) that asks for images, which
 # Tables 5 and 6 call IR; TR: an image asks for texts.
 HEADINGS = {
-    "r1": "R@1", "r5": "R@5", "r10": "R@10", "map": "mAP", "ap50": "AP@50",
-    "tr_r1": "TR R@1", "tr_r5": "TR R@5", "tr_r10": "TR R@10",
-}  # fmt: skip
+    "r1": "R@1",
+    "r5": "R@5",
+    "r10": "R@10",
+    "map": "mAP",
+    "ap50": "AP@50",
+    "tr_r1": "TR R@1",
+    "tr_r5": "TR R@5",
+    "tr_r10": "TR R@10",
+}
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8"]
 AT = "Config fields that are set at one profile only, by the profile's name."
 FILE = re.compile(r"(?P<file>.*\.ya?ml)(?:/(?P<row>[^/]*))?")

@@ -63,8 +63,14 @@ def re_ranks(config: Config) -> bool:
     return "itm" in config.objectives.weights
 
 
-def plan_starts(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequence[str], workspace: Path,
-                read: Callable[[str], Read] | None = None) -> list[PlannedRun]:  # fmt: skip
+def plan_starts(
+    suite: Suite,
+    rows: Sequence[Row],
+    profile: str,
+    overrides: Sequence[str],
+    workspace: Path,
+    read: Callable[[str], Read] | None = None,
+) -> list[PlannedRun]:
     """The evaluations of the weights that these rows start from, each once; rows that start at random have none.
 
     Reads, and never builds data. Raises SpecError and ResourceError.
@@ -80,8 +86,9 @@ def plan_starts(suite: Suite, rows: Sequence[Row], profile: str, overrides: Sequ
     return list(found.values())
 
 
-def _planned(suite: Suite, profile: str, row: Row, config: Config, variant: str, workspace: Path,
-             read: Callable[[str], Read]) -> PlannedRun:  # fmt: skip
+def _planned(
+    suite: Suite, profile: str, row: Row, config: Config, variant: str, workspace: Path, read: Callable[[str], Read]
+) -> PlannedRun:
     run = located(config, workspace)
     own = start_config(run)
     data, weights = inputs_of(run, read)  # with the row's own section, which has been read for its runs already

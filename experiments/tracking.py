@@ -39,8 +39,13 @@ BENCHMARKS = "benchmarks"  # the experiment of `rasa bench`
 VOCABULARY = "vocab.txt"  # without it the weights are of no use where the tokenizer was trained on the captions
 # What becomes of a run's state here. A stale run is finished: that the code changed since is not the tracker's to say.
 STATES = {"new": "running", "stale": "finished"}
-STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED",
-            "superseded": "FINISHED"}  # fmt: skip
+STATUSES = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "superseded": "FINISHED",
+}
 ENDED = ("finished", "superseded", "failed")
 PARENT_STATUSES = ("RUNNING", "FAILED", "KILLED", "FINISHED")  # a row's is the first of these that a seed of it has
 BATCH, PARAMS_BATCH, PARAM_LENGTH, DIGEST_LENGTH = 1000, 100, 6000, 36  # MLflow's limits

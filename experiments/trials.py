@@ -20,8 +20,7 @@ STUDY, STORAGE, DIRECTIONS = "rasa.study", "rasa.storage", "rasa.directions"
 TRIAL, OPTUNA_STATE = "rasa.trial", "rasa.optuna_state"
 KIND_STUDY, KIND_TRIAL = "study", "trial"
 # MLflow knows no pruned run: a trial that was stopped on purpose is KILLED there, and its tag says pruned.
-STATUSES = {"waiting": "SCHEDULED", "running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED",
-            "fail": "FAILED"}  # fmt: skip
+STATUSES = {"waiting": "SCHEDULED", "running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
 
 
 class TrialRecord(NamedTuple):
@@ -97,8 +96,9 @@ def _filed(client: "MlflowClient", experiment: str, parent: str) -> "dict[int, R
     return {int(run.data.tags[TRIAL]): run for run in pages(client, experiment, {PARENT: parent}, deleted=True)}
 
 
-def _send(client: "MlflowClient", experiment: str, parent: str, study: StudyRecord, trial: TrialRecord,
-          run: "Run | None") -> None:  # fmt: skip
+def _send(
+    client: "MlflowClient", experiment: str, parent: str, study: StudyRecord, trial: TrialRecord, run: "Run | None"
+) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     if run is not None and run.info.lifecycle_stage != "active":

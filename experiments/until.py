@@ -59,16 +59,20 @@ def rows_of_steps(suite: Suite, rows: Sequence[Row]) -> list[Row]:
     return [row for row in suite.rows if row.name in needed]
 
 
-def look(suite: Suite, planned: Sequence[PlannedRun], most: int, margin: float,
-         tried: Iterable[tuple[str, int]] = ()) -> Look:  # fmt: skip
+def look(
+    suite: Suite, planned: Sequence[PlannedRun], most: int, margin: float, tried: Iterable[tuple[str, int]] = ()
+) -> Look:
     """How the steps of the planned runs (all seeds up to `most`) stand, and what the next look needs.
 
     A run that was tried, and is still not finished, is not tried again: its step goes on without that seed.
     """
     decisions = decide(steps_of_runs(suite, planned), most, margin)
     waiting = {name for row, each in decisions.items() if not each.decided for name in (row, each.versus)}
-    left = [run for run in planned if run.about.row in waiting and run.state not in SETTLED
-            and (run.about.row, run.about.seed) not in {*tried}]  # fmt: skip
+    left = [
+        run
+        for run in planned
+        if run.about.row in waiting and run.state not in SETTLED and (run.about.row, run.about.seed) not in {*tried}
+    ]
     for seeds in boundaries.looks(most):
         if of_look := [run for run in left if run.about.seed < seeds]:
             runs = [run for run in of_look if run.state != "running"]
@@ -76,9 +80,13 @@ def look(suite: Suite, planned: Sequence[PlannedRun], most: int, margin: float,
     return Look(decisions, most, [])
 
 
-def until_decided(next_look: Callable[[set[tuple[str, int]]], Look],
-                  execute: Callable[[list[PlannedRun], float | None], list[Outcome]],
-                  say: Say, jobs: int = 1, budget: float | None = None) -> Ended:  # fmt: skip
+def until_decided(
+    next_look: Callable[[set[tuple[str, int]]], Look],
+    execute: Callable[[list[PlannedRun], float | None], list[Outcome]],
+    say: Say,
+    jobs: int = 1,
+    budget: float | None = None,
+) -> Ended:
     """Run look after look until every step is decided, all seeds are used, or the budget (seconds) is spent.
 
     `next_look` reads how things stand, given the runs that were tried; `execute` brings runs to their end within so
@@ -110,8 +118,11 @@ def until_decided(next_look: Callable[[set[tuple[str, int]]], Look],
 
 def seen_before(planned: Sequence[PlannedRun], workspace: Path) -> bool:
     """Whether a step among these runs may have the seeds that its first look needs."""
-    folders = {run.about.row: row_folder(workspace, run.about.suite, run.about.row, run.about.profile)
-               for run in planned if run.about.versus is not None}  # fmt: skip
+    folders = {
+        run.about.row: row_folder(workspace, run.about.suite, run.about.row, run.about.profile)
+        for run in planned
+        if run.about.versus is not None
+    }
     return any(len([*folder.glob(f"seed-*/{RESULT}")]) >= boundaries.FEWEST for folder in folders.values())
 
 

@@ -41,8 +41,9 @@ class Worker:
         self.results.close()
 
 
-def run_all(todo: Sequence[tuple[int, PlannedRun]], jobs: int, watch: Watch, stop: Stop,
-            train: Train | None) -> dict[int, Outcome]:  # fmt: skip
+def run_all(
+    todo: Sequence[tuple[int, PlannedRun]], jobs: int, watch: Watch, stop: Stop, train: Train | None
+) -> dict[int, Outcome]:
     """Execute the runs, `jobs` at a time; outcomes by the runs' numbers."""
     waiting, outcomes = deque(todo), {number: not_reached(run) for number, run in todo}
     threads = max(1, cpu_count() // max(1, jobs))

@@ -1,15 +1,85 @@
-"""One builder at a time, for what several processes may want to build on first use."""
+"""Locks between processes, which a holder's death releases: one builder, one trainer, one driver at a time."""
 
-import fcntl
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from rasa.errors import ResourceError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; filelock has its own there
+    fcntl = None  # type: ignore[assignment]
+
+MODE = 0o666  # less what the umask takes: other users of a shared workspace lock the same files
+PATIENCE, PAUSE = 10, 0.05  # tries, and seconds between them
 
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold `file` alone, waiting for whoever has it; the lock of a dead process is free at once. Raises OSError."""
+    """Hold `file` alone, waiting for whoever has it. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(file, mode=MODE):
         yield
+
+
+class Lock:
+    """Holds `path` alone if it is free; `acquired` tells whether it was. Raises ResourceError if it cannot be written."""
+
+    def __init__(self, path: Path):
+        self._path, self._lock, self.acquired = path, FileLock(path, mode=MODE), False
+
+    def __enter__(self) -> Self:
+        # `rasa plan` in another process holds the lock for an instant to see whether it is free.
+        for attempt in range(PATIENCE):
+            if attempt:
+                time.sleep(PAUSE)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            except OSError as error:
+                raise ResourceError(f"{self._path}: {error.strerror}; make the folder writable") from error
+            self.acquired = True
+            break
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.acquired:
+            self._lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock at `path`. Asking leaves no file behind."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0, mode=MODE):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a disk or a workspace that may only be read
+        return _is_locked_for_others(path)
+
+
+def _is_locked_for_others(path: Path) -> bool:
+    """The same of a file that may only be read."""
+    if fcntl is None:
+        return False
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False

@@ -44,8 +44,15 @@ class How(NamedTuple):
     variant: str = ""  # what -o changed
 
 
-def build(suite: Suite, profile: str, overrides: Sequence[str], uri: str, margin: float = MARGIN,
-          most: int = MOST, workspace: Path = Path()) -> Report:  # fmt: skip
+def build(
+    suite: Suite,
+    profile: str,
+    overrides: Sequence[str],
+    uri: str,
+    margin: float = MARGIN,
+    most: int = MOST,
+    workspace: Path = Path(),
+) -> Report:
     """Read the suite's runs and make its report; its steps are judged by this margin, with looks up to `most` seeds.
 
     Raises SpecError and ResourceError.

@@ -245,10 +245,13 @@ def _selection() -> list[Column]:
         return _absent(line) if lost.mean is None else signed(lost.mean) + _plus_minus(lost, 1)
 
     return [
-        column("Validation, chosen", "val_r1"), column("Validation, last", "last_val_r1"),
-        column("Test, chosen", "r1"), column("Test, last", "last_r1"), column("Test, oracle", "oracle_r1"),
+        column("Validation, chosen", "val_r1"),
+        column("Validation, last", "last_val_r1"),
+        column("Test, chosen", "r1"),
+        column("Test, last", "last_r1"),
+        column("Test, oracle", "oracle_r1"),
         Column("Gap (oracle - chosen)", gap),
-    ]  # fmt: skip
+    ]
 
 
 def _domains(lines: Sequence[Line], labels: Sequence[Column]) -> list[Grid]:

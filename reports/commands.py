@@ -92,8 +92,16 @@ def report(
 @most_option
 @workspace_option
 @tracking_option
-def publish(suite: str, folder: Path, profile: str | None, overrides: tuple[str, ...], margin: float | None,
-            most: int | None, workspace: Path, tracking_uri: str | None) -> None:  # fmt: skip
+def publish(
+    suite: str,
+    folder: Path,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    margin: float | None,
+    most: int | None,
+    workspace: Path,
+    tracking_uri: str | None,
+) -> None:
     """Write SUITE's report into DIR, with all records from which its digits can be computed again.
 
     The options are those of `rasa report`. A published report in DIR is replaced; a README.md in it stays. `rasa verify

@@ -59,8 +59,12 @@ def csv_table(report: Report) -> str:
 
     The paper's lines that are no rows of the suite follow, in state `published`.
     """
-    own = [_record(line, report.metrics) | _over_start(report.over_start.get(line.name))
-           | _step(report.judged.steps.get(line.name)) for line in report.all_lines]  # fmt: skip
+    own = [
+        _record(line, report.metrics)
+        | _over_start(report.over_start.get(line.name))
+        | _step(report.judged.steps.get(line.name))
+        for line in report.all_lines
+    ]
     return csv_of([*own, *report.competitors])
 
 
@@ -214,8 +218,11 @@ def _step(step: Step | None) -> dict[str, object]:
     }
     record["step_r1_mcnemar_p_values"] = ";".join(repr(test.p) for test in step.mcnemar.values()) or NA
     record |= {f"step_{name}": _number(value) for name, value in step.foresight._asdict().items()}
-    return record | {"step_published_size": r1.size or NA, "step_decided_after": _number(r1.after),
-                     "step_verdict": step.verdict or NA}  # fmt: skip
+    return record | {
+        "step_published_size": r1.size or NA,
+        "step_decided_after": _number(r1.after),
+        "step_verdict": step.verdict or NA,
+    }
 
 
 def _spread(name: str, figure: Spread) -> dict[str, object]:

@@ -368,9 +368,14 @@ def _queries(
 
 
 def _starts(
-    client: "MlflowClient", suite: str, profile: str, finished: Iterable[Record], configs: Mapping[str, Config],
-    scratch: Path, workspace: Path,
-) -> list[Start]:  # fmt: skip
+    client: "MlflowClient",
+    suite: str,
+    profile: str,
+    finished: Iterable[Record],
+    configs: Mapping[str, Config],
+    scratch: Path,
+    workspace: Path,
+) -> list[Start]:
     """What was evaluated of the weights that these runs began with, in the order of the rows; the newest of each."""
     rows: dict[tuple[str, ...], dict[str, None]] = {}
     for record in sorted(finished, key=lambda record: list(configs).index(record["row"])):
@@ -391,9 +396,13 @@ def _starts(
 
 
 def _start(
-    client: "MlflowClient", run: "Run", rows: Sequence[str], configs: Mapping[str, Config], scratch: Path,
+    client: "MlflowClient",
+    run: "Run",
+    rows: Sequence[str],
+    configs: Mapping[str, Config],
+    scratch: Path,
     workspace: Path,
-) -> Start:  # fmt: skip
+) -> Start:
     record = _record(run, workspace)
     result = read_result(_kept(client, record, RESULT, scratch)) or {}
     tensors = tensors_in(_kept(client, record, PREDICTIONS, scratch))

@@ -34,8 +34,16 @@ from reports.verify import faults
 Kept = Sequence[tuple[Record, Sequence[str]]]  # of each start, and the rows that began with it
 
 
-def publish(suite: Suite, profile: str, overrides: Sequence[str], uri: str, folder: Path, margin: float = MARGIN,
-            most: int = MOST, workspace: Path = Path()) -> Manifest:  # fmt: skip
+def publish(
+    suite: Suite,
+    profile: str,
+    overrides: Sequence[str],
+    uri: str,
+    folder: Path,
+    margin: float = MARGIN,
+    most: int = MOST,
+    workspace: Path = Path(),
+) -> Manifest:
     """Write the report of these runs into `folder`, once it was found to follow from the records in it.
 
     A published report that is there is replaced; what in the folder is not of it (README.md) stays. Raises SpecError, and
@@ -83,8 +91,16 @@ def _there(directory: str, name: str) -> Path:
     return Path(directory)
 
 
-def _written(folder: Path, suite: Suite, profile: str, overrides: Sequence[str], how: How, loaded: SuiteRuns,
-             records: Sequence[Record], starts: Kept) -> Manifest:  # fmt: skip
+def _written(
+    folder: Path,
+    suite: Suite,
+    profile: str,
+    overrides: Sequence[str],
+    how: How,
+    loaded: SuiteRuns,
+    records: Sequence[Record],
+    starts: Kept,
+) -> Manifest:
     name = load_profile(profile).profile
     report = assemble(suite, name, loaded, how)
     folder.mkdir()

@@ -52,8 +52,11 @@ def start_lines(starts: Sequence[Start], suite: Suite) -> list[Line]:
 
 
 def over_start(
-    lines: Sequence[Line], starts: Sequence[Start], stage1: Mapping[str, bool], known: Known,
-) -> dict[str, OverStart]:  # fmt: skip
+    lines: Sequence[Line],
+    starts: Sequence[Start],
+    stage1: Mapping[str, bool],
+    known: Known,
+) -> dict[str, OverStart]:
     """By row, what it gained over its start; rows without a start or without a finished run are not there.
 
     `stage1`: which rows are ranked by stage 1 alone.

@@ -60,8 +60,13 @@ class Curve(NamedTuple):
         return tuple(sorted(kept))
 
 
-def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = statistics.RESAMPLES,
-           untrained: Mapping[str, float] | None = None) -> list[Curve]:  # fmt: skip
+def curves(
+    suite: Suite,
+    lines: Sequence[Line],
+    known: Known,
+    resamples: int = statistics.RESAMPLES,
+    untrained: Mapping[str, float] | None = None,
+) -> list[Curve]:
     """One curve per sweep of the suite. `untrained`: what rows are compared with of the weights that they started from."""
     by_name = {line.name: line for line in lines}
     found = []
@@ -79,8 +84,9 @@ def curves(suite: Suite, lines: Sequence[Line], known: Known, resamples: int = s
 
 def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict[float, float], int]:
     """How often each value is best, and over how many seeds. Only seeds that all values have count, so that all are compared alike."""
-    seeds = sorted(set.intersection(*({seed for row, seed in known if row == name} for name in rows.values()))
-                   if rows else ())  # fmt: skip
+    seeds = sorted(
+        set.intersection(*({seed for row, seed in known if row == name} for name in rows.values())) if rows else ()
+    )
     if len(rows) < 2 or not seeds:
         return {}, 0
     first = known[next(iter(rows.values())), seeds[0]]

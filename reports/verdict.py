@@ -78,8 +78,14 @@ class Judged(NamedTuple):
     most: int = MOST
 
 
-def judge(lines: Sequence[Line], known: Known, resamples: int = statistics.RESAMPLES, most: int = MOST,
-          margin: float = MARGIN, beats_start: Mapping[str, bool | None] | None = None) -> Judged:  # fmt: skip
+def judge(
+    lines: Sequence[Line],
+    known: Known,
+    resamples: int = statistics.RESAMPLES,
+    most: int = MOST,
+    margin: float = MARGIN,
+    beats_start: Mapping[str, bool | None] | None = None,
+) -> Judged:
     """Compare each line with that of the row it names. `most` and `margin` are those that the runs were made with.
 
     `beats_start` says of a row whether it is better than its untrained start (reports/starts.py).
@@ -87,15 +93,25 @@ def judge(lines: Sequence[Line], known: Known, resamples: int = statistics.RESAM
     stepped = [line for line in lines if line.versus is not None]
 
     def decided(figure: Literal["r1", "map"]) -> dict[str, Decision]:
-        steps = [step_of(line.name, line.versus or "", line.paper_gain if figure == "r1" else None,
-                         line.gain.by_seed, known, figure) for line in stepped]  # fmt: skip
+        steps = [
+            step_of(
+                line.name,
+                line.versus or "",
+                line.paper_gain if figure == "r1" else None,
+                line.gain.by_seed,
+                known,
+                figure,
+            )
+            for line in stepped
+        ]
         kept = [step for step in steps if figure == "r1" or step.identity_T is not None]
         return decide(kept, most, margin, beats_start if figure == "r1" else None)
 
     r1, average = decided("r1"), decided("map")
     foreseen = power.foresee([*r1.values()], most)
-    steps = {row: Step(each, average.get(row), _mcnemar(each, known), foreseen.get(row, ALONE))
-             for row, each in r1.items()}  # fmt: skip
+    steps = {
+        row: Step(each, average.get(row), _mcnemar(each, known), foreseen.get(row, ALONE)) for row, each in r1.items()
+    }
     return Judged(steps, _ranks(lines, known, resamples), margin, most)
 
 
@@ -105,8 +121,11 @@ def sentences(judged: Judged) -> list[str]:
 
 
 def _mcnemar(step: Decision, known: Known) -> dict[int, McNemar]:
-    pairs = {seed: (known[step.row, seed].first_rank_T == 1, known[step.versus, seed].first_rank_T == 1)
-             for seed in step.seeds if step.queries}  # fmt: skip
+    pairs = {
+        seed: (known[step.row, seed].first_rank_T == 1, known[step.versus, seed].first_rank_T == 1)
+        for seed in step.seeds
+        if step.queries
+    }
     return {seed: statistics.mcnemar(new, old) for seed, (new, old) in pairs.items()}
 
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS, IDLE_LOOKS = 2.0, 3
 
 storage_option = click.option(
-    "--storage", "url", metavar="URL",
+    "--storage",
+    "url",
+    metavar="URL",
     help="journal:///FILE, sqlite:///FILE.db or postgresql://USER@HOST/DB; default: a journal in the workspace.",
-)  # fmt: skip
+)
 name_option = click.option("--name", help="Another name for the study, to begin it anew; default: the space's.")
 seeds_option = click.option(
     "--seeds",
@@ -49,8 +51,12 @@ def list_(as_json: bool) -> None:
 
     spaces = [load_space(name) for name in space_names()]
     if as_json:
-        _print_json([{"name": s.study, "title": s.title, "row": s.row, "trials": s.trials,
-                      "parameters": list(s.parameters)} for s in spaces])  # fmt: skip
+        _print_json(
+            [
+                {"name": s.study, "title": s.title, "row": s.row, "trials": s.trials, "parameters": list(s.parameters)}
+                for s in spaces
+            ]
+        )
         return
     for space in spaces:
         click.echo(f"{space.study:20} {space.title}")
@@ -67,14 +73,31 @@ def list_(as_json: bool) -> None:
 @override_option
 @seeds_option
 @click.option("--start-from", multiple=True, metavar="SUITE", help="Count a suite's finished runs as trials, too.")
-@click.option("--grace", type=click.FloatRange(min=1), default=120.0, show_default=True,
-              help="Seconds of silence after which another machine's trial is taken for dead.")  # fmt: skip
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    help="Seconds of silence after which another machine's trial is taken for dead.",
+)
 @tracking_option
 @workspace_option
 @json_option
-def run(space: str, trials: int | None, jobs: int, url: str | None, name: str | None, profile: str | None,
-        overrides: tuple[str, ...], seeds: list[int] | None, start_from: tuple[str, ...], grace: float,
-        tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+def run(
+    space: str,
+    trials: int | None,
+    jobs: int,
+    url: str | None,
+    name: str | None,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    seeds: list[int] | None,
+    start_from: tuple[str, ...],
+    grace: float,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
     """Run SPACE, a named one or your own file, until the study has as many trials as asked for.
 
     The same command goes on with a study that was interrupted, and on other machines it helps.
@@ -98,8 +121,16 @@ def run(space: str, trials: int | None, jobs: int, url: str | None, name: str | 
 @click.option("--follow", is_flag=True, help="Stay, and show every driver's trials as they go on.")
 @workspace_option
 @json_option
-def status(space: str | None, url: str | None, name: str | None, profile: str | None, overrides: tuple[str, ...],
-           follow: bool, workspace: Path, as_json: bool) -> None:  # fmt: skip
+def status(
+    space: str | None,
+    url: str | None,
+    name: str | None,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    follow: bool,
+    workspace: Path,
+    as_json: bool,
+) -> None:
     """How all studies of the storage, or the one of SPACE, stand: their trials, and who is at which."""
     from studies.reading import overview, trials_of
     from studies.storage import open_storage
@@ -131,17 +162,36 @@ def status(space: str | None, url: str | None, name: str | None, profile: str | 
 @override_option
 @seeds_option
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Best trials that are shown.")
-@click.option("--rerun", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-              help="Train these, and the row, on N seeds that the search has not seen.")  # fmt: skip
+@click.option(
+    "--rerun",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Train these, and the row, on N seeds that the search has not seen.",
+)
 @jobs_option
 @click.option("--export", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the best trial.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
 @tracking_option
 @workspace_option
 @json_option
-def report(space: str, url: str | None, name: str | None, profile: str | None, overrides: tuple[str, ...],
-           seeds: list[int] | None, top: int, rerun: int, jobs: int, file: Path | None, out: Path | None,
-           tracking_uri: str | None, workspace: Path, as_json: bool) -> None:  # fmt: skip
+def report(
+    space: str,
+    url: str | None,
+    name: str | None,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    seeds: list[int] | None,
+    top: int,
+    rerun: int,
+    jobs: int,
+    file: Path | None,
+    out: Path | None,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
     """Print what the study of SPACE has found: its best trials, and what is left of them on fresh seeds.
 
     A page with the figures (history, importances, slices, contour, Pareto front) is written to
@@ -180,8 +230,16 @@ def report(space: str, url: str | None, name: str | None, profile: str | None, o
 @profile_option
 @override_option
 @workspace_option
-def export(space: str, file: Path, trial: int | None, url: str | None, name: str | None, profile: str | None,
-           overrides: tuple[str, ...], workspace: Path) -> None:  # fmt: skip
+def export(
+    space: str,
+    file: Path,
+    trial: int | None,
+    url: str | None,
+    name: str | None,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    workspace: Path,
+) -> None:
     """Write a trial of SPACE's study to FILE, a suite of one row that `rasa run` takes."""
     from studies.reading import trials_of
     from studies.storage import open_storage
@@ -214,8 +272,15 @@ def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_ur
             rerun(points, best, seeds, jobs, watch)
 
 
-def _points(space: str, profile: str | None, overrides: tuple[str, ...], seeds: list[int] | None, workspace: Path,
-            name: str | None, storage: "Storage | None" = None) -> "Points":  # fmt: skip
+def _points(
+    space: str,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    seeds: list[int] | None,
+    workspace: Path,
+    name: str | None,
+    storage: "Storage | None" = None,
+) -> "Points":
     """Without seeds, those that the study in `storage` has, else the space's."""
     from experiments.spec import FILE
     from studies.points import Points

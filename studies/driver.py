@@ -52,15 +52,28 @@ class Active:
         seed = min(len(self.directories), len(self.runs) - 1)
         run = self.runs[seed]
         epoch = len(_validations(run.directory)) if run.directory else 0
-        return {"count": self.beats, "seed": seed, "seeds": len(self.runs), "epoch": epoch,
-                "epochs": run.config.optimisation.epochs, "value": self.value}  # fmt: skip
+        return {
+            "count": self.beats,
+            "seed": seed,
+            "seeds": len(self.runs),
+            "epoch": epoch,
+            "epochs": run.config.optimisation.epochs,
+            "value": self.value,
+        }
 
 
 class Drive:
     """One driver's work on a study."""
 
-    def __init__(self, ledger: Ledger, total: int, jobs: int, screen: Screen, deliver: Callable[[], None],
-                 train: Train | None = None):  # fmt: skip
+    def __init__(
+        self,
+        ledger: Ledger,
+        total: int,
+        jobs: int,
+        screen: Screen,
+        deliver: Callable[[], None],
+        train: Train | None = None,
+    ):
         self._ledger, self._total, self._screen, self._deliver, self._train = ledger, total, screen, deliver, train
         self._jobs, self._threads = jobs, max(1, cpu_count() // jobs)
         self._active: list[Active] = []

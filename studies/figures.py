@@ -142,8 +142,14 @@ def _pareto(space: Space, whole: Sequence[Dot], path: Path) -> Path:
     figure, (axis,) = _figure(1, 4.0)
     best = front(whole, (space.objectives[0].way, space.objectives[1].way))
     axis.scatter([dot.second for dot in whole], [dot.value for dot in whole], s=20, color=COMPLETE, label="trial")
-    axis.plot([dot.second for dot in best], [dot.value for dot in best], color=BEST, marker="o", markersize=5,
-              label="no other trial is better in both")  # fmt: skip
+    axis.plot(
+        [dot.second for dot in best],
+        [dot.value for dot in best],
+        color=BEST,
+        marker="o",
+        markersize=5,
+        label="no other trial is better in both",
+    )
     for dot in best:
         axis.annotate(str(dot.number), (dot.second or 0, dot.value), xytext=(5, 4), textcoords="offset points")
     axis.set_xlabel(space.objectives[1].metric)

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from experiments.rundir import Lock, is_locked
 from rasa.errors import ResourceError
+from rasa.lock import Lock, is_locked
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -30,8 +30,15 @@ class Start(NamedTuple):
 class Points:
     """A space bound to a profile, overrides, seeds and a workspace. Raises SpecError if they do not go together."""
 
-    def __init__(self, space: Space, profile: str | None, overrides: Sequence[str], seeds: Sequence[int] | None,
-                 workspace: Path, name: str | None = None):  # fmt: skip
+    def __init__(
+        self,
+        space: Space,
+        profile: str | None,
+        overrides: Sequence[str],
+        seeds: Sequence[int] | None,
+        workspace: Path,
+        name: str | None = None,
+    ):
         self.space, self.workspace = space, workspace.resolve()
         self.profile, self.overrides = profile or space.profile, tuple(overrides)
         self.seeds = tuple(seeds or space.seeds)
@@ -95,14 +102,16 @@ class Points:
         """By how much the point exceeds each constraint of its parameters; 0 or less is allowed."""
         return {c.name: c.excess(point) for c in self.space.constraints if c.sum is not None}
 
-    def runs(self, point: Mapping[str, Any], seeds: Sequence[int] | None = None,
-             suite_name: str | None = None) -> list[PlannedRun]:  # fmt: skip
+    def runs(
+        self, point: Mapping[str, Any], seeds: Sequence[int] | None = None, suite_name: str | None = None
+    ) -> list[PlannedRun]:
         """The runs of a point, planned. Raises SpecError if no config can have these values."""
         row = Row(name=point_name(point), extends=self.start.extends, changes=self.start.changes)
         suite = Suite(suite=suite_name or self.suite_name, title=self.space.title, profile=self.profile, rows=(row,))
         suite._file = self.space.file
-        return plan(suite, [row], self.profile, self._sets(settings(point)), seeds or self.seeds, self.workspace,
-                    self._read)  # fmt: skip
+        return plan(
+            suite, [row], self.profile, self._sets(settings(point)), seeds or self.seeds, self.workspace, self._read
+        )
 
     def finished_elsewhere(self, run: PlannedRun) -> Path | None:
         """The directory of a finished run of the same id, in whichever suite; None if there is none."""

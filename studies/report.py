@@ -165,11 +165,19 @@ def _curse(found: Sequence[Winner]) -> list[str]:
     best = min(found_by_search, key=lambda w: w.sign * w.searched, default=None)
     known = [winner for winner in found if winner.curse is not None]
     if best is None or best.curse is None:
-        return [("No re-run yet: the search's values are of the trials that were chosen for them, so too good. "
-                "`--rerun 5` trains the best ones on 5 fresh seeds.")]  # fmt: skip
+        return [
+            (
+                "No re-run yet: the search's values are of the trials that were chosen for them, so too good. "
+                "`--rerun 5` trains the best ones on 5 fresh seeds."
+            )
+        ]
     mean = sum(winner.curse or 0 for winner in known) / len(known)
-    return [(f"Winner's curse: the best trial loses {best.curse:.2f} on fresh seeds, the {len(known)} re-run ones "
-            f"{mean:.2f} on average. Intervals are 95 %, by Student's t over seeds.")]  # fmt: skip
+    return [
+        (
+            f"Winner's curse: the best trial loses {best.curse:.2f} on fresh seeds, the {len(known)} re-run ones "
+            f"{mean:.2f} on average. Intervals are 95 %, by Student's t over seeds."
+        )
+    ]
 
 
 def _numbers(winner: Winner) -> Mapping[str, Any]:

@@ -96,8 +96,14 @@ def chosen(points: Points, trials: "Sequence[FrozenTrial]", top: int) -> "list[F
     return winners + [trial for trial in own if trial.number not in {winner.number for winner in winners}]
 
 
-def rerun(points: Points, trials: "Sequence[FrozenTrial]", seeds: int, jobs: int, watch: Watch = UNWATCHED,
-          train: Train | None = None) -> None:  # fmt: skip
+def rerun(
+    points: Points,
+    trials: "Sequence[FrozenTrial]",
+    seeds: int,
+    jobs: int,
+    watch: Watch = UNWATCHED,
+    train: Train | None = None,
+) -> None:
     """Train these trials' points on fresh seeds; finished ones are skipped. Raises as `rasa run` does."""
     runs = [run for trial in trials for run in points.runs(fixed(trial), fresh_seeds(points, seeds), points.best_suite)]
     raise_for(execute(runs, points.workspace, jobs, watch=watch, train=train))

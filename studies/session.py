@@ -21,9 +21,16 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def search(points: Points, url: str | None, total: int, jobs: int, start_from: Sequence[str] = (),
-           grace: float = 120.0, tracking_uri: str | None = None, train: Train | None = None
-           ) -> "list[FrozenTrial]":  # fmt: skip
+def search(
+    points: Points,
+    url: str | None,
+    total: int,
+    jobs: int,
+    start_from: Sequence[str] = (),
+    grace: float = 120.0,
+    tracking_uri: str | None = None,
+    train: Train | None = None,
+) -> "list[FrozenTrial]":
     """Bring the study to `total` trials and give all its trials.
 
     Raises SpecError, ResourceError, RunFailed and KeyboardInterrupt; whatever ended it, the same call goes on.
@@ -89,8 +96,12 @@ def _trial(trial: "FrozenTrial", state: str, metrics: Sequence[str]) -> TrialRec
         figures=figures,
         curve={step: value for step, value in trial.intermediate_values.items()},
         curve_metric=metrics[0],
-        tags={"reason": str(why), "driver": str(attributes.get(DRIVER, "")), "retry_of": str(attributes.get(RETRY_OF, "")),
-              "imported": str(attributes.get(IMPORTED, ""))},
+        tags={
+            "reason": str(why),
+            "driver": str(attributes.get(DRIVER, "")),
+            "retry_of": str(attributes.get(RETRY_OF, "")),
+            "imported": str(attributes.get(IMPORTED, "")),
+        },
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
-    )  # fmt: skip
+    )

@@ -7,9 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.rundir import Lock
 from rasa.errors import ResourceError
-from rasa.lock import locked
+from rasa.lock import Lock, locked
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

@@ -56,8 +56,7 @@ class Measured(NamedTuple):
 class Ledger:
     """One study, as one driver sees it. Raises SpecError, ResourceError and RunFailed with one line."""
 
-    def __init__(self, points: Points, storage: Storage, driver: str, watcher: Watcher,
-                 say: Callable[[str], None]):  # fmt: skip
+    def __init__(self, points: Points, storage: Storage, driver: str, watcher: Watcher, say: Callable[[str], None]):
         self.points, self.storage, self._driver, self._watcher, self._say = points, storage, driver, watcher, say
         self._distributions = {name: p.distribution() for name, p in points.space.parameters.items()}
         self.exhausted = False
@@ -93,9 +92,14 @@ class Ledger:
                     continue
                 attributes = {IMPORTED: name, POINT: point_name(point), **_attributes(measured)}
                 self.study.add_trial(
-                    optuna.create_trial(params=point, distributions=self._distributions, values=_means(measured.values),
-                                        user_attrs=attributes, intermediate_values=self._curve(directories))
-                )  # fmt: skip
+                    optuna.create_trial(
+                        params=point,
+                        distributions=self._distributions,
+                        values=_means(measured.values),
+                        user_attrs=attributes,
+                        intermediate_values=self._curve(directories),
+                    )
+                )
                 added += 1
         if partial:
             self._say(
@@ -213,9 +217,13 @@ class Ledger:
         points, space = self.points, self.points.space
         pruner = make_pruner(space.pruner, points.epochs, len(points.seeds))
         study = optuna.create_study(
-            storage=self.storage.optuna, sampler=make_sampler(space.sampler, 0), pruner=pruner, study_name=points.name,
-            directions=[objective.way for objective in space.objectives], load_if_exists=True,
-        )  # fmt: skip
+            storage=self.storage.optuna,
+            sampler=make_sampler(space.sampler, 0),
+            pruner=pruner,
+            study_name=points.name,
+            directions=[objective.way for objective in space.objectives],
+            load_if_exists=True,
+        )
         identity = points.identity()
         if (before := study.user_attrs.get(IDENTITY)) is not None:
             points.refuse_other(before, identity, self.storage.shown)
@@ -282,9 +290,13 @@ class Ledger:
             self.study._storage.set_trial_user_attr(trial._trial_id, SKIPPED, "cut off before it had a point")
         elif not hopeless and all(other.user_attrs.get(RETRY_OF) != trial.number for other in self.trials()):
             self.study.add_trial(
-                optuna.create_trial(state=optuna.trial.TrialState.WAITING, params=dict(point),
-                                    distributions=self._distributions, user_attrs=again)
-            )  # fmt: skip
+                optuna.create_trial(
+                    state=optuna.trial.TrialState.WAITING,
+                    params=dict(point),
+                    distributions=self._distributions,
+                    user_attrs=again,
+                )
+            )
         self._fail(trial._trial_id, f"{reason}, {deaths} times" if hopeless else reason)
         return not hopeless
 

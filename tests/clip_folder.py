@@ -9,10 +9,20 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 # Sizes as config fields of a model on it.
 SIZES = {
-    "backbone": "clip", "patch_size": 16, "vision_width": 32, "vision_depth": 2, "vision_heads": 4, "text_width": 24,
-    "text_layers": 2, "fusion_layers": 1, "text_heads": 4, "text_mlp_width": 48, "max_positions": 40, "embed_dim": 12,
+    "backbone": "clip",
+    "patch_size": 16,
+    "vision_width": 32,
+    "vision_depth": 2,
+    "vision_heads": 4,
+    "text_width": 24,
+    "text_layers": 2,
+    "fusion_layers": 1,
+    "text_heads": 4,
+    "text_mlp_width": 48,
+    "max_positions": 40,
+    "embed_dim": 12,
     "queue_size": 20,
-}  # fmt: skip
+}
 MERGES = [
     ("r", "e"),
     ("re", "d</w>"),
@@ -48,13 +58,32 @@ def write_clip(folder: Path, image_size: int = 48, **text) -> CLIPModel:
     ids = {"bos_token_id": words["<|startoftext|>"], "eos_token_id": words["<|endoftext|>"], "pad_token_id": 0}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        model = CLIPModel(CLIPConfig(
-            projection_dim=SIZES["embed_dim"], logit_scale_init_value=2.0,
-            vision_config={"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-                           "image_size": image_size, "patch_size": 16, "projection_dim": 12},
-            text_config={"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-                         "max_position_embeddings": 40, "vocab_size": len(words), "projection_dim": 12} | ids | text,
-        )).eval()  # fmt: skip
+        model = CLIPModel(
+            CLIPConfig(
+                projection_dim=SIZES["embed_dim"],
+                logit_scale_init_value=2.0,
+                vision_config={
+                    "hidden_size": 32,
+                    "intermediate_size": 128,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 4,
+                    "image_size": image_size,
+                    "patch_size": 16,
+                    "projection_dim": 12,
+                },
+                text_config={
+                    "hidden_size": 24,
+                    "intermediate_size": 48,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 4,
+                    "max_position_embeddings": 40,
+                    "vocab_size": len(words),
+                    "projection_dim": 12,
+                }
+                | ids
+                | text,
+            )
+        ).eval()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name != "logit_scale":

@@ -21,8 +21,18 @@ def picture(path: Path, colour, seed=0, size=(32, 24)) -> None:
 
 
 def sentences(colour, count, what="a square"):
-    ways = ["{0} is {1}.", "here is {0} in {1}", "a {1} thing, {0}", "{1}! {0}", "this is {0}, which is {1}",
-            "{0} of {1}", "one sees {0}; it is {1}", "{0} ({1})", "look at {0}: {1}", "nothing but {0}, {1}"]  # fmt: skip
+    ways = [
+        "{0} is {1}.",
+        "here is {0} in {1}",
+        "a {1} thing, {0}",
+        "{1}! {0}",
+        "this is {0}, which is {1}",
+        "{0} of {1}",
+        "one sees {0}; it is {1}",
+        "{0} ({1})",
+        "look at {0}: {1}",
+        "nothing but {0}, {1}",
+    ]
     return [way.format(what, colour) for way in ways[:count]]
 
 
@@ -35,8 +45,15 @@ def write_icfg(root: Path, train=8, test=4, images=3) -> Path:
                 file = f"{split}/{person:04d}/{person:04d}_00{image}_01_0303morning_0008_0_ex.jpg"
                 picture(root / "imgs" / file, NAMES[person % 8], seed=len(records))
                 caption = sentences(NAMES[person % 8], 3)[image % 3]
-                records.append({"split": split, "captions": [caption], "file_path": file,
-                                "processed_tokens": [caption.split()], "id": person})  # fmt: skip
+                records.append(
+                    {
+                        "split": split,
+                        "captions": [caption],
+                        "file_path": file,
+                        "processed_tokens": [caption.split()],
+                        "id": person,
+                    }
+                )
     (root / "ICFG-PEDES.json").write_text(json.dumps(records))
     return root
 
@@ -61,10 +78,16 @@ def karpathy(name: str, splits=("train",) * 8 + ("val",) * 4 + ("test",) * 4, fi
         ids = list(range(sentence, sentence + 5))
         sentence += 5
         colour = NAMES[number % 8]
-        record = {"sentids": ids, "imgid": number, "sentences": [
-            {"tokens": text.lower().split(), "raw": text, "imgid": number, "sentid": ident}
-            for ident, text in zip(ids, sentences(colour, 5, f"thing {number}"), strict=True)
-        ], "split": split, "filename": f"{1000 + number}.jpg"}  # fmt: skip
+        record = {
+            "sentids": ids,
+            "imgid": number,
+            "sentences": [
+                {"tokens": text.lower().split(), "raw": text, "imgid": number, "sentid": ident}
+                for ident, text in zip(ids, sentences(colour, 5, f"thing {number}"), strict=True)
+            ],
+            "split": split,
+            "filename": f"{1000 + number}.jpg",
+        }
         if name == "coco":
             folder = "train2014" if split == "train" else "val2014"
             record |= {"filepath": folder, "filename": f"COCO_{folder}_{number:012d}.jpg", "cocoid": 391895 + number}
@@ -111,8 +134,14 @@ def table(train=6, val=2, test=2, images=2):
     for person, split in enumerate(["train"] * train + ["val"] * val + ["test"] * test):
         for image in range(images):
             for caption in sentences(NAMES[person % 8], 2):
-                rows.append({"image": f"shots/{person}_{image}.png", "caption": caption, "identity": f"p{person}",
-                             "split": split})  # fmt: skip
+                rows.append(
+                    {
+                        "image": f"shots/{person}_{image}.png",
+                        "caption": caption,
+                        "identity": f"p{person}",
+                        "split": split,
+                    }
+                )
     return rows
 
 

@@ -18,9 +18,20 @@ from pathlib import Path
 import pytest
 
 AWAY = "http://127.0.0.1:1"  # no tracker; to be refused takes no time
-IMPORTED = ["rasa.training.train", "rasa.data.load", "experiments.commands", "experiments.runner", "experiments.plan",
-            "experiments.courier", "experiments.progress", "mlflow", "mlflow.store.tracking.sqlalchemy_store",
-            "reports.build", "reports.commands", "pytest"]  # fmt: skip
+IMPORTED = [
+    "rasa.training.train",
+    "rasa.data.load",
+    "experiments.commands",
+    "experiments.runner",
+    "experiments.plan",
+    "experiments.courier",
+    "experiments.progress",
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "reports.build",
+    "reports.commands",
+    "pytest",
+]
 MIB = 2**20
 MANY = (pytest.mark.slow, pytest.mark.timeout(3600))  # of a parameter: so many faults, for `make reliability`
 

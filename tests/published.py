@@ -13,9 +13,16 @@ RASA = json.loads((FACTS / "full_size_model.json").read_text())["state_dict_keys
 # Width 768 becomes 12 (one head), its multiples alike; depth, number of keys, patches and the two grids stay.
 SCALED = {768: 12, 2304: 36, 3072: 48, 30522: 60, 65536: 16, 256: 8, 512: 20}
 SMALL = {
-    "vision_width": 12, "vision_heads": 1, "text_width": 12, "text_heads": 1, "text_mlp_width": 48,
-    "max_positions": 20, "embed_dim": 8, "queue_size": 16, "dropout": 0.0,
-}  # fmt: skip
+    "vision_width": 12,
+    "vision_heads": 1,
+    "text_width": 12,
+    "text_heads": 1,
+    "text_mlp_width": 48,
+    "max_positions": 20,
+    "embed_dim": 8,
+    "queue_size": 16,
+    "dropout": 0.0,
+}
 VOCABULARY = 60
 
 
@@ -55,15 +62,28 @@ def wrapped(state: dict[str, torch.Tensor]) -> dict:
     moments = {0: {"step": 7, "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}}
     optimizer = {"state": moments, "param_groups": [{"lr": 1e-5, "params": [0]}]}
     config = {"image_res": 384, "bert_config": "configs/config_bert.json", "optimizer": {"opt": "adamW", "lr": 1e-5}}
-    return {"model": state, "optimizer": optimizer, "lr_scheduler": {"t_initial": 30}, "config": config, "epoch": 29,
-            "best": 76.5, "best_epoch": 28}  # fmt: skip
+    return {
+        "model": state,
+        "optimizer": optimizer,
+        "lr_scheduler": {"t_initial": 30},
+        "config": config,
+        "epoch": 29,
+        "best": 76.5,
+        "best_epoch": 28,
+    }
 
 
 def small_config(weights: dict[str, float], generator: str | None = None, image: int = 384, **sections) -> Config:
     """A run's config with the sizes of `random_state`."""
-    return Config.model_validate({
-        "data": {"root": ".", "image_size": (image, image), "max_tokens": 16},
-        "model": SMALL,
-        "objectives": {"weights": weights, "positives": "probabilistic" if "prd" in weights else "annotated",
-                       "generator": generator if "rtd" in weights else None},
-    } | sections)  # fmt: skip
+    return Config.model_validate(
+        {
+            "data": {"root": ".", "image_size": (image, image), "max_tokens": 16},
+            "model": SMALL,
+            "objectives": {
+                "weights": weights,
+                "positives": "probabilistic" if "prd" in weights else "annotated",
+                "generator": generator if "rtd" in weights else None,
+            },
+        }
+        | sections
+    )

@@ -56,8 +56,12 @@ def trainer(config, directory, log, should_stop, resume_from_step, cache, say):
             raise KeyboardInterrupt
     test = {"r1": best - 5}
     log("test", step, test)
-    return {"selected": {"epoch": epochs, "step": step, "val": {"r1": best, "r5": best}}, "test": test,
-            "last": {"epoch": epochs}, "cost": {"seconds": 2.0 + 0 * step, "steps": step, "peak_mib": 100.0}}  # fmt: skip
+    return {
+        "selected": {"epoch": epochs, "step": step, "val": {"r1": best, "r5": best}},
+        "test": test,
+        "last": {"epoch": epochs},
+        "cost": {"seconds": 2.0 + 0 * step, "steps": step, "peak_mib": 100.0},
+    }
 
 
 def killed_once(config, directory, log, **rest):

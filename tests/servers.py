@@ -61,10 +61,23 @@ def postgres():
             raise NotStarted(f"initdb: {' '.join(made.stdout.split())[-200:]}")
         port = _free_port()
         server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-             "-c", f"unix_socket_directories={folder}", "-c", "shared_buffers=16MB"],
+            [
+                binaries / "postgres",
+                "-D",
+                data,
+                "-p",
+                str(port),
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "fsync=off",
+                "-c",
+                f"unix_socket_directories={folder}",
+                "-c",
+                "shared_buffers=16MB",
+            ],
             **options | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
-        )  # fmt: skip
+        )
         try:
             _wait_for(port, server)
             yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
@@ -127,10 +140,25 @@ class Mlflow:
             processes.fresh_store(self.folder)
         database, artifacts = f"sqlite:///{self.folder / 'mlflow.db'}", str(self.folder / "artifacts")
         if self._command:
-            words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--artifacts-destination",
-                     artifacts, "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]  # fmt: skip
-            self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                             start_new_session=True)  # fmt: skip
+            words = [
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--backend-store-uri",
+                database,
+                "--artifacts-destination",
+                artifacts,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--workers",
+                "1",
+            ]
+            self._process = subprocess.Popen(
+                words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
         else:
             self._process = processes.forked(_serve_mlflow, database, artifacts, self.port)
         processes.wait_until(self._answers, seconds=280, every=0.05)
@@ -165,9 +193,13 @@ def _serve_mlflow(database, artifacts, port):
     os.setsid()
     for number in (1, 2):  # it writes a line for each request
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-    os.environ |= {"_MLFLOW_SERVER_FILE_STORE": database, "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-                   "_MLFLOW_SERVER_ARTIFACT_DESTINATION": artifacts, "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-                   "MLFLOW_DISABLE_TELEMETRY": "true"}  # fmt: skip
+    os.environ |= {
+        "_MLFLOW_SERVER_FILE_STORE": database,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": artifacts,
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     from mlflow.server import app
     from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
     from werkzeug.serving import make_server

@@ -94,9 +94,14 @@ def test_a_batch_that_cannot_be_cut_is_refused_with_the_field():
 
 @pytest.mark.parametrize(
     ("ranks", "parts", "remedy"),
-    [(1, 1, "accumulation=2"), (1, 13, "accumulation=26"), (4, 1, "accumulation=2"), (4, 4, "accumulation=52"),
-     (4, 52, "a smaller optimisation.batch_size or data.image_size")],
-)  # fmt: skip
+    [
+        (1, 1, "accumulation=2"),
+        (1, 13, "accumulation=26"),
+        (4, 1, "accumulation=2"),
+        (4, 4, "accumulation=52"),
+        (4, 52, "a smaller optimisation.batch_size or data.image_size"),
+    ],
+)
 def test_the_remedy_for_too_little_memory_is_one_that_the_config_takes(ranks, parts, remedy):
     """13 and 26 parts of 52 pairs would cut the four shares, so after 4 comes 52."""
     said = out_of_memory(52, ranks, parts, (384, 384))

@@ -48,8 +48,22 @@ def test_they_tell_one_or_two_things_truly():
 
 def test_only_basic_colours_and_generic_nouns():
     text = {word for _, caption in coarse(400) for word in words(caption.text)}
-    assert not text & {"navy", "maroon", "burgundy", "light", "dark", "beige", "cream", "violet", "t-shirt", "blouse",
-                       "sneakers", "tote", "striped", "loose"}  # fmt: skip
+    assert not text & {
+        "navy",
+        "maroon",
+        "burgundy",
+        "light",
+        "dark",
+        "beige",
+        "cream",
+        "violet",
+        "t-shirt",
+        "blouse",
+        "sneakers",
+        "tote",
+        "striped",
+        "loose",
+    }
     assert text >= {"red", "blue", "brown", "shirt", "jacket", "pants", "shoes", "bag", "hat"} and len(text) < 80
 
 
@@ -82,8 +96,11 @@ def test_the_web_has_the_same_people_at_other_places(tmp_path):
 def test_folders_of_older_benchmarks_keep_their_names(young):
     """A field at its default does not enter the name, so that what was built before there was such a field is found."""
     params = PEOPLE.model_copy(update=young)
-    told = {name: value for name, value in params.model_dump(mode="json").items()
-            if name not in ("domain", "captions") or name in young}  # fmt: skip
+    told = {
+        name: value
+        for name, value in params.model_dump(mode="json").items()
+        if name not in ("domain", "captions") or name in young
+    }
     digest = hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()[:16]
     assert params.folder() == f"synthetic-{digest}"
 

@@ -154,8 +154,10 @@ def one_step(folder, weights, row, directory, **model):
     values["data"] |= {"image_size": (32, 16), "tokenizer": str(folder / "vocab.txt"), "max_tokens": 16}
     values["model"] = SMALL | {"weights": str(weights), "temperature_range": (0.01, 0.5)} | model
     values["objectives"] = {
-        "weights": {name: WEIGHTS[name] for name in losses}, "positives": positives, "generator": generator
-    }  # fmt: skip
+        "weights": {name: WEIGHTS[name] for name in losses},
+        "positives": positives,
+        "generator": generator,
+    }
     values["fidelity"] = {"preset": "released"}
     said = []
     result = train(Config.model_validate(values), directory, lambda *_: None, cache=folder / "cache", say=said.append)
@@ -164,8 +166,16 @@ def one_step(folder, weights, row, directory, **model):
 
 def evaluate(folder, weights) -> int:
     """Exit code of `rasa evaluate` on the folder's people."""
-    options = ["-o", f"data.tokenizer={folder / 'vocab.txt'}", "-o", "data.image_size=[32, 16]",
-               "-o", "model.vision_heads=1", "-o", "model.text_heads=1"]  # fmt: skip
+    options = [
+        "-o",
+        f"data.tokenizer={folder / 'vocab.txt'}",
+        "-o",
+        "data.image_size=[32, 16]",
+        "-o",
+        "model.vision_heads=1",
+        "-o",
+        "model.text_heads=1",
+    ]
     return main(["evaluate", str(weights), "--data", str(folder / "people"), *options])
 
 

@@ -45,14 +45,36 @@ def test_flops_of_a_step_at_full_size_are_the_models(fidelity):
 def test_what_is_compared_depends_on_the_device():
     assert list(map(str, variants(torch.device("cpu"), None))) == ["plain float32", "fast float32"]
     assert list(map(str, variants(torch.device("cuda"), None))) == [
-        "plain float32", "plain tf32", "fast tf32", "fast bf16", "fast bf16 compiled",
-    ]  # fmt: skip
+        "plain float32",
+        "plain tf32",
+        "fast tf32",
+        "fast bf16",
+        "fast bf16 compiled",
+    ]
     assert list(map(str, variants(torch.device("cuda"), "bf16"))) == ["plain float32", "fast bf16"]
 
 
 def test_a_step_is_timed_by_part_on_both_sides(tmp_path, capsys):
-    assert main(["bench", "train", "--size", "tiny", "--batch", "6", "--steps", "1", "--device", "cpu", "--json",
-                 "--workspace", str(tmp_path)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "bench",
+                "train",
+                "--size",
+                "tiny",
+                "--batch",
+                "6",
+                "--steps",
+                "1",
+                "--device",
+                "cpu",
+                "--json",
+                "--workspace",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
     assert found["ratio"] == pytest.approx(found["fast_pairs_per_s"] / found["plain_pairs_per_s"])
     assert found["max_abs_difference"] < 1e-5 and found["max_gradient_difference"] < 1e-3  # float32 rounding
@@ -69,8 +91,28 @@ def test_a_step_is_timed_by_part_on_both_sides(tmp_path, capsys):
 
 
 def test_reranking_agrees_and_is_logged(tmp_path, capsys):
-    assert main(["bench", "retrieval", "--size", "tiny", "--queries", "4", "--candidates", "6", "--device", "cpu",
-                 "--precision", "bf16", "--workspace", str(tmp_path), "--json"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "bench",
+                "retrieval",
+                "--size",
+                "tiny",
+                "--queries",
+                "4",
+                "--candidates",
+                "6",
+                "--device",
+                "cpu",
+                "--precision",
+                "bf16",
+                "--workspace",
+                str(tmp_path),
+                "--json",
+            ]
+        )
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
     assert found["max_abs_difference"] < 1e-5 and found["same_order"]
     assert 0 < found["precision_moves_scores_by"] < found["score_spread"]
@@ -79,8 +121,26 @@ def test_reranking_agrees_and_is_logged(tmp_path, capsys):
 
 
 def test_tables_are_for_people(tmp_path, capsys):
-    assert main(["bench", "retrieval", "--size", "tiny", "--queries", "2", "--candidates", "3", "--no-track",
-                 "--device", "cpu", "--workspace", str(tmp_path)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "bench",
+                "retrieval",
+                "--size",
+                "tiny",
+                "--queries",
+                "2",
+                "--candidates",
+                "3",
+                "--no-track",
+                "--device",
+                "cpu",
+                "--workspace",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     shown = capsys.readouterr()
     assert "seconds a query" in shown.out and "the same order" in shown.out and "logged" not in shown.err
     assert not (tmp_path / "mlflow.db").exists()

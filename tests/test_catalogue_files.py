@@ -34,15 +34,21 @@ def png_header(width, height):
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100000 100000\n%%EndComments\nshowpage\n%%EOF\n"
 FITS = b"".join(
-    card.ljust(80) for card in (b"SIMPLE  = T", b"BITPIX  = 8", b"NAXIS   = 2", b"NAXIS1  = 90000", b"NAXIS2  = 90000", b"END")
-).ljust(2880)  # fmt: skip
+    card.ljust(80)
+    for card in (b"SIMPLE  = T", b"BITPIX  = 8", b"NAXIS   = 2", b"NAXIS1  = 90000", b"NAXIS2  = 90000", b"END")
+).ljust(2880)
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("bomb.png", png_header(60_000, 60_000)), ("wide.png", png_header(8_000, 7_999)), ("eps.jpg", POSTSCRIPT), ("fits.jpg", FITS)],
+    [
+        ("bomb.png", png_header(60_000, 60_000)),
+        ("wide.png", png_header(8_000, 7_999)),
+        ("eps.jpg", POSTSCRIPT),
+        ("fits.jpg", FITS),
+    ],
     ids=["bomb", "just under the limit", "EPS", "FITS"],
-)  # fmt: skip
+)
 def test_an_image_that_is_a_bomb_or_no_image_is_refused_in_bounded_memory(tmp_path, name, content):
     """With 700 MiB more than the libraries take, where 60,000 x 60,000 pixels would be 10 GiB.
 
@@ -118,8 +124,19 @@ def test_the_same_seed_twice_is_100_steps_to_the_bit_and_another_seed_is_not(tmp
     suite = write_suite(tmp_path, people, EVERYTHING, "momentum", epochs=3)
     ends = []
     for name, workers, seed in (("one", 0, 0), ("two", 2, 0), ("three", 0, 1)):
-        rasa("run", suite, "-o", f"data.root={people}", "-o", f"data.workers={workers}", "-o", "data.image_cache_gib=0",
-             "--seeds", seed, folder=tmp_path / name)  # fmt: skip
+        rasa(
+            "run",
+            suite,
+            "-o",
+            f"data.root={people}",
+            "-o",
+            f"data.workers={workers}",
+            "-o",
+            "data.image_cache_gib=0",
+            "--seeds",
+            seed,
+            folder=tmp_path / name,
+        )
         if seed:
             (directory,) = (tmp_path / name / "runs").glob("own/row/*/seed-1-*")
         else:

@@ -76,8 +76,14 @@ def test_bad_rows_and_a_driver_killed_twice_leave_the_other_rows_as_they_would_b
     image = sorted((damaged / "imgs").rglob("*.png"))[5]
     image.write_bytes(image.read_bytes()[:-40])
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    rasa("run", write_suite(tmp_path / "good", ROWS), "-o", f"data.root={people}", folder=whole,
-         environment={"MLFLOW_TRACKING_URI": fresh_store(whole)})  # fmt: skip
+    rasa(
+        "run",
+        write_suite(tmp_path / "good", ROWS),
+        "-o",
+        f"data.root={people}",
+        folder=whole,
+        environment={"MLFLOW_TRACKING_URI": fresh_store(whole)},
+    )
     expected = reported(tmp_path / "good" / "own.yaml", people, whole, f"sqlite:///{whole / 'mlflow.db'}")
     assert {line["state"] for line in expected.values()} == {"finished"}
 

@@ -20,8 +20,12 @@ def bare(words, folder, **environment):
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         alone = []
     done = subprocess.run(
-        [*alone, *words], cwd=folder, env={"PATH": os.defpath, "OMP_NUM_THREADS": "1"} | environment, capture_output=True, check=False,
-    )  # fmt: skip
+        [*alone, *words],
+        cwd=folder,
+        env={"PATH": os.defpath, "OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        check=False,
+    )
     return done, bool(alone)
 
 

@@ -37,10 +37,18 @@ CAPTIONS = [
 
 def on_clip(weights=None, generator="momentum", seed=0, image_size=(48, 48), **model) -> Config:
     weights = ALL if weights is None else weights
-    return Config.model_validate({
-        "seed": seed, "data": {"root": ".", "image_size": image_size, "max_tokens": 30}, "model": SIZES | model,
-        "objectives": {"weights": weights, "positives": "probabilistic", "generator": generator if "rtd" in weights else None},
-    })  # fmt: skip
+    return Config.model_validate(
+        {
+            "seed": seed,
+            "data": {"root": ".", "image_size": image_size, "max_tokens": 30},
+            "model": SIZES | model,
+            "objectives": {
+                "weights": weights,
+                "positives": "probabilistic",
+                "generator": generator if "rtd" in weights else None,
+            },
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +191,10 @@ def step(losses, positives="probabilistic", generator=None, preset="paper", drop
     model = build_model(config, VOCABULARY)
     teachers = Teachers(momentum_copy(model.encoders, True, True), FeatureQueue(10, 12), Fixed())
     objectives = Objectives(weights=weights, positives=positives, generator=generator)
-    trace: dict = {}
     batch = inputs(matched="itm" in losses or "prd" in losses)
     fidelity = Fidelity.model_validate({"preset": preset})
-    out = step_losses(model, teachers, batch, objectives, fidelity, 0.3, Draws(0, 0), SPECIAL, trace)
-    return out.losses, trace, model
+    out = step_losses(model, teachers, batch, objectives, fidelity, 0.3, Draws(0, 0), SPECIAL)
+    return out.losses, out.trace, model
 
 
 @pytest.mark.parametrize("preset", ["released", "paper"])
@@ -266,11 +273,22 @@ def run(*arguments) -> int:
 def own_suite(tmp_path, root, losses, generator=None):
     """A user's suite of one row on CLIP."""
     model = SIZES | {"temperature_range": (0.01, 0.5)}
-    config = tiny_config(root, losses, generator, model=model, data={"image_size": (32, 16), "max_tokens": 40},
-                         optimisation={"epochs": 1, "max_steps_per_epoch": 3})  # fmt: skip
+    config = tiny_config(
+        root,
+        losses,
+        generator,
+        model=model,
+        data={"image_size": (32, 16), "max_tokens": 40},
+        optimisation={"epochs": 1, "max_steps_per_epoch": 3},
+    )
     config["data"].pop("root")
-    spec = {"suite": "own", "title": "A test", "labels": ["Setting"], "base": config,
-            "rows": [{"name": "row", "labels": ["one"], "changes": {"objectives": config.pop("objectives")}}]}  # fmt: skip
+    spec = {
+        "suite": "own",
+        "title": "A test",
+        "labels": ["Setting"],
+        "base": config,
+        "rows": [{"name": "row", "labels": ["one"], "changes": {"objectives": config.pop("objectives")}}],
+    }
     (tmp_path / "own.yaml").write_text(json.dumps(spec))
     return tmp_path / "own.yaml"
 
@@ -298,8 +316,18 @@ def test_a_clip_folder_is_inspected_converted_and_ranks_as_it_is(clip, tmp_path,
     out = capsys.readouterr().out
     assert "CLIP's two towers" in out and "text_layers  2" in out
     assert run("checkpoint", "convert", clip[0], tmp_path / "ours") == 0
-    given = ["--data", root, "-o", f"data.tokenizer={clip[0]}", "-o", "model.vision_heads=4", "-o", "model.text_heads=4",
-             "-o", "data.max_tokens=40"]  # fmt: skip
+    given = [
+        "--data",
+        root,
+        "-o",
+        f"data.tokenizer={clip[0]}",
+        "-o",
+        "model.vision_heads=4",
+        "-o",
+        "model.text_heads=4",
+        "-o",
+        "data.max_tokens=40",
+    ]
     told = []
     for weights in (clip[0], tmp_path / "ours"):
         capsys.readouterr()

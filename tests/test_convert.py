@@ -27,10 +27,13 @@ def run(*arguments) -> int:
         (lambda: wrapped(random_state(PRETRAINING)), "ALBEF or TCL pre-training checkpoint"),
         (lambda: wrapped(random_state(RASA)), "RaSa training checkpoint (online, momentum, heads, queues)"),
         (lambda: wrapped(retrieval_state()), "ALBEF or TCL checkpoint fine-tuned for retrieval"),
-        (lambda: {f"module.{k}": v for k, v in random_state(RASA).items()}, "RaSa training checkpoint (online, momentum, heads, queues)"),
+        (
+            lambda: {f"module.{k}": v for k, v in random_state(RASA).items()},
+            "RaSa training checkpoint (online, momentum, heads, queues)",
+        ),
     ],
     ids=["pretraining", "released", "retrieval", "module"],
-)  # fmt: skip
+)
 def test_convert_writes_a_folder_that_loads_like_the_file(tmp_path, capsys, make, layout):
     torch.save(make(), tmp_path / "theirs.pth")
     assert run("checkpoint", "convert", tmp_path / "theirs.pth", tmp_path / "ours", "--json") == 0
@@ -61,14 +64,23 @@ def spoiled(change):
         (lambda: spoiled(lambda s: s.update({"blip.head": torch.zeros(2)})), "blip.head is unknown"),
         (lambda: spoiled(lambda s: s.update({"temp": torch.zeros(3)})), "temp [3] instead of []"),
         (lambda: spoiled(lambda s: s["itm_head.weight"].fill_(torch.nan)), "itm_head.weight holds values that are no"),
-        (lambda: spoiled(lambda s: s.update({"itm_head.bias": torch.zeros(2, dtype=torch.int64)})), "itm_head.bias is torch.int64"),
-        (lambda: spoiled(lambda s: s.update({"itm_head.bias": torch.zeros(2).to_sparse()})), "itm_head.bias is not a dense tensor"),
-        (lambda: spoiled(lambda s: s.update({"image_queue": torch.zeros(1).expand(8, 16)})), "image_queue declares more values"),
+        (
+            lambda: spoiled(lambda s: s.update({"itm_head.bias": torch.zeros(2, dtype=torch.int64)})),
+            "itm_head.bias is torch.int64",
+        ),
+        (
+            lambda: spoiled(lambda s: s.update({"itm_head.bias": torch.zeros(2).to_sparse()})),
+            "itm_head.bias is not a dense tensor",
+        ),
+        (
+            lambda: spoiled(lambda s: s.update({"image_queue": torch.zeros(1).expand(8, 16)})),
+            "image_queue declares more values",
+        ),
         (lambda: {"epoch": 3}, "epoch is not a dense tensor"),
         (lambda: {"a.b": torch.zeros(2)}, "not a RaSa, ALBEF, TCL or CLIP checkpoint"),
     ],
     ids=["missing", "unknown", "shape", "nan", "dtype", "sparse", "expanded", "no weights", "other"],
-)  # fmt: skip
+)
 def test_convert_refuses_in_one_line_and_writes_nothing(tmp_path, capsys, make, message):
     torch.save(make(), tmp_path / "theirs.pth")
     assert run("checkpoint", "convert", tmp_path / "theirs.pth", tmp_path / "ours") == 5

@@ -178,8 +178,11 @@ def test_check_command(tmp_path):
     result = run("check", tmp_path, "--json")
     assert result.exit_code == 5
     assert json.loads(result.stdout)[0] | {"message": ""} == {
-        "kind": "zero-byte", "message": "", "count": 1, "refused": True,
-    }  # fmt: skip
+        "kind": "zero-byte",
+        "message": "",
+        "count": 1,
+        "refused": True,
+    }
 
 
 def test_stats_command(tmp_path):

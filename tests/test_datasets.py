@@ -161,9 +161,18 @@ def test_a_format_that_is_none_is_one_fault():
 def test_a_format_adds_nothing_to_the_identity_of_a_run():
     """The fields of `data` that the hash of a run covers, by name: a new one would make every finished run a new one."""
     config = Config.model_validate({"data": {"root": "."}, "objectives": {"weights": {"cl": 1}}})
-    assert set(config.identity()["data"]) == {"format", "annotations", "image_folder", "image_size", "flip_probability",
-                                              "max_words", "max_tokens", "tokenizer", "vocabulary_size",
-                                              "val_identities"}  # fmt: skip
+    assert set(config.identity()["data"]) == {
+        "format",
+        "annotations",
+        "image_folder",
+        "image_size",
+        "flip_probability",
+        "max_words",
+        "max_tokens",
+        "tokenizer",
+        "vocabulary_size",
+        "val_identities",
+    }
 
 
 def test_workers_change_nothing_about_crops(folders, tmp_path):

@@ -96,8 +96,13 @@ def test_a_run_and_its_folder_of_selected_weights_stand_for_the_weights(tmp_path
         read_tensors(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("stated", [{"tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["evil.Tok", None]}}},
-                                    {"config.json": {"auto_map": {"AutoConfig": "evil.Cfg"}, "model_type": "evil"}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["evil.Tok", None]}}},
+        {"config.json": {"auto_map": {"AutoConfig": "evil.Cfg"}, "model_type": "evil"}},
+    ],
+)
 def test_a_folder_that_brings_code_is_refused_and_its_code_never_run(tmp_path, stated, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *prompt: pytest.fail("asked"))
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'PWNED')!r}, 'w')\nclass Tok: pass\nclass Cfg: pass\n")
@@ -142,11 +147,15 @@ def other_case(path):
 SPELLINGS = {
     "backslashes": (lambda path: path.replace("/", "\\"), lambda path: path),
     "letter case": (other_case, lambda path: path),
-    "composed on disk, decomposed in the file": (lambda path: unicodedata.normalize("NFD", path.replace("cam", "cäm")),
-                                                 lambda path: unicodedata.normalize("NFC", path.replace("cam", "cäm"))),
-    "all at once": (lambda path: unicodedata.normalize("NFD", path.replace("cam", "CÄM")).replace("/", "\\"),
-                    lambda path: unicodedata.normalize("NFC", path.replace("cam", "cäm"))),
-}  # fmt: skip
+    "composed on disk, decomposed in the file": (
+        lambda path: unicodedata.normalize("NFD", path.replace("cam", "cäm")),
+        lambda path: unicodedata.normalize("NFC", path.replace("cam", "cäm")),
+    ),
+    "all at once": (
+        lambda path: unicodedata.normalize("NFD", path.replace("cam", "CÄM")).replace("/", "\\"),
+        lambda path: unicodedata.normalize("NFC", path.replace("cam", "cäm")),
+    ),
+}
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -30,10 +30,19 @@ def test_the_words_of_torch_s_own_allocator_are_known():
         raise RuntimeError("shapes differ")
 
 
-@pytest.mark.parametrize(("place", "said"), [
-    ("forward_backward", r"out of memory with batch 8 in 1 parts at 32 x 16 pixels; try -o optimisation.accumulation=2"),
-    ("evaluate_by", r"out of memory in retrieval on val: 24 captions, 12 images of 32 x 16 pixels.*-o evaluation.batch_size="),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (
+            "forward_backward",
+            r"out of memory with batch 8 in 1 parts at 32 x 16 pixels; try -o optimisation.accumulation=2",
+        ),
+        (
+            "evaluate_by",
+            r"out of memory in retrieval on val: 24 captions, 12 images of 32 x 16 pixels.*-o evaluation.batch_size=",
+        ),
+    ],
+)
 def test_a_cpu_s_want_of_memory_names_batch_size_image_size_and_a_setting_that_fits(tmp_path, monkeypatch, place, said):
     def greedy(*arguments, **named):
         return torch.empty(2**46)

@@ -16,8 +16,36 @@ from experiments.spec import load_suite, resolve
 from rasa.commands.cli import main
 from rasa.errors import SpecError
 
-AS_TYPED = ["/data/set #2", "/data/a & b", "&set", "*set", "!set", "set: 2", "[set]", "{set}", "2024", "1e-5", "yes", "~/set",
-            "~", "a, b", "- a", "%set", "@set", "`set`", "|", "> a", "?", "set\\2", "a 'b'", 'a "b"', " set", "None", "a=b", "ä"]  # fmt: skip
+AS_TYPED = [
+    "/data/set #2",
+    "/data/a & b",
+    "&set",
+    "*set",
+    "!set",
+    "set: 2",
+    "[set]",
+    "{set}",
+    "2024",
+    "1e-5",
+    "yes",
+    "~/set",
+    "~",
+    "a, b",
+    "- a",
+    "%set",
+    "@set",
+    "`set`",
+    "|",
+    "> a",
+    "?",
+    "set\\2",
+    "a 'b'",
+    'a "b"',
+    " set",
+    "None",
+    "a=b",
+    "ä",
+]
 
 
 @pytest.mark.parametrize("text", AS_TYPED)
@@ -47,8 +75,18 @@ def test_what_yaml_would_drop_from_a_number_is_refused_with_the_way_to_quote_it(
 
 
 def test_numbers_lists_and_words_are_read_as_before():
-    config = resolve(load_suite("table4"), "cl", "smoke", ["optimisation.learning_rate=1e-5", "data.format=cuhk-pedes",
-        "model.temperature_range=[0.01, 0.5]", "objectives.weights={cl: 0.5}"], 0)  # fmt: skip
+    config = resolve(
+        load_suite("table4"),
+        "cl",
+        "smoke",
+        [
+            "optimisation.learning_rate=1e-5",
+            "data.format=cuhk-pedes",
+            "model.temperature_range=[0.01, 0.5]",
+            "objectives.weights={cl: 0.5}",
+        ],
+        0,
+    )
     assert (config.optimisation.learning_rate, config.data.format) == (1e-5, "cuhk-pedes")
     assert config.model.temperature_range == (0.01, 0.5)
 

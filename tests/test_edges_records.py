@@ -34,8 +34,16 @@ def planned(people, workspace, *rows, seeds=(0,), overrides=()):
     return plan(suite, [suite.row(name) for name in rows], "smoke", options, seeds, workspace)
 
 
-TAILS = [b"\0\0\0\0\0\n", b"\0" * 4096, b'{"group": "train", "st', b"[]\n", b'{"group": 1, "step": 0, "values": {}, "time": 0}\n',
-         b'{"group": "train", "step": 0, "values": {"loss": "x"}, "time": 0}\n', b"\xff\xfe\n", b"[" * 99999 + b"\n"]  # fmt: skip
+TAILS = [
+    b"\0\0\0\0\0\n",
+    b"\0" * 4096,
+    b'{"group": "train", "st',
+    b"[]\n",
+    b'{"group": 1, "step": 0, "values": {}, "time": 0}\n',
+    b'{"group": "train", "step": 0, "values": {"loss": "x"}, "time": 0}\n',
+    b"\xff\xfe\n",
+    b"[" * 99999 + b"\n",
+]
 
 
 @pytest.mark.parametrize("tail", TAILS)
@@ -53,8 +61,15 @@ def test_a_damaged_tail_is_cut_when_the_run_goes_on_and_said(people, tmp_path, t
     assert bool([line for line in lines if "damaged line" in line]) == tail.endswith(b"\n")
 
 
-WRONG = [{"test": [1]}, {"test": {"r1": "50"}}, {"cost": {"seconds": None}}, {"selected": 3}, {"selected": {"val": []}},
-         {"sizes": "many"}, {"digests": 0}]  # fmt: skip
+WRONG = [
+    {"test": [1]},
+    {"test": {"r1": "50"}},
+    {"cost": {"seconds": None}},
+    {"selected": 3},
+    {"selected": {"val": []}},
+    {"sizes": "many"},
+    {"digests": 0},
+]
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -14,11 +14,13 @@ from studies.trials import SPACE
 @pytest.mark.parametrize(
     "changes",
     [
-        ["update alembic_version set version_num = 'v3.0.0.d'",
-         "update version_info set schema_version = 12, library_version = '3.0.0'"],
+        [
+            "update alembic_version set version_num = 'v3.0.0.d'",
+            "update version_info set schema_version = 12, library_version = '3.0.0'",
+        ],
         ["update alembic_version set version_num = 'of the future'"],
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("reading", [False, True])
 def test_another_optuna_s_tables_are_a_line_with_what_to_do(tmp_path, changes, reading):
     url = f"sqlite:///{tmp_path / 'o.db'}"
@@ -44,8 +46,10 @@ def test_a_study_is_found_by_its_name_with_and_without_the_profile(tmp_path):
     import optuna
 
     file = tmp_path / "mine.yaml"
-    file.write_text("study: mine\nrow: table4/cl\nprofile: smoke\nparameters:\n"
-                    "  optimisation.learning_rate: {low: 1e-4, high: 1e-2, log: true}\n")  # fmt: skip
+    file.write_text(
+        "study: mine\nrow: table4/cl\nprofile: smoke\nparameters:\n"
+        "  optimisation.learning_rate: {low: 1e-4, high: 1e-2, log: true}\n"
+    )
     space, storage = load_space(str(file)), open_storage(None, tmp_path)
     for name in ("mine/smoke", "two/smoke", "two/synth"):
         study = optuna.create_study(storage=storage.optuna, study_name=name)

@@ -65,8 +65,10 @@ def recorded(tmp_path_factory) -> Path:
     for token, name in (("pad", "[PAD]"), ("unk", "[UNK]"), ("cls", "[CLS]"), ("sep", "[SEP]"), ("mask", "[MASK]")):
         words[golden.IDS[token]] = name
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    captions = [" ".join(words[i] for i, real in zip(ids[1:], mask[2:], strict=False) if real)
-                for ids, mask in zip(EVAL["input_ids"].tolist(), EVAL["attention_mask"].tolist(), strict=True)]  # fmt: skip
+    captions = [
+        " ".join(words[i] for i, real in zip(ids[1:], mask[2:], strict=False) if real)
+        for ids, mask in zip(EVAL["input_ids"].tolist(), EVAL["attention_mask"].tolist(), strict=True)
+    ]
 
     records = []
     (folder / "data" / "imgs").mkdir(parents=True)
@@ -75,15 +77,34 @@ def recorded(tmp_path_factory) -> Path:
         assert all(FACTS["txt2person"][text] == FACTS["img2person"][image] for text in texts)
         for split, first in (("train", 100), ("val", 200), ("test", 0)):
             written = [captions[text] for text in texts]
-            records.append({"split": split, "captions": written, "file_path": f"{image}.png", "id": first + FACTS["img2person"][image],
-                            "processed_tokens": [caption.split() for caption in written]})  # fmt: skip
+            records.append(
+                {
+                    "split": split,
+                    "captions": written,
+                    "file_path": f"{image}.png",
+                    "id": first + FACTS["img2person"][image],
+                    "processed_tokens": [caption.split() for caption in written],
+                }
+            )
     (folder / "data" / "reid_raw.json").write_text(json.dumps(records))
     return folder
 
 
 def options(folder: Path) -> list[str]:
-    return ["--data", str(folder / "data"), "-o", f"data.tokenizer={folder / 'vocab.txt'}", "-o", "model.vision_heads=4",
-            "-o", "model.text_heads=4", "-o", f"evaluation.topk={FACTS['k_test']}", "-o", "optimisation.device=cpu"]  # fmt: skip
+    return [
+        "--data",
+        str(folder / "data"),
+        "-o",
+        f"data.tokenizer={folder / 'vocab.txt'}",
+        "-o",
+        "model.vision_heads=4",
+        "-o",
+        "model.text_heads=4",
+        "-o",
+        f"evaluation.topk={FACTS['k_test']}",
+        "-o",
+        "optimisation.device=cpu",
+    ]
 
 
 @pytest.mark.parametrize("converted", [False, True], ids=["as released", "converted"])
@@ -154,15 +175,27 @@ def test_ap50_from_end_to_end_sees_the_order(tmp_path, capsys):
     [
         (lambda f: [f / "rasa.pth", "--data", f / "data"], 3, "give -o model.vision_heads=N"),
         (lambda f: [f / "rasa.pth", *options(f)[2:]], 2, "is no run, so it has no data of its own; give --data DIR"),
-        (lambda f: [f / "rasa.pth", *options(f), "-o", "data.tokenizer=captions"], 5, "give the vocabulary that it was trained with"),
+        (
+            lambda f: [f / "rasa.pth", *options(f), "-o", "data.tokenizer=captions"],
+            5,
+            "give the vocabulary that it was trained with",
+        ),
         (lambda f: [f / "nowhere.pth", *options(f)], 5, "nowhere.pth: no such file"),
         (lambda f: [f / "vocab.txt", *options(f)], 5, "vocab.txt: not a readable checkpoint"),
-        (lambda f: [f / "rasa.pth", *options(f), "--data", f], 5, "the annotation file of format cuhk-pedes is missing"),
+        (
+            lambda f: [f / "rasa.pth", *options(f), "--data", f],
+            5,
+            "the annotation file of format cuhk-pedes is missing",
+        ),
         (lambda f: [f / "rasa.pth", *options(f), "-o", "model.text_layers=3"], 5, "does not fit this model"),
-        (lambda f: [f / "rasa.pth", *options(f), "-o", "data.target.root=x"], 3, "-o: data.target: one data set is ranked at a time; name it with --data"),
+        (
+            lambda f: [f / "rasa.pth", *options(f), "-o", "data.target.root=x"],
+            3,
+            "-o: data.target: one data set is ranked at a time; name it with --data",
+        ),
     ],
     ids=["heads", "no data", "vocabulary", "no file", "no checkpoint", "no data set", "sizes", "target"],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_in_one_line(recorded, capsys, arguments, code, message):
     assert run("evaluate", *arguments(recorded)) == code
     err = capsys.readouterr().err.strip().splitlines()
@@ -176,8 +209,13 @@ def test_a_run_brings_its_spec_weights_and_vocabulary_and_takes_other_data(tmp_p
     home, away = (write_people(tmp_path / name, train=16, seed=seed) for name, seed in (("home", 0), ("away", 7)))
     config = tiny_config(home, {"cl": 0.5, "itm": 1.0})
     config["data"].pop("root")
-    spec = {"suite": "own", "title": "A test", "labels": ["Setting"], "base": config,
-            "rows": [{"name": "row", "labels": ["one"], "changes": {"objectives": config.pop("objectives")}}]}  # fmt: skip
+    spec = {
+        "suite": "own",
+        "title": "A test",
+        "labels": ["Setting"],
+        "base": config,
+        "rows": [{"name": "row", "labels": ["one"], "changes": {"objectives": config.pop("objectives")}}],
+    }
     (tmp_path / "own.yaml").write_text(json.dumps(spec))
     assert run("run", tmp_path / "own.yaml", "-o", f"data.root={home}", "--workspace", tmp_path) == 0
     (directory,) = (tmp_path / "runs").glob("own/row/*/seed-0-*")

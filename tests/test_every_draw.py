@@ -17,16 +17,32 @@ from rasa.model.rasa import build_model
 from rasa.training.train import train
 
 # 40 images of ten people, a caption each
-SPLIT = Split("train", tuple(f"{i}.png" for i in range(40)), np.arange(40) // 4, tuple(f"person {i}" for i in range(40)), np.arange(40))  # fmt: skip
+SPLIT = Split(
+    "train",
+    tuple(f"{i}.png" for i in range(40)),
+    np.arange(40) // 4,
+    tuple(f"person {i}" for i in range(40)),
+    np.arange(40),
+)
 
 
 def drawn(tmp_path, seed, epoch, format="cub"):
     """Order, flips, captions and crops of an epoch, by sample and not by place."""
     tokenizer = train_tokenizer(SPLIT.captions, 200)
     loader = TrainingLoader(
-        SPLIT, tmp_path, tokenizer, Data(root=tmp_path, format=format, image_size=(16, 16)), positives="uniform", p_weak=0.1,
-        weak_pool="identity", weak_label="caption", truncate=True, batch_size=40, max_steps=None, seed=seed,
-    )  # fmt: skip
+        SPLIT,
+        tmp_path,
+        tokenizer,
+        Data(root=tmp_path, format=format, image_size=(16, 16)),
+        positives="uniform",
+        p_weak=0.1,
+        weak_pool="identity",
+        weak_label="caption",
+        truncate=True,
+        batch_size=40,
+        max_steps=None,
+        seed=seed,
+    )
     (matched, _), crops = loader._pairs(epoch), loader._crops(epoch)
     return {
         "order": loader._order(epoch)[0],
@@ -70,8 +86,12 @@ def people(tmp_path_factory):
 
 def test_initial_weights_and_queues_are_the_seeds(people, tmp_path):
     runs = [training(tiny_config(people) | {"seed": seed}, tmp_path / str(seed))[0] for seed in (0, 1)]
-    for get in (lambda run: run.teachers.queue.images, lambda run: run.teachers.queue.texts,
-                lambda run: run.model.heads["itm"].weight, lambda run: run.model.encoders.vision.cls_token):  # fmt: skip
+    for get in (
+        lambda run: run.teachers.queue.images,
+        lambda run: run.teachers.queue.texts,
+        lambda run: run.model.heads["itm"].weight,
+        lambda run: run.model.encoders.vision.cls_token,
+    ):
         assert not torch.equal(*map(get, runs))
     assert runs[0].inputs.loader.seed == 0 and runs[1].inputs.loader.seed == 1
 
@@ -104,8 +124,10 @@ def test_train_takes_the_steps_of_the_loaders_epochs(people, tmp_path):
 def test_of_equal_epochs_the_first_is_kept(people, tmp_path):
     """Weights that hardly move rank alike after every epoch."""
     config = tiny_config(
-        people, {"cl": 1.0}, optimisation={"learning_rate": 1e-12, "min_learning_rate": 0.0, "max_steps_per_epoch": 1, "epochs": 3}
-    )  # fmt: skip
+        people,
+        {"cl": 1.0},
+        optimisation={"learning_rate": 1e-12, "min_learning_rate": 0.0, "max_steps_per_epoch": 1, "epochs": 3},
+    )
     rows = []
     (tmp_path / "run").mkdir()
     found = train(training(config, tmp_path / "other")[0].config, tmp_path / "run", lambda *row: rows.append(row))

@@ -45,8 +45,15 @@ class Line(NamedTuple):
 
 RELEASED = {"fidelity": {"preset": "released"}, "objectives.alpha_warmup_epochs": 0}
 WEAK = {"objectives.p_weak": 0.9}
-SMALL = {"train_identities": 2, "val_identities": 1, "test_identities": 1, "images_per_identity": 2,
-         "captions_per_image": 1, "image_height": 32, "image_width": 16}  # fmt: skip
+SMALL = {
+    "train_identities": 2,
+    "val_identities": 1,
+    "test_identities": 1,
+    "images_per_identity": 2,
+    "captions_per_image": 1,
+    "image_height": 32,
+    "image_width": 16,
+}
 TARGET = {"data.target": {"root": "@other"}}
 
 # A value that starts with @ is a path in the folder of `world`.
@@ -94,12 +101,18 @@ FIELDS: dict[str, Line | str] = {
     "model.weights": Line("step", (None, "@start.safetensors")),
     # objectives
     "objectives.weights.cl": Line("step", (0.5, 1.0)),
-    "objectives.weights.itc": Line("step", (0.5, 1.0), {"objectives.weights": {"itm": 1.0}, "objectives.generator": None}),
+    "objectives.weights.itc": Line(
+        "step", (0.5, 1.0), {"objectives.weights": {"itm": 1.0}, "objectives.generator": None}
+    ),
     "objectives.weights.itm": Line("step", (0.5, 1.0)),
     "objectives.weights.prd": Line("step", (0.5, 1.0), WEAK),
     "objectives.weights.mlm": Line("step", (0.5, 1.0)),
     "objectives.weights.rtd": Line("step", (0.5, 1.0)),
-    "objectives.positives": Line("step", ("annotated", "uniform", "probabilistic"), WEAK | {"objectives.weights": {"cl": 0.5, "itm": 1.0}, "objectives.generator": None}),
+    "objectives.positives": Line(
+        "step",
+        ("annotated", "uniform", "probabilistic"),
+        WEAK | {"objectives.weights": {"cl": 0.5, "itm": 1.0}, "objectives.generator": None},
+    ),
     "objectives.p_weak": Line("step", (0.05, 0.5, 0.9)),
     "objectives.p_mask": Line("step", (0.1, 0.3, 0.6)),
     "objectives.generator": Line("step", ("fixed", "online", "momentum"), but="none: without RTD"),
@@ -115,7 +128,9 @@ FIELDS: dict[str, Line | str] = {
     "optimisation.min_learning_rate": Line("step", (1e-6, 5e-4)),
     "optimisation.warmup_learning_rate": Line("step", (1e-5, 1e-4), {"optimisation.warmup_steps": 2}),
     "optimisation.warmup_steps": Line("step", (0, 2, 4)),
-    "optimisation.schedule": Line("step", ("cosine-epoch", "cosine-step", "constant"), {"optimisation.max_steps_per_epoch": 2}, 3),
+    "optimisation.schedule": Line(
+        "step", ("cosine-epoch", "cosine-step", "constant"), {"optimisation.max_steps_per_epoch": 2}, 3
+    ),
     "optimisation.weight_decay": Line("step", (0.02, 5.0)),
     "optimisation.clip_norm": Line("step", (None, 0.01, 1e-9)),
     "optimisation.checkpoint_steps": "when a checkpoint is written; tests/test_train.py stops and resumes",
@@ -177,7 +192,7 @@ FIELDS: dict[str, Line | str] = {
     "data.synthetic.mistakes": Line("bytes", (0.0, 0.5)),
     "data.synthetic.domain": Line("bytes", ("day", "evening", "web")),
     "data.synthetic.captions": Line("bytes", ("detailed", "coarse")),
-}  # fmt: skip
+}
 NESTED: dict[str, type[BaseModel]] = {"data.target": Target, "data.synthetic": BenchmarkParams}
 
 

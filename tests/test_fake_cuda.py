@@ -163,9 +163,20 @@ def searched(row, images, texts, batch_size, topk=4, score="logit", beyond="stag
     with cuda.fake, cuda:
         move(model)
         found = evaluate(
-            model, lambda: pixels.split(batch_size), encoded, torch.arange(images) % 3, torch.arange(texts) % 3,
-            topk, score, beyond, batch_size, 64, gallery_mib, "float32", DEVICE,
-        )  # fmt: skip
+            model,
+            lambda: pixels.split(batch_size),
+            encoded,
+            torch.arange(images) % 3,
+            torch.arange(texts) % 3,
+            topk,
+            score,
+            beyond,
+            batch_size,
+            64,
+            gallery_mib,
+            "float32",
+            DEVICE,
+        )
     assert found.best_TJ.device == DEVICE and found.best_TJ.shape == (texts, min(10, images))
     return dict(cuda.waits)
 

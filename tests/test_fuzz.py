@@ -57,12 +57,35 @@ def refused(read, *arguments):
 
 
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 70_000), st.integers(), st.floats(), st.text(max_size=12),
-    st.sampled_from(["", "null", "1e-5", "nan", "..", "/etc/passwd", "a\0b", "\x1b[31m", "\u200b", "é", "e\u0301", "\ud800", "x" * 5000]),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 70_000),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=12),
+    st.sampled_from(
+        [
+            "",
+            "null",
+            "1e-5",
+            "nan",
+            "..",
+            "/etc/passwd",
+            "a\0b",
+            "\x1b[31m",
+            "\u200b",
+            "é",
+            "e\u0301",
+            "\ud800",
+            "x" * 5000,
+        ]
+    ),
+)
 VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=4
-)  # fmt: skip
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=4,
+)
 
 
 @st.composite
@@ -128,15 +151,33 @@ def make_people(folder):
 
 
 SUITE = {
-    "suite": "mine", "title": "A title", "labels": ["A", "B"], "metrics": ["r1"], "profile": "smoke",
-    "base": {"objectives": {"p_weak": 0.2}}, "at": {"smoke": {"optimisation": {"epochs": 2}}},
+    "suite": "mine",
+    "title": "A title",
+    "labels": ["A", "B"],
+    "metrics": ["r1"],
+    "profile": "smoke",
+    "base": {"objectives": {"p_weak": 0.2}},
+    "at": {"smoke": {"optimisation": {"epochs": 2}}},
     "expected_minutes": {"smoke": 1.0},
     "rows": [
-        {"name": "one", "labels": ["a", "b"], "changes": {"objectives": {"weights": {"cl": 0.5}}}, "paper": {"r1": 61.0}},
+        {
+            "name": "one",
+            "labels": ["a", "b"],
+            "changes": {"objectives": {"weights": {"cl": 0.5}}},
+            "paper": {"r1": 61.0},
+        },
         {"name": "two", "extends": "table4/m-rtd", "versus": "one", "changes": {"optimisation": {"epochs": 3}}},
     ],
-    "sweeps": [{"name": "p", "label": "p", "parameter": "objectives.p_weak", "extends": "table4/p-itm", "points": [0.1, {"value": 0.3, "changes": {"objectives": {"p_mask": 0.2}}}]}],
-}  # fmt: skip
+    "sweeps": [
+        {
+            "name": "p",
+            "label": "p",
+            "parameter": "objectives.p_weak",
+            "extends": "table4/p-itm",
+            "points": [0.1, {"value": 0.3, "changes": {"objectives": {"p_mask": 0.2}}}],
+        }
+    ],
+}
 
 
 @cases(0.08)
@@ -171,9 +212,31 @@ def _leaves(section, prefix=""):
 FIELDS = sorted(_leaves(resolve(table4(), "m-rtd", "smoke", (), 0).model_dump(mode="json")))
 TYPED = st.one_of(
     st.text(max_size=15),
-    st.sampled_from(["1e-5", ".nan", "-.inf", "[1, 2]", "{a: 1}", "!!python/name:os.system", "*a", "&a [*a]", "'", "!!set {a, b}", "!!binary aGk=", "!!omap [a: 1]", "2001-01-01", "0x1F", "1_000", "", "~", "1e999", "🙂"]),
+    st.sampled_from(
+        [
+            "1e-5",
+            ".nan",
+            "-.inf",
+            "[1, 2]",
+            "{a: 1}",
+            "!!python/name:os.system",
+            "*a",
+            "&a [*a]",
+            "'",
+            "!!set {a, b}",
+            "!!binary aGk=",
+            "!!omap [a: 1]",
+            "2001-01-01",
+            "0x1F",
+            "1_000",
+            "",
+            "~",
+            "1e999",
+            "🙂",
+        ]
+    ),
     LEAVES.map(lambda value: json.dumps(value, default=str)),
-)  # fmt: skip
+)
 
 
 @cases(0.16)
@@ -246,21 +309,44 @@ def test_captions(text, max_words):
 
 
 ABOUT = {
-    "run_id": "0123456789ab", "suite": "own", "row": "one", "profile": "smoke", "seed": 0, "title": "A", "order": 0,
-    "labels": {"A": "b"}, "paper": {"r1": 61.35}, "versus": None, "row_digest": "0" * 12, "data_digest": "1" * 12,
-    "weights_digest": "", "data_name": "synthetic", "data_root": "/data", "expected_minutes": 1.0, "identity": {"seed": 0},
-}  # fmt: skip
-RESULT = {"run_id": "0123456789ab", "test": {"r1": 50.0}, "cost": {"seconds": 1.0, "steps": 4}, "digests": {"code": "2"},
-          "selected": {"epoch": 1, "step": 2, "val": {"r1": 3.0}}, "sizes": {"test": {"images": 2}}}  # fmt: skip
+    "run_id": "0123456789ab",
+    "suite": "own",
+    "row": "one",
+    "profile": "smoke",
+    "seed": 0,
+    "title": "A",
+    "order": 0,
+    "labels": {"A": "b"},
+    "paper": {"r1": 61.35},
+    "versus": None,
+    "row_digest": "0" * 12,
+    "data_digest": "1" * 12,
+    "weights_digest": "",
+    "data_name": "synthetic",
+    "data_root": "/data",
+    "expected_minutes": 1.0,
+    "identity": {"seed": 0},
+}
+RESULT = {
+    "run_id": "0123456789ab",
+    "test": {"r1": 50.0},
+    "cost": {"seconds": 1.0, "steps": 4},
+    "digests": {"code": "2"},
+    "selected": {"epoch": 1, "step": 2, "val": {"r1": 3.0}},
+    "sizes": {"test": {"images": 2}},
+}
 FILES = {
-    "run.json": json.dumps(ABOUT), "result.json": json.dumps(RESULT),
+    "run.json": json.dumps(ABOUT),
+    "result.json": json.dumps(RESULT),
     "failure.json": json.dumps({"type": "RunFailed", "message": "loss is nan", "traceback": "", "time": ""}),
     "environment.json": json.dumps({"code": {"rasa/training/step.py": "0"}, "started": "2026-01-01T00:00:00+00:00"}),
-    "metrics.jsonl": "".join(json.dumps({"group": g, "step": s, "values": {"loss": 1.5}, "time": 1.0}) + "\n"
-                             for g, s in (("train", 0), ("train", 1), ("val", 2), ("test", 2))),
+    "metrics.jsonl": "".join(
+        json.dumps({"group": g, "step": s, "values": {"loss": 1.5}, "time": 1.0}) + "\n"
+        for g, s in (("train", 0), ("train", 1), ("val", 2), ("test", 2))
+    ),
     "checkpoints/step-000000002/state.json": json.dumps({"format": 1, "state": {"epoch": 0, "step_in_epoch": 2}}),
     "spec.yaml": dump(resolve(table4(), "cl", "smoke", (), 0).model_dump(mode="json")),
-}  # fmt: skip
+}
 JSON_FILES = [name for name in FILES if name.endswith(".json")]
 
 

@@ -52,8 +52,14 @@ def test_karpathy_by_hand(tmp_path):
         "train2014/COCO_train2014_000000000002.jpg",
     )
     assert train.image_identities.tolist() == list(range(10)) and dataset.image_root == tmp_path
-    assert train.captions[:6] == ("thing 0 is red", "here is thing 0 in red", "a red thing thing 0", "red thing 0",
-                                  "this is thing 0 which is red", "thing 1 is green")  # fmt: skip
+    assert train.captions[:6] == (
+        "thing 0 is red",
+        "here is thing 0 in red",
+        "a red thing thing 0",
+        "red thing 0",
+        "this is thing 0 which is red",
+        "thing 1 is green",
+    )
     assert train.caption_images[:7].tolist() == [0, 0, 0, 0, 0, 1, 1]
     assert dataset.notes == ("restval counts as train: 2 images",)
 
@@ -282,8 +288,10 @@ def test_own_table_by_hand(tmp_path, suffix):
 
 
 def test_labels_that_are_numbers_stay_and_captions_may_be_a_list(tmp_path):
-    rows = [{"image": f"shots/{n}.png", "captions": ["One", "Two"], "identity": 40 + n // 2, "split": split}
-            for n, split in enumerate(["train"] * 4 + ["test"] * 2 + ["validation"] * 2)]  # fmt: skip
+    rows = [
+        {"image": f"shots/{n}.png", "captions": ["One", "Two"], "identity": 40 + n // 2, "split": split}
+        for n, split in enumerate(["train"] * 4 + ["test"] * 2 + ["validation"] * 2)
+    ]
     dataset = load_dataset(section(write_table(tmp_path, ".jsonl", rows), "table"))
     assert dataset.splits["train"].image_identities.tolist() == [40, 40, 41, 41]
     assert dataset.splits["val"].caption_identities.tolist() == [43] * 4 and dataset.notes == ()
@@ -291,8 +299,10 @@ def test_labels_that_are_numbers_stay_and_captions_may_be_a_list(tmp_path):
 
 def test_labels_with_leading_zeros_are_names(tmp_path):
     """07 and 7 are two people, numbered 0 and 1 and not both 7."""
-    rows = [{"image": f"shots/{n}.png", "caption": "One", "identity": label, "split": split}
-            for n, (label, split) in enumerate([("07", "train"), ("7", "train"), ("8", "test"), ("9", "val")])]  # fmt: skip
+    rows = [
+        {"image": f"shots/{n}.png", "caption": "One", "identity": label, "split": split}
+        for n, (label, split) in enumerate([("07", "train"), ("7", "train"), ("8", "test"), ("9", "val")])
+    ]
     dataset = load_dataset(section(write_table(tmp_path, rows=rows), "table"))
     assert dataset.splits["train"].image_identities.tolist() == [0, 1]
 
@@ -422,8 +432,10 @@ def test_imagefolder_by_hand(tmp_path, suffix):
 
 
 def test_one_metadata_file_for_all_with_a_column_split(tmp_path):
-    rows = [{"file_name": f"{n}.png", "caption": "A man", "split": split, "identity": n // 2}
-            for n, split in enumerate(["train"] * 4 + ["valid"] * 2 + ["test"] * 2)]  # fmt: skip
+    rows = [
+        {"file_name": f"{n}.png", "caption": "A man", "split": split, "identity": n // 2}
+        for n, split in enumerate(["train"] * 4 + ["valid"] * 2 + ["test"] * 2)
+    ]
     for n in range(8):
         picture(tmp_path / f"{n}.png", "red")
     write_rows(tmp_path / "metadata.csv", rows)

@@ -25,8 +25,13 @@ def write_suite(folder: Path, root: Path, losses: dict, generator: str | None, *
     config = tiny_config(root, losses, generator)
     config["data"].pop("root")
     config["optimisation"] |= optimisation
-    spec = {"suite": "own", "title": "A test", "labels": ["Setting"], "base": config,
-            "rows": [{"name": "row", "labels": ["one"], "changes": {"objectives": config.pop("objectives")}}]}  # fmt: skip
+    spec = {
+        "suite": "own",
+        "title": "A test",
+        "labels": ["Setting"],
+        "base": config,
+        "rows": [{"name": "row", "labels": ["one"], "changes": {"objectives": config.pop("objectives")}}],
+    }
     (folder / "own.yaml").write_text(json.dumps(spec))
     return folder / "own.yaml"
 
@@ -64,9 +69,16 @@ def test_kill_9_in_the_middle_of_an_epoch_then_the_same_command(tmp_path, monkey
     assert run(*command, whole) == 0
 
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from rasa.commands.cli import main; sys.exit(main(sys.argv[1:]))", *map(str, command), str(broken)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys; from rasa.commands.cli import main; sys.exit(main(sys.argv[1:]))",
+            *map(str, command),
+            str(broken),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     steps_per_epoch = 40 * 3 * 2 // 8
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -115,11 +127,19 @@ def foreign(root: Path, layout: str) -> Path:
         if layout == "rstpreid":
             records.append({"id": i // 2, "img_path": name, "captions": captions, "split": split})
         elif layout == "icfg-pedes":  # one caption, no validation split
-            records.append({"split": "train" if i < 12 else "test", "captions": captions[:1], "file_path": name,
-                            "processed_tokens": tokens[:1], "id": i // 2})  # fmt: skip
+            records.append(
+                {
+                    "split": "train" if i < 12 else "test",
+                    "captions": captions[:1],
+                    "file_path": name,
+                    "processed_tokens": tokens[:1],
+                    "id": i // 2,
+                }
+            )
         else:
-            records.append({"split": split, "captions": captions, "file_path": name,
-                            "processed_tokens": tokens, "id": i // 2})  # fmt: skip
+            records.append(
+                {"split": split, "captions": captions, "file_path": name, "processed_tokens": tokens, "id": i // 2}
+            )
     file = {"cuhk-pedes": "reid_raw.json", "icfg-pedes": "ICFG-PEDES.json", "rstpreid": "data_captions.json"}[layout]
     (root / file).write_text(json.dumps(records))
     return root
@@ -233,8 +253,15 @@ def test_a_fixed_generator_of_other_words_is_refused_before_the_first_run(tmp_pa
         assert message in err and len(err.splitlines()) == 1
     assert not list((tmp_path / "runs").glob("*/*/*/*"))
     (other / "vocab.txt").unlink()
-    whole = {"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                       "max_input_chars_per_word": 100, "vocab": {word: i for i, word in enumerate(words)}}}  # fmt: skip
+    whole = {
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": {word: i for i, word in enumerate(words)},
+        }
+    }
     (other / "tokenizer.json").write_text(json.dumps(whole))
     check_masked_lm(str(other), tokenizer_from_vocabulary(tmp_path / "vocab.txt"))
     whole["model"]["vocab"] = {word: i for i, word in enumerate([*words[:-1], "shoe"])}

@@ -90,8 +90,10 @@ def test_the_built_in_benchmark_has_the_classes_of_the_format(tmp_path):
     write_benchmark(tmp_path / "b", BenchmarkParams(train_identities=4, val_identities=2, test_identities=2))
     read = {name: load_dataset(Data(root=tmp_path / "b", format=name)) for name in ("cuhk-pedes", "flickr30k", "cub")}
     assert {name: len(set(data.splits["test"].image_identities.tolist())) for name, data in read.items()} == {
-        "cuhk-pedes": 2, "flickr30k": 8, "cub": 2,
-    }  # fmt: skip
+        "cuhk-pedes": 2,
+        "flickr30k": 8,
+        "cub": 2,
+    }
     assert {data.name for data in read.values()} == {"synthetic"}
     assert len({data.splits["test"].image_files for data in read.values()}) == 1
     assert {len(caption.split()) for caption in read["cub"].splits["test"].captions} <= set(range(31))
@@ -117,9 +119,20 @@ def test_what_a_domain_changes(tmp_path):
 
 def test_trained_by_day_and_tested_in_the_evening_with_the_drop_shown(tmp_path, capsys):
     """Table 7's miniature: the start that ships with the package, two more steps, both test splits, the difference."""
-    options = ["--profile", "synth", *sized(train_identities=12, val_identities=3, test_identities=24), *SHORT,
-               "-o", "model.queue_size=16", "-o", "optimisation.learning_rate=1e-6", "-o", "optimisation.warmup_steps=0",
-               "-o", "evaluation.sensitivity=0"]  # fmt: skip
+    options = [
+        "--profile",
+        "synth",
+        *sized(train_identities=12, val_identities=3, test_identities=24),
+        *SHORT,
+        "-o",
+        "model.queue_size=16",
+        "-o",
+        "optimisation.learning_rate=1e-6",
+        "-o",
+        "optimisation.warmup_steps=0",
+        "-o",
+        "evaluation.sensitivity=0",
+    ]
     assert run("run", "table7/rasa-c-to-i", *options) == 0
     result = results(tmp_path)["rasa-c-to-i"]
     source, target = result["source"]["r1"], result["test"]["r1"]
@@ -158,8 +171,12 @@ def test_a_target_of_files_is_part_of_the_digest_and_of_the_run_id(tmp_path):
     without = Config.model_validate(tiny_config(home))
     beside = without.model_copy(update={"data": without.data.model_copy(update={"target": data.target})})
     assert "target" not in without.identity()["data"]
-    assert beside.identity()["data"]["target"] == {"format": "cuhk-pedes", "annotations": None, "image_folder": "imgs",
-                                                   "synthetic": None}  # fmt: skip
+    assert beside.identity()["data"]["target"] == {
+        "format": "cuhk-pedes",
+        "annotations": None,
+        "image_folder": "imgs",
+        "synthetic": None,
+    }
 
 
 def test_of_a_target_the_test_split_alone_is_read(tmp_path):
@@ -183,12 +200,18 @@ def test_of_a_target_the_test_split_alone_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ({"root": "nowhere"}, r"nowhere: does not exist; set data\.target\.root to the folder that holds reid_raw\.json"),
-        ({"root": "empty"}, r"annotation file of format cuhk-pedes is missing; put it there or set data\.target\.annotations"),
+        (
+            {"root": "nowhere"},
+            r"nowhere: does not exist; set data\.target\.root to the folder that holds reid_raw\.json",
+        ),
+        (
+            {"root": "empty"},
+            r"annotation file of format cuhk-pedes is missing; put it there or set data\.target\.annotations",
+        ),
         ({"root": "people", "format": "rstpreid"}, r"looks like cuhk-pedes: set data\.target\.format to cuhk-pedes"),
         ({"root": "people", "image_folder": "x"}, r"unpack the images there or set data\.target\.image_folder"),
     ],
-)  # fmt: skip
+)
 def test_faults_of_a_target_name_its_fields(tmp_path, target, message):
     write_people(tmp_path / "people", train=4)
     (tmp_path / "empty").mkdir()

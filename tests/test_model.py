@@ -20,10 +20,20 @@ from rasa.weights.released import load_released, names, read_state, to_released
 
 FACTS = Path(__file__).parent / "golden" / "facts"
 TINY = {
-    "patch_size": 16, "vision_width": 32, "vision_depth": 2, "vision_heads": 4, "text_width": 24, "text_layers": 2,
-    "fusion_layers": 2, "text_heads": 4, "text_mlp_width": 48, "max_positions": 20, "embed_dim": 12, "queue_size": 10,
+    "patch_size": 16,
+    "vision_width": 32,
+    "vision_depth": 2,
+    "vision_heads": 4,
+    "text_width": 24,
+    "text_layers": 2,
+    "fusion_layers": 2,
+    "text_heads": 4,
+    "text_mlp_width": 48,
+    "max_positions": 20,
+    "embed_dim": 12,
+    "queue_size": 10,
     "dropout": 0.0,
-}  # fmt: skip
+}
 ALL = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
 
 
@@ -48,10 +58,18 @@ def test_text_encoder_equals_transformers_bert():
 
     ours = build_model(tiny(), 50).encoders.text
     theirs = BertModel(
-        BertConfig(vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
-                   max_position_embeddings=20, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+        BertConfig(
+            vocab_size=50,
+            hidden_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=48,
+            max_position_embeddings=20,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        ),
         add_pooling_layer=False,
-    ).eval()  # fmt: skip
+    ).eval()
     model = build_model(tiny(), 50)
     state = {k.removeprefix("text_encoder.bert."): v for k, v in to_released(model).items() if "bert." in k}
     missing, _ = theirs.load_state_dict(state, strict=False)
@@ -66,8 +84,9 @@ def test_text_states_do_not_depend_on_padding():
     encoders = build_model(tiny(), 50).eval().encoders
     ids = torch.tensor([[1, 7, 8, 2, 0, 0]])
     image = encoders.project_image(torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(2)))
-    packed, padded, short = (Text.of(Tokens(x, x > 0), "cpu", padding) for x, padding in
-                             ((ids, False), (ids, True), (ids[:, :4], False)))  # fmt: skip
+    packed, padded, short = (
+        Text.of(Tokens(x, x > 0), "cpu", padding) for x, padding in ((ids, False), (ids, True), (ids[:, :4], False))
+    )
     packed, padded, short = (encoders.fuse(encoders.encode_text(t), t.packing, image) for t in (packed, padded, short))
     assert padded.shape == (6, 24) and packed.shape == short.shape == (4, 24)
     assert torch.allclose(padded[:4], short, atol=1e-6) and torch.allclose(packed, short, atol=1e-6)
@@ -82,8 +101,12 @@ def test_the_first_token_alone_is_the_first_of_all():
     results = []
     for first_only in (False, True):
         encoders.zero_grad()
-        out = encoders.fuse(encoders.encode_text(text), text.packing, encoders.project_image(pixels),
-                            Wanted.first(text.packing) if first_only else None)  # fmt: skip
+        out = encoders.fuse(
+            encoders.encode_text(text),
+            text.packing,
+            encoders.project_image(pixels),
+            Wanted.first(text.packing) if first_only else None,
+        )
         out = out if first_only else out[text.packing.first()]
         out.pow(3).sum().backward()
         results.append([out] + [p.grad.clone() for p in encoders.fusion.parameters()])
@@ -234,19 +257,23 @@ def test_a_damaged_file_is_refused(tmp_path, name, content):
 
 def test_full_size_model_takes_every_key_of_the_released_file():
     facts = json.loads((FACTS / "full_size_model.json").read_text())
-    config = Config.model_validate({
-        "data": {"root": "."},
-        "objectives": {"weights": ALL, "positives": "probabilistic", "generator": "momentum"},
-    })  # fmt: skip
+    config = Config.model_validate(
+        {
+            "data": {"root": "."},
+            "objectives": {"weights": ALL, "positives": "probabilistic", "generator": "momentum"},
+        }
+    )
     model = build_model(config, 30522)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == facts["trainable_parameters"] == 210_186_561
     momentum = momentum_copy(model.encoders, True, True)
     queue = FeatureQueue(config.model.queue_size, config.model.embed_dim)
     # One stored zero per tensor: every key and shape without 2 GB of file.
     state = {
-        key: torch.zeros((), dtype=torch.int64 if key.startswith(("idx", "queue")) or "position_ids" in key else torch.float32).expand(shape)
+        key: torch.zeros(
+            (), dtype=torch.int64 if key.startswith(("idx", "queue")) or "position_ids" in key else torch.float32
+        ).expand(shape)
         for key, shape in facts["state_dict_keys"].items()
-    }  # fmt: skip
+    }
     report = load_released(state, model, momentum, queue)
     assert (report.unused, report.fresh, report.resized) == ([], [], [])
     assert all(not p.any() for p in names(model, momentum).values()) and not queue.images.any()

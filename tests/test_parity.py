@@ -31,11 +31,18 @@ def run_step(step, model, teachers, dtype=torch.float64, **fidelity):
     config = golden.config(**fidelity)
     if config.fidelity.ema_timing == "before":
         ema_update(teachers.momentum, model.encoders, SIZES["momentum"])
-    trace = {}
-    out = step_losses(model, teachers, golden.step_inputs(step, dtype), config.objectives, config.fidelity,
-                      SIZES["alpha_per_step"][step - 1], golden.RecordedDraws(step), golden.SPECIAL, trace)  # fmt: skip
+    out = step_losses(
+        model,
+        teachers,
+        golden.step_inputs(step, dtype),
+        config.objectives,
+        config.fidelity,
+        SIZES["alpha_per_step"][step - 1],
+        golden.RecordedDraws(step),
+        golden.SPECIAL,
+    )
     total = sum(weight * out.losses[name] for name, weight in config.objectives.weights.items())
-    return out, trace, total
+    return out, out.trace, total
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +105,19 @@ def close_to(ours, expected):
 
 @pytest.mark.parametrize(
     "name",
-    ["image_embeds", "image_embeds_m", "image_feat", "image_feat_m", "text_feat", "text_feat_m", "sim_targets",
-     "itm_logits", "prd_logits"]
+    [
+        "image_embeds",
+        "image_embeds_m",
+        "image_feat",
+        "image_feat_m",
+        "text_feat",
+        "text_feat_m",
+        "sim_targets",
+        "itm_logits",
+        "prd_logits",
+    ]
     + [f"sim_{a}2{b}{suffix}" for a in "it" for b in "it" for suffix in ("", "_targets")],
-)  # fmt: skip
+)
 def test_intermediates_of_step_1(first_step, name):
     ours = first_step[3][name].detach()
     close_to(ours, golden.tensors("expected_step1")[name])
@@ -151,7 +167,12 @@ def test_language_and_generator_logits_at_the_selected_positions(first_step):
 def test_masking_from_the_raw_draws(step):
     draws, text = golden.RecordedDraws(step), golden.step_inputs(step).annotated
     for objective, ids, labels in (("mlm", "mlm_input_ids", "mlm_labels"), ("rtd", "rtd_masked_input_ids", None)):
-        raw = MaskDraws(*(draws.drawn[f"{objective}_{n}"] for n in ("bern_select", "bern_replace80", "bern_random50", "random_words")))  # fmt: skip
+        raw = MaskDraws(
+            *(
+                draws.drawn[f"{objective}_{n}"]
+                for n in ("bern_select", "bern_replace80", "bern_random50", "random_words")
+            )
+        )
         masked, our_labels = mask_tokens(text.ids, raw, golden.SPECIAL, separator=True, corruption="bert")
         assert torch.equal(masked, draws.drawn[ids])
         assert labels is None or torch.equal(our_labels, draws.drawn[labels])
@@ -259,14 +280,16 @@ def test_parameters_and_momentum_after_step_3(three_steps):
 
 # The set's own list of what one wrong detail does to the losses, where our fidelity has that detail as a field.
 CHANGED = {
-    "mlm soft-label loss: log-softmax over the vocabulary axis instead of the sequence axis": {"mlm_soft_axis": "vocabulary"},
+    "mlm soft-label loss: log-softmax over the vocabulary axis instead of the sequence axis": {
+        "mlm_soft_axis": "vocabulary"
+    },
     "EMA update after (not before) the momentum forward": {"ema_timing": "after"},
     "alpha = 0 (no soft targets at all)": {"mlm_soft_targets": False, "contrastive_soft_targets": False},
     "contrastive targets with the paired sample as the only positive": {"contrastive_positives": "own"},
     "momentum encoder fed with view 1 instead of view 2": {"momentum_view": "same"},
     "RTD: sampled PAD/CLS tokens at real positions counted instead of ignored": {"rtd_ignore": "padding"},
     "RTD: only selected positions replaced (paper reading) instead of all positions": {"rtd_replace": "masked"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", CHANGED)
@@ -327,10 +350,15 @@ def test_retrieval_metrics(gallery, beyond, expected):
 def test_learning_rate_schedule():
     facts = json.loads((FACT_FILES / "lr_schedule.json").read_text())
     given = facts["config"]
-    config = golden.config().optimisation.model_copy(update={
-        "epochs": given["epochs"], "learning_rate": given["lr"], "head_learning_rate": given["lr_custm"],
-        "min_learning_rate": given["min_lr"], "warmup_learning_rate": given["warmup_lr"],
-    })  # fmt: skip
+    config = golden.config().optimisation.model_copy(
+        update={
+            "epochs": given["epochs"],
+            "learning_rate": given["lr"],
+            "head_learning_rate": given["lr_custm"],
+            "min_learning_rate": given["min_lr"],
+            "warmup_learning_rate": given["warmup_lr"],
+        }
+    )
     for run in facts["runs"]:
         steps = run["iterations_per_epoch"]
         for entry in run["epoch0"]:

@@ -183,8 +183,10 @@ def test_plain_ranks_differ_from_one_process_and_are_its_mean_over_shares():
     one, two = (Fidelity.model_validate({"preset": "released", "ranks": ranks}) for ranks in (1, 2))
     model, (teachers, batch, objectives, _, *rest) = scene("cl", two)
     found = plain_step(model, teachers, batch, objectives, two, *rest)["cl"]
-    halves = [plain_step(model, teachers, batch._replace(matched=None).part(rows), objectives, one, *rest)["cl"]
-              for rows in (slice(0, 3), slice(3, 6))]  # fmt: skip
+    halves = [
+        plain_step(model, teachers, batch._replace(matched=None).part(rows), objectives, one, *rest)["cl"]
+        for rows in (slice(0, 3), slice(3, 6))
+    ]
     assert found.item() == pytest.approx(sum(halves).item() / 2, abs=1e-12)
     assert abs(found - plain_step(model, teachers, batch, objectives, one, *rest)["cl"]) > 1e-3
 
@@ -206,8 +208,16 @@ def recorded_step(step, model, teachers):
     """One recorded step by plain means up to the gradients: its losses and momentum features."""
     config = golden.config()
     plain_ema(teachers.momentum, model.encoders, SIZES["momentum"])
-    out = plain_step(model, teachers, golden.step_inputs(step), config.objectives, config.fidelity,
-                     SIZES["alpha_per_step"][step - 1], golden.RecordedDraws(step), golden.SPECIAL)  # fmt: skip
+    out = plain_step(
+        model,
+        teachers,
+        golden.step_inputs(step),
+        config.objectives,
+        config.fidelity,
+        SIZES["alpha_per_step"][step - 1],
+        golden.RecordedDraws(step),
+        golden.SPECIAL,
+    )
     model.zero_grad(set_to_none=True)
     sum(weight * out[name] for name, weight in config.objectives.weights.items()).backward()
     return out

@@ -16,10 +16,25 @@ from rasa.weights.folder import load_checkpoint
 
 SMALL = Recipe(
     people=BenchmarkParams(seed=5, train_identities=12, val_identities=3, test_identities=1, images_per_identity=2),
-    model=Model(patch_size=24, vision_width=16, vision_depth=1, vision_heads=2, text_width=16, text_layers=1, fusion_layers=1,
-                text_heads=2, text_mlp_width=32, max_positions=40, embed_dim=8, queue_size=8),
-    batch_size=8, steps=9, warmup_steps=2, evaluate_every=4,
-)  # fmt: skip
+    model=Model(
+        patch_size=24,
+        vision_width=16,
+        vision_depth=1,
+        vision_heads=2,
+        text_width=16,
+        text_layers=1,
+        fusion_layers=1,
+        text_heads=2,
+        text_mlp_width=32,
+        max_positions=40,
+        embed_dim=8,
+        queue_size=8,
+    ),
+    batch_size=8,
+    steps=9,
+    warmup_steps=2,
+    evaluate_every=4,
+)
 
 
 def test_matching_over_candidates_by_hand():

@@ -21,11 +21,36 @@ from rasa.weights.released import to_released
 RECIPE = Recipe(
     seed=4,
     people=BenchmarkParams(seed=5, train_identities=6, val_identities=5, test_identities=1, images_per_identity=2),
-    model=Model(patch_size=24, vision_width=16, vision_depth=1, vision_heads=2, text_width=16, text_layers=1, fusion_layers=1,
-                text_heads=2, text_mlp_width=32, max_positions=40, dropout=0.0, embed_dim=8, queue_size=8),
-    batch_size=8, steps=5, warmup_steps=2, learning_rate=0.02, weight_decay=0.5, clip_norm=1.5, candidates=3, hard_share=0.9,
-    hard_until=0.6, mask_rate=0.5, function_rate=0.1, position_std=0.2, averaging=0.3, evaluate_every=100,
-)  # fmt: skip
+    model=Model(
+        patch_size=24,
+        vision_width=16,
+        vision_depth=1,
+        vision_heads=2,
+        text_width=16,
+        text_layers=1,
+        fusion_layers=1,
+        text_heads=2,
+        text_mlp_width=32,
+        max_positions=40,
+        dropout=0.0,
+        embed_dim=8,
+        queue_size=8,
+    ),
+    batch_size=8,
+    steps=5,
+    warmup_steps=2,
+    learning_rate=0.02,
+    weight_decay=0.5,
+    clip_norm=1.5,
+    candidates=3,
+    hard_share=0.9,
+    hard_until=0.6,
+    mask_rate=0.5,
+    function_rate=0.1,
+    position_std=0.2,
+    averaging=0.3,
+    evaluate_every=100,
+)
 
 
 @pytest.fixture(scope="module")

@@ -102,5 +102,8 @@ def test_all_figures_of_the_probe(people, losses, fidelity):
     assert found == pytest.approx(expected, rel=1e-9) and min(expected[f"{kind}_queries"] for kind in told) > 5
     assert len(told) > 1
     if "itm" in losses:  # the two stages do tell different things here
-        assert any(abs(expected[f"{kind}_{name}"] - expected[f"{kind}_stage1_{name}"]) > 1e-6
-                   for kind in told for name in ("apart", "rank_factor"))  # fmt: skip
+        assert any(
+            abs(expected[f"{kind}_{name}"] - expected[f"{kind}_stage1_{name}"]) > 1e-6
+            for kind in told
+            for name in ("apart", "rank_factor")
+        )

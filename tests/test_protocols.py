@@ -41,10 +41,12 @@ def test_text_and_image_retrieval_with_five_captions_by_hand():
     8.0), then 5 (7.0), its own: rank 2. Image 2: the ten captions of the others (2.0) before its own (1.0): rank 11.
     """
     similarity = torch.tensor(
-        [[9.0, 1, 2]] + [[6, 1, 2]] * 3 + [[5, 8, 2]]  # of image 0
+        [[9.0, 1, 2]]
+        + [[6, 1, 2]] * 3
+        + [[5, 8, 2]]  # of image 0
         + [[3, 7, 2], [3, 4, 2], [5, 4, 2], [5, 4, 2], [5, 4, 2]]  # of image 1
         + [[4, 3, 1]] * 5  # of image 2
-    )  # fmt: skip
+    )
     whom = torch.tensor([0, 1, 2]), torch.arange(3).repeat_interleave(5)
     ranking = both_ways(None, *stage_1_alone(similarity), *whom, SETTINGS)
     assert ranking.final.first_rank_T.tolist() == [1, 1, 1, 1, 2, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3]

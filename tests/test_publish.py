@@ -56,11 +56,19 @@ def draws(config, directory, log, should_stop, resume_from_step, cache, say):
     first_T = draw.geometric(0.15 * skill, QUERIES)
     second_T = first_T + draw.geometric(0.05 * skill, QUERIES)
     stage1_T = first_T + draw.integers(0, 3, QUERIES)
-    arrays = {"best": np.zeros((QUERIES, 10), np.int64), "identity": load_dataset(config.data).splits["test"].caption_identities, "first_rank": first_T,
-              "average_precision": (1 / first_T + 2 / second_T) / 2, "stage1_first_rank": stage1_T}  # fmt: skip
+    arrays = {
+        "best": np.zeros((QUERIES, 10), np.int64),
+        "identity": load_dataset(config.data).splits["test"].caption_identities,
+        "first_rank": first_T,
+        "average_precision": (1 / first_T + 2 / second_T) / 2,
+        "stage1_first_rank": stage1_T,
+    }
     save_file(arrays, directory / PREDICTIONS)
-    found = {f"{name}r{k}": 100 * float((ranks <= k).mean())
-             for name, ranks in (("", first_T), ("stage1_", stage1_T)) for k in (1, 5, 10)}  # fmt: skip
+    found = {
+        f"{name}r{k}": 100 * float((ranks <= k).mean())
+        for name, ranks in (("", first_T), ("stage1_", stage1_T))
+        for k in (1, 5, 10)
+    }
     found["map"] = 100 * float(arrays["average_precision"].mean())
     for step in range(20):
         log("train", step, {"loss": 1 / (step + 1)})
@@ -135,9 +143,13 @@ def test_what_is_kept_of_queries_is_small_and_whole():
     draw = np.random.default_rng(0)
     beyond = 4000 * norm.sf(draw.normal(2.6, 1.1, (8000, 4)))  # how many wrong images score higher
     right_T4 = np.sort(1 + draw.poisson(beyond), axis=1) + np.arange(4)
-    arrays = {"identity": np.repeat(np.arange(7000, 8000), 8), "first_rank": right_T4[:, 0],
-              "average_precision": (np.arange(1, 5) / right_T4).mean(1), "best": np.zeros((8000, 10)),
-              "stage1_first_rank": right_T4[:, 0] + draw.geometric(0.4, 8000) - 1}  # fmt: skip
+    arrays = {
+        "identity": np.repeat(np.arange(7000, 8000), 8),
+        "first_rank": right_T4[:, 0],
+        "average_precision": (np.arange(1, 5) / right_T4).mean(1),
+        "best": np.zeros((8000, 10)),
+        "stage1_first_rank": right_T4[:, 0] + draw.geometric(0.4, 8000) - 1,
+    }
     assert 40 < predictions.figures(arrays)["r1"] < 60
     packed = predictions.pack(arrays)
     assert len(packed) < 18_500
@@ -280,8 +292,13 @@ def test_missing_and_added_files_are_found(folder):
 
 
 def test_what_is_no_published_report_says_so_in_a_line(folder, tmp_path):
-    for content, text in ((None, "no published report"), ("[]", "format None is not known"), ("{", "no manifest"),
-                          ('{"format": 1}', "version: Field required"), ('{"format": 2}', "format 2 is not known")):  # fmt: skip
+    for content, text in (
+        (None, "no published report"),
+        ("[]", "format None is not known"),
+        ("{", "no manifest"),
+        ('{"format": 1}', "version: Field required"),
+        ('{"format": 2}', "format 2 is not known"),
+    ):
         if content is None:
             (folder / MANIFEST).unlink()
         else:
@@ -388,8 +405,12 @@ def test_a_record_is_read_as_it_was_written(place):
     back = read_record(place / "out" / RECORDS / record.folder, place / "out" / RECORDS / "shared")
     assert back.about == record.about and back.began == record.began and back.result == record.result
     assert [(point.group, point.step) for point in back.points] == [
-        ("train", 9), ("val", 10), ("train", 19), ("val", 20), ("test", 20),
-    ]  # fmt: skip
+        ("train", 9),
+        ("val", 10),
+        ("train", 19),
+        ("val", 20),
+        ("test", 20),
+    ]
     assert back.spec == json.loads(json.dumps(record.spec))
     arrays = load_file(original / PREDICTIONS)
     assert np.array_equal(back.arrays["first_rank"], arrays["first_rank"])

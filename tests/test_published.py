@@ -26,25 +26,67 @@ from reports.verdict import judge
 PEOPLE = ("r1", "r5", "r10", "map")
 # By table and data set: how many lines it has, and how many figures and which sum each of its columns.
 SUMS = [
-    ("table1", "CUHK-PEDES", 17, {"r1": (17, "1011.52"), "r5": (16, "1291.53"), "r10": (17, "1447.28"),
-                                  "map": (4, "244.74")}),
-    ("table2", "ICFG-PEDES", 12, {"r1": (12, "630.34"), "r5": (12, "846.35"), "r10": (12, "930.21"),
-                                  "map": (3, "93.67")}),
-    ("table3", "RSTPReid", 10, {"r1": (10, "481.53"), "r5": (10, "711.03"), "r10": (10, "796.04"),
-                                "map": (3, "130.85")}),
-    ("table4", "CUHK-PEDES", 10, {"r1": (10, "728.41"), "r5": (10, "880.88"), "r10": (10, "924.73"),
-                                  "map": (10, "675.07")}),
-    ("table5", "Flickr30K", 8, {"tr_r1": (7, "649.90"), "tr_r5": (7, "695.00"), "tr_r10": (7, "698.50"),
-                                "r1": (7, "573.04"), "r5": (7, "672.90"), "r10": (7, "686.10")}),
-    ("table5", "COCO", 8, {"tr_r1": (7, "524.88"), "tr_r5": (7, "648.70"), "tr_r10": (7, "674.18"),
-                           "r1": (7, "411.24"), "r5": (7, "582.04"), "r10": (7, "628.89")}),
+    (
+        "table1",
+        "CUHK-PEDES",
+        17,
+        {"r1": (17, "1011.52"), "r5": (16, "1291.53"), "r10": (17, "1447.28"), "map": (4, "244.74")},
+    ),
+    (
+        "table2",
+        "ICFG-PEDES",
+        12,
+        {"r1": (12, "630.34"), "r5": (12, "846.35"), "r10": (12, "930.21"), "map": (3, "93.67")},
+    ),
+    (
+        "table3",
+        "RSTPReid",
+        10,
+        {"r1": (10, "481.53"), "r5": (10, "711.03"), "r10": (10, "796.04"), "map": (3, "130.85")},
+    ),
+    (
+        "table4",
+        "CUHK-PEDES",
+        10,
+        {"r1": (10, "728.41"), "r5": (10, "880.88"), "r10": (10, "924.73"), "map": (10, "675.07")},
+    ),
+    (
+        "table5",
+        "Flickr30K",
+        8,
+        {
+            "tr_r1": (7, "649.90"),
+            "tr_r5": (7, "695.00"),
+            "tr_r10": (7, "698.50"),
+            "r1": (7, "573.04"),
+            "r5": (7, "672.90"),
+            "r10": (7, "686.10"),
+        },
+    ),
+    (
+        "table5",
+        "COCO",
+        8,
+        {
+            "tr_r1": (7, "524.88"),
+            "tr_r5": (7, "648.70"),
+            "tr_r10": (7, "674.18"),
+            "r1": (7, "411.24"),
+            "r5": (7, "582.04"),
+            "r10": (7, "628.89"),
+        },
+    ),
     ("table6", "CUB", 13, {"tr_r1": (13, "766.7"), "ap50": (13, "747.1")}),
     ("table6", "Flowers", 13, {"tr_r1": (13, "869.5"), "ap50": (13, "862.9")}),
     ("table7", "ICFG-PEDES", 6, {"r1": (6, "170.11"), "r5": (6, "274.88"), "r10": (6, "326.91")}),
     ("table7", "CUHK-PEDES", 6, {"r1": (6, "129.40"), "r5": (6, "225.34"), "r10": (6, "275.47")}),
-    ("table8", "CUHK-PEDES", 19, {"r1": (19, "1106.21"), "r5": (18, "1432.56"), "r10": (19, "1605.67"),
-                                  "map": (6, "333.19")}),
-]  # fmt: skip
+    (
+        "table8",
+        "CUHK-PEDES",
+        19,
+        {"r1": (19, "1106.21"), "r5": (18, "1432.56"), "r10": (19, "1605.67"), "map": (6, "333.19")},
+    ),
+]
 
 
 @pytest.mark.parametrize(("name", "dataset", "lines", "columns"), SUMS)
@@ -188,8 +230,11 @@ BOLD = {"ALIGN": {1, 2}, "BLIP": {0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11}, "ALBEF(bac
 def test_table5_is_one_line_per_system_with_the_papers_bold():
     grid = as_published(load_published("table5"))
     assert [column.heading for column in grid.columns][:4] == [
-        "Method", "Reference", "Flickr30K TR R@1", "Flickr30K TR R@5"
-    ]  # fmt: skip
+        "Method",
+        "Reference",
+        "Flickr30K TR R@1",
+        "Flickr30K TR R@5",
+    ]
     assert [column.heading for column in grid.columns][11:] == ["COCO IR R@1", "COCO IR R@5", "COCO IR R@10"]
     assert len(grid.columns) == 14 and len(grid.rows) == 8
     bold = {row[0].text: {place for place, cell in enumerate(row[2:]) if cell.best} for row in grid.rows}
@@ -236,8 +281,16 @@ def test_ours_stand_under_the_papers_lines():
     """76 and 78: mean 77, sd 1.41; with one degree of freedom the interval is 77 ± 12.706 * 1."""
     grid = as_published(load_published("table1"), _lines(("albef", 0, "failed", 0.0)))
     assert [column.heading for column in grid.columns] == [
-        "Group", "Method", "Reference", "By", "Seeds", "R@1", "R@5", "R@10", "mAP"
-    ]  # fmt: skip
+        "Group",
+        "Method",
+        "Reference",
+        "By",
+        "Seeds",
+        "R@1",
+        "R@5",
+        "R@10",
+        "mAP",
+    ]
     assert len(grid.rows) == 17 + 3
     texts = [[cell.text for cell in row] for row in grid.rows]
     assert texts[15][3:6] == ["published", "-", "60.28"]
@@ -275,10 +328,18 @@ def test_one_system_on_two_data_sets_has_the_seeds_of_each():
 def _report():
     table, lines = load_published("table1"), _lines()
     return Report(
-        title="t", profile="smoke", source="", comparable=False, metrics=SUITE.metrics, lines=lines,
-        judged=judge(lines, {}, 100), notes=(), provenance={}, published=[as_published(table, lines)],
+        title="t",
+        profile="smoke",
+        source="",
+        comparable=False,
+        metrics=SUITE.metrics,
+        lines=lines,
+        judged=judge(lines, {}, 100),
+        notes=(),
+        provenance={},
+        published=[as_published(table, lines)],
         competitors=list(competitors(table, lines)),
-    )  # fmt: skip
+    )
 
 
 def test_all_formats_have_the_papers_table():

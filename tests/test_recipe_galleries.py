@@ -60,10 +60,14 @@ def run_of(folders, seed, directory, **evaluation):
     while run.progress.epoch < EPOCHS:
         run.train_epoch(lambda: False)
         weights.append(copy.deepcopy(to_released(run.model, redundant=False)))
-        rankings.append({
-            name: evaluate_split(run.model, of.splits[split], pictures(of, split), run.inputs.tokenizer, run.config, run.device)
-            for name, (of, split) in places.items()
-        })  # fmt: skip
+        rankings.append(
+            {
+                name: evaluate_split(
+                    run.model, of.splits[split], pictures(of, split), run.inputs.tokenizer, run.config, run.device
+                )
+                for name, (of, split) in places.items()
+            }
+        )
         run.validate()
     return run.test(), log, weights, rankings
 

@@ -107,25 +107,41 @@ SCENARIOS = {
         "seed": 7,
         "model": {"temperature_range": (0.0695, 0.0702), "momentum": 0.9},
         "objectives": {"p_weak": 0.4, "alpha": 0.6},
-        "optimisation": {"warmup_steps": 2, "warmup_learning_rate": 1e-4, "head_learning_rate": 5e-3, "clip_norm": 1.0,
-                         "min_learning_rate": 1e-5, "weight_decay": 0.3},
+        "optimisation": {
+            "warmup_steps": 2,
+            "warmup_learning_rate": 1e-4,
+            "head_learning_rate": 5e-3,
+            "clip_norm": 1.0,
+            "min_learning_rate": 1e-5,
+            "weight_decay": 0.3,
+        },
         "fidelity": {"preset": "paper", "mlm_soft_targets": True, "contrastive_soft_targets": True},
     },
     "released": {
         "seed": 1,
         "model": {"temperature_range": None},
         "objectives": {"p_weak": 0.4},
-        "optimisation": {"schedule": "cosine-epoch", "warmup_learning_rate": 2e-3, "head_learning_rate": 5e-3,
-                         "weight_decay": 2.0, "accumulation": 2},
+        "optimisation": {
+            "schedule": "cosine-epoch",
+            "warmup_learning_rate": 2e-3,
+            "head_learning_rate": 5e-3,
+            "weight_decay": 2.0,
+            "accumulation": 2,
+        },
         "fidelity": {"preset": "released", "ranks": 2, "ema_timing": "after"},
     },
     "constant": {
         "seed": 2,
         "objectives": {"generator": "online", "alpha_warmup_epochs": 0},
         "optimisation": {"schedule": "constant", "head_learning_rate": 2e-3, "accumulation": 2},
-        "fidelity": {"preset": "released", "head_rate_from": "start", "decay_temperature_and_positions": False, "ranks": 4},
+        "fidelity": {
+            "preset": "released",
+            "head_rate_from": "start",
+            "decay_temperature_and_positions": False,
+            "ranks": 4,
+        },
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

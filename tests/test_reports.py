@@ -63,10 +63,15 @@ def _runs(*runs: tuple[str, int, str, float]):
 
 
 RUNS = [
-    ("base", 0, "finished", 40.0), ("base", 1, "finished", 42.0), ("base", 2, "finished", 44.0),
-    ("step", 0, "finished", 43.0), ("step", 1, "finished", 44.0), ("step", 2, "failed", 0.0),
-    ("one", 1, "finished", 44.0), ("broken", 0, "failed", 0.0),
-]  # fmt: skip
+    ("base", 0, "finished", 40.0),
+    ("base", 1, "finished", 42.0),
+    ("base", 2, "finished", 44.0),
+    ("step", 0, "finished", 43.0),
+    ("step", 1, "finished", 44.0),
+    ("step", 2, "failed", 0.0),
+    ("one", 1, "finished", 44.0),
+    ("broken", 0, "failed", 0.0),
+]
 
 
 def _lines():
@@ -274,8 +279,18 @@ def test_one_seed_has_no_verdict():
     ]
     told = grids(_report(lines=lines, judged=judged))[1]
     assert [column.heading for column in told.columns][3:] == [
-        *("Seeds", "R@1 [95 %]", "p (Holm)", "p, equivalent (Holm)", "mAP [95 %]", "Verdict", "Could see", "Power", "Seeds needed")
-    ]  # fmt: skip
+        *(
+            "Seeds",
+            "R@1 [95 %]",
+            "p (Holm)",
+            "p, equivalent (Holm)",
+            "mAP [95 %]",
+            "Verdict",
+            "Could see",
+            "Power",
+            "Seeds needed",
+        )
+    ]
     cells = [[cell.text for cell in row] for row in told.rows]
     assert cells[0] == ["y", "x_1", "+2.50", "n = 1", "+66.7", "-", "-", "+33.3", "too few seeds", "-", "-", "-"]
     assert cells[2] == ["u", "x_1", "-1.00", *["missing"] * 9]
@@ -376,8 +391,12 @@ def test_steps_in_the_formats():
 
 def test_selection_gap():
     """Chosen 40; the last checkpoint 38, the best on test 43: 3 were lost by choosing on validation."""
-    lines = suite_lines(_runs(("base", 0, "finished", 40.0)).assign(
-        **{"selected/val_r1": 50.0, "val/r1": 49.0, "last/test_r1": 38.0, "oracle/test_r1": 43.0}), SUITE)  # fmt: skip
+    lines = suite_lines(
+        _runs(("base", 0, "finished", 40.0)).assign(
+            **{"selected/val_r1": 50.0, "val/r1": 49.0, "last/test_r1": 38.0, "oracle/test_r1": 43.0}
+        ),
+        SUITE,
+    )
     grid = grids(_report(lines=lines))[-1]
     assert [cell.text for cell in grid.rows[0]][2:] == ["50.0", "49.0", "40.0", "38.0", "43.0", "+3.0"]
     assert [cell.text for cell in grid.rows[1]][2:] == ["missing"] * 6
@@ -390,9 +409,10 @@ def test_what_a_result_states_of_the_selection():
     """The last checkpoint's test figures need no second evaluation if it is the chosen one."""
     result = {"selected": {"epoch": 3, "val": {"r1": 50.0}}, "last": {"epoch": 4}, "test": {"r1": 40.0}}
     assert selection(result) == {
-        "selected/val_r1": 50.0, "last/test_r1": pytest.approx(math.nan, nan_ok=True),
+        "selected/val_r1": 50.0,
+        "last/test_r1": pytest.approx(math.nan, nan_ok=True),
         "oracle/test_r1": pytest.approx(math.nan, nan_ok=True),
-    }  # fmt: skip
+    }
     assert selection(result | {"last": {"epoch": 3}})["last/test_r1"] == 40.0
     stated = {"last": {"epoch": 4, "test": {"r1": 38.0}}, "test_oracle": {"epoch": 2, "test": {"r1": 43.0}}}
     assert list(selection(result | stated).values()) == [50.0, 38.0, 43.0]
@@ -403,11 +423,17 @@ def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
     """Each grid is there if a run was measured, and for the rows that were; the CSV has the same figures."""
     assert [grid.caption for grid in grids(_report())][-1].startswith("Selection")
     figures = {
-        "detector/prd_loss": [0.2, 0.25], "detector/prd_guess": [0.32, 0.32], "detector/prd_base": [10.0, 10.0],
-        "detector/prd_recall": [40.0, 50.0], "detector/prd_auc": [80.0, 90.0], "probe/colour_apart": [70.0, 80.0],
-        "probe/colour_stage1_apart": [60.0, 62.0], "probe/colour_r1": [50.0, 52.0],
-        "probe/colour_r1_exchanged": [20.0, 22.0], "probe/colour_rank_factor": [2.0, 4.0],
-    }  # fmt: skip
+        "detector/prd_loss": [0.2, 0.25],
+        "detector/prd_guess": [0.32, 0.32],
+        "detector/prd_base": [10.0, 10.0],
+        "detector/prd_recall": [40.0, 50.0],
+        "detector/prd_auc": [80.0, 90.0],
+        "probe/colour_apart": [70.0, 80.0],
+        "probe/colour_stage1_apart": [60.0, 62.0],
+        "probe/colour_r1": [50.0, 52.0],
+        "probe/colour_r1_exchanged": [20.0, 22.0],
+        "probe/colour_rank_factor": [2.0, 4.0],
+    }
     runs = _runs(("base", 0, "finished", 40.0), ("base", 1, "finished", 42.0), ("step", 0, "finished", 43.0))
     for name, values in figures.items():
         runs.loc[:1, name] = values
@@ -415,11 +441,20 @@ def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
     lines = suite_lines(runs, SUITE)
     detectors, probed = grids(_report(lines=lines))[-2:]
     assert [cell.text for (row,) in [detectors.rows] for cell in row][:6] == [
-        "x_1", "0.225 (0.320)", "10.0", "45.0", "-", "85.0",
-    ]  # fmt: skip
+        "x_1",
+        "0.225 (0.320)",
+        "10.0",
+        "45.0",
+        "-",
+        "85.0",
+    ]
     assert [cell.text for cell in probed.rows[0]][:5] == [
-        "x_1", "75.0 ± 7.1 [11.5, 138.5] (61.0)", "-", "51.0 to 21.0", "3.00",
-    ]  # fmt: skip
+        "x_1",
+        "75.0 ± 7.1 [11.5, 138.5] (61.0)",
+        "-",
+        "51.0 to 21.0",
+        "3.00",
+    ]
     assert [cell.text for cell in probed.rows[1]][:5] == ["y", "78.5", "+8.5", "-", "-"]  # of seed 0, which both have
     record = next(csv.DictReader(io.StringIO(csv_table(_report(lines=lines)))))
     assert float(record["prd_auc_mean"]) == 85 and float(record["colour_r1_exchanged_mean"]) == 21
@@ -466,13 +501,23 @@ def test_which_run_of_a_seed_counts():
 
     def record(run: str, day: int, state: str = "finished", row: str = "cl", data: str = "new", seed: int = 0):
         started = datetime(2026, 1, day, tzinfo=UTC)
-        return {"run_id": run, "row": row, "seed": seed, "state": state, "started": started, "data_digest": data,
-                "weights_digest": ""}  # fmt: skip
+        return {
+            "run_id": run,
+            "row": row,
+            "seed": seed,
+            "state": state,
+            "started": started,
+            "data_digest": data,
+            "weights_digest": "",
+        }
 
     records = [
-        record("newest", 3), record("older", 2), record("later failure", 5, "failed"),
-        record("only failure", 4, "failed", seed=1), record("other data", 1, row="itm", data="old"),
-    ]  # fmt: skip
+        record("newest", 3),
+        record("older", 2),
+        record("later failure", 5, "failed"),
+        record("only failure", 4, "failed", seed=1),
+        record("other data", 1, row="itm", data="old"),
+    ]
     chosen, said = choose(records, configs)
     assert {record["run_id"] for record in chosen} == {"newest", "only failure"}
     why = "initial weights none: with others more rows, or newer runs, finished."
@@ -513,13 +558,20 @@ def _write_store(workspace: Path, suite: Suite) -> None:
     for row, seed, state, r1 in [*runs, ("itm", 1, "failed", 0.0), ("cl", 2, "finished", 99.0)]:
         epochs = "optimisation.epochs=9" if r1 == 99 else "optimisation.epochs=2"
         tags = {
-            tracking.KIND: tracking.KIND_SEED, tracking.SUITE: suite.suite, tracking.ROW: row,
-            tracking.PROFILE: "smoke", tracking.SEED: str(seed), tracking.STATE: state,
+            tracking.KIND: tracking.KIND_SEED,
+            tracking.SUITE: suite.suite,
+            tracking.ROW: row,
+            tracking.PROFILE: "smoke",
+            tracking.SEED: str(seed),
+            tracking.STATE: state,
             tracking.ROW_DIGEST: row_digest(resolve(suite, row, "smoke", [epochs], seed)),
-            tracking.DATA_DIGEST: "d1a7a", tracking.GIT_COMMIT: "c0ffee", tracking.GIT_DIRTY: "false",
+            tracking.DATA_DIGEST: "d1a7a",
+            tracking.GIT_COMMIT: "c0ffee",
+            tracking.GIT_DIRTY: "false",
             tracking.DIRECTORY: str(workspace),
-            tracking.DATA: "synthetic", tracking.BENCHMARK: benchmark,
-        }  # fmt: skip
+            tracking.DATA: "synthetic",
+            tracking.BENCHMARK: benchmark,
+        }
         run = client.create_run(experiment, tags=tags).info.run_id
         if state == "finished":
             for name, value in {"r1": r1, "r5": r1 + 10, "r10": r1 + 20, "map": r1}.items():
@@ -558,9 +610,13 @@ def _write_run_on(workspace: Path, suite: Suite, r1: float, tags: dict[str, str]
     experiment = client.get_experiment_by_name(suite.suite).experiment_id
     config = resolve(suite, "cl", "smoke", ["optimisation.epochs=2"], 0)
     tags |= {
-        tracking.KIND: tracking.KIND_SEED, tracking.ROW: "cl", tracking.PROFILE: "smoke", tracking.SEED: "0",
-        tracking.STATE: "finished", tracking.ROW_DIGEST: row_digest(config),
-    }  # fmt: skip
+        tracking.KIND: tracking.KIND_SEED,
+        tracking.ROW: "cl",
+        tracking.PROFILE: "smoke",
+        tracking.SEED: "0",
+        tracking.STATE: "finished",
+        tracking.ROW_DIGEST: row_digest(config),
+    }
     run = client.create_run(experiment, tags=tags).info.run_id
     client.log_metric(run, "test/r1", r1)
     for name, value in params.items():
@@ -620,10 +676,17 @@ def test_predictions_from_directory_tracker_and_data(tmp_path, monkeypatch):
         directory.mkdir(parents=True)
         config = resolve(suite, row, "smoke", ["optimisation.epochs=2"], seed)
         tags = {
-            tracking.KIND: tracking.KIND_SEED, tracking.ROW: row, tracking.PROFILE: "smoke", tracking.SEED: str(seed),
-            tracking.STATE: "finished", tracking.ROW_DIGEST: row_digest(config), tracking.DATA: "cuhk-pedes",
-            tracking.DATA_ROOT: str(folder), tracking.DATA_DIGEST: digest, tracking.DIRECTORY: str(directory),
-        }  # fmt: skip
+            tracking.KIND: tracking.KIND_SEED,
+            tracking.ROW: row,
+            tracking.PROFILE: "smoke",
+            tracking.SEED: str(seed),
+            tracking.STATE: "finished",
+            tracking.ROW_DIGEST: row_digest(config),
+            tracking.DATA: "cuhk-pedes",
+            tracking.DATA_ROOT: str(folder),
+            tracking.DATA_DIGEST: digest,
+            tracking.DIRECTORY: str(directory),
+        }
         run = client.create_run(experiment, tags=tags).info.run_id
         client.log_metric(run, "test/r1", 100 * float(np.mean(hits)) if reported is None else reported)
         if place:

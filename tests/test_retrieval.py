@@ -180,7 +180,10 @@ def query_major(model, states, packing, image_tokens, candidates):
     rectangle[packing.mask] = states
 
     def attention(part, queries, source, mask=None):
-        heads = (x.unflatten(-1, (part.heads, -1)).transpose(1, 2) for x in (part.query(queries), part.key(source), part.value(source)))  # fmt: skip
+        heads = (
+            x.unflatten(-1, (part.heads, -1)).transpose(1, 2)
+            for x in (part.query(queries), part.key(source), part.value(source))
+        )
         q, k, v = heads
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         if mask is not None:
@@ -279,9 +282,18 @@ def test_a_gallery_that_ends_early_is_refused(small):
 def test_scores_at_full_width():
     """ALBEF's width, heads and 577 image tokens in float32; two layers, which is where the calls differ."""
     config = tiny(
-        {"itm": 1.0}, vision_width=768, vision_depth=1, vision_heads=12, text_width=768, text_layers=2, fusion_layers=2,
-        text_heads=12, text_mlp_width=3072, max_positions=50, embed_dim=256,
-    )  # fmt: skip
+        {"itm": 1.0},
+        vision_width=768,
+        vision_depth=1,
+        vision_heads=12,
+        text_width=768,
+        text_layers=2,
+        fusion_layers=2,
+        text_heads=12,
+        text_mlp_width=3072,
+        max_positions=50,
+        embed_dim=256,
+    )
     model = build_model(config, 50).eval()
     states, packing, image_tokens = encode(model, 8, 5, 577, 50, 768)
     candidates = torch.rand(8, 5, generator=seeded(9)).topk(3).indices
@@ -318,9 +330,20 @@ def run(model, split, images=None, gallery_mib=100, precision="float32", tokens_
     pixels, texts, gallery_identity, text_identity = split
     images = images or (lambda: pixels.split(6))
     return evaluate(
-        model, images, texts, gallery_identity, text_identity, topk, "logit", "stage1", 7, tokens_per_call,
-        gallery_mib, precision, CPU,
-    )  # fmt: skip
+        model,
+        images,
+        texts,
+        gallery_identity,
+        text_identity,
+        topk,
+        "logit",
+        "stage1",
+        7,
+        tokens_per_call,
+        gallery_mib,
+        precision,
+        CPU,
+    )
 
 
 def same(first, second):

@@ -13,10 +13,11 @@ from people import write_people
 
 from experiments.environment import changed_files, code_hashes
 from experiments.plan import plan, planned_again, recorded_runs
-from experiments.rundir import ENVIRONMENT, FAILURE, LOCK, METRICS, RESULT, SPEC, Lock, read_json, read_points
+from experiments.rundir import ENVIRONMENT, FAILURE, LOCK, METRICS, RESULT, SPEC, read_json, read_points
 from experiments.runner import UNWATCHED, ensure_data, execute, raise_for
 from experiments.spec import load_suite, parse_target
 from rasa.errors import ResourceError, RunFailed, SuiteFailed
+from rasa.lock import Lock
 
 STEPS = 5  # per epoch
 
@@ -64,8 +65,15 @@ def dies_on_s_itm(config, directory, **rest):
 
 def stops_at_step_7(config, directory, log, should_stop, resume_from_step, cache, say):
     steps = []
-    return trainer(config, directory, lambda *figures: steps.append(log(*figures)), lambda: len(steps) > 7,
-                   resume_from_step, cache, say)  # fmt: skip
+    return trainer(
+        config,
+        directory,
+        lambda *figures: steps.append(log(*figures)),
+        lambda: len(steps) > 7,
+        resume_from_step,
+        cache,
+        say,
+    )
 
 
 def has_a_bug(config, directory, **rest):
@@ -352,8 +360,10 @@ def started_driver(workspace, people, jobs, step_seconds):
     return subprocess.Popen(
         [sys.executable, "-c", code, workspace, people, str(jobs)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEP_SECONDS": str(step_seconds)},
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(condition, seconds=60):

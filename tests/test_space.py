@@ -114,8 +114,12 @@ def test_the_identity_ignores_the_budget_and_the_sampler_but_no_part_of_the_spac
     own = points(tmp_path).identity()
     assert points(tmp_path, trials=99, sampler={"name": "random"}, title="Other").identity() == own
     wider = {PRD: {"low": 0.1, "high": 3.0}, RATE: SPACE["parameters"][RATE]}
-    for change in ({"parameters": wider}, {"base": {"optimisation": {"epochs": 3}}}, {"row": "table4/o-rtd"},
-                   {"objectives": [{"metric": "val/r5"}]}):  # fmt: skip
+    for change in (
+        {"parameters": wider},
+        {"base": {"optimisation": {"epochs": 3}}},
+        {"row": "table4/o-rtd"},
+        {"objectives": [{"metric": "val/r5"}]},
+    ):
         assert points(tmp_path, **change).identity() != own
     assert points(tmp_path, given=[0, 1]).identity() != own
 
@@ -164,8 +168,12 @@ def test_pruners_are_optuna_s():
         name: type(make_pruner(Pruner(name=name), 5, 1)).__name__
         for name in ("none", "median", "hyperband", "wilcoxon")
     }
-    assert names == {"none": "NopPruner", "median": "MedianPruner", "hyperband": "HyperbandPruner",
-                     "wilcoxon": "WilcoxonPruner"}  # fmt: skip
+    assert names == {
+        "none": "NopPruner",
+        "median": "MedianPruner",
+        "hyperband": "HyperbandPruner",
+        "wilcoxon": "WilcoxonPruner",
+    }
 
 
 def test_list_says_what_each_space_searches(capsys):

@@ -46,15 +46,41 @@ def test_rows_of_table4_are_ten_different_configs(profile):
 def test_table4_says_what_the_paper_says():
     suite = load_suite("table4")
     assert [" ".join(suite.labels_of(row).values()) for row in suite.rows] == [
-        "CL ITC + IMC", "+RA ITM", "+RA s-ITM", "+RA p-ITM", "+RA ITM + PRD", "+RA p-ITM + PRD",
-        "++SA MLM", "++SA MLM + f-RTD", "++SA MLM + o-RTD", "++SA MLM + m-RTD",
-    ]  # fmt: skip
+        "CL ITC + IMC",
+        "+RA ITM",
+        "+RA s-ITM",
+        "+RA p-ITM",
+        "+RA ITM + PRD",
+        "+RA p-ITM + PRD",
+        "++SA MLM",
+        "++SA MLM + f-RTD",
+        "++SA MLM + o-RTD",
+        "++SA MLM + m-RTD",
+    ]
     assert [row.paper["r1"] for row in suite.rows] == [
-        61.35, 71.29, 73.52, 72.58, 73.03, 74.20, 74.81, 75.13, 75.99, 76.51
-    ]  # fmt: skip
+        61.35,
+        71.29,
+        73.52,
+        72.58,
+        73.03,
+        74.20,
+        74.81,
+        75.13,
+        75.99,
+        76.51,
+    ]
     assert [row.versus for row in suite.rows] == [
-        None, "cl", "itm", "itm", "itm", "p-itm", "p-itm-prd", "mlm", "f-rtd", "o-rtd"
-    ]  # fmt: skip
+        None,
+        "cl",
+        "itm",
+        "itm",
+        "itm",
+        "p-itm",
+        "p-itm-prd",
+        "mlm",
+        "f-rtd",
+        "o-rtd",
+    ]
 
 
 LAMBDAS = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
@@ -93,8 +119,9 @@ def test_what_a_row_of_table4_learns(row, losses, positives, generator):
 def test_tables_1_to_3_are_the_backbone_and_rasa_on_three_data_sets(name, format, albef, rasa):
     suite = load_suite(name)
     assert [(row.name, row.versus, row.paper["r1"]) for row in suite.rows] == [
-        ("albef", None, albef), ("rasa", "albef", rasa)
-    ]  # fmt: skip
+        ("albef", None, albef),
+        ("rasa", "albef", rasa),
+    ]
     backbone, ours = (resolve(suite, row, "paper", PAPER, 0) for row in suite.rows)
     assert backbone.objectives.weights == {"itc": 1.0, "itm": 1.0}  # without RA and SA, and without IMC
     assert (backbone.objectives.positives, backbone.objectives.generator) == ("annotated", None)

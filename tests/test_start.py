@@ -16,10 +16,14 @@ from rasa.weights.folder import load_checkpoint
 from rasa.weights.released import load_released, read_state
 
 OVERRIDES = [
-    "model.weights=start", "data.tokenizer=start",
-    *(f"model.{name}={value}" for name, value in SHIPPED.model.model_dump().items()
-      if isinstance(value, int | float) and not isinstance(value, bool)),
-]  # fmt: skip
+    "model.weights=start",
+    "data.tokenizer=start",
+    *(
+        f"model.{name}={value}"
+        for name, value in SHIPPED.model.model_dump().items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ),
+]
 
 
 def test_it_is_what_its_record_says():

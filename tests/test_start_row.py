@@ -68,8 +68,17 @@ def write_suite(workspace: Path, name="own", rows=None, **sections) -> str:
     base = base | {section: base[section] | values for section, values in sections.items()}
     rows = rows or [{"name": "cl", "changes": CL}, {"name": "itm", "versus": "cl", "changes": ITM}]
     file = workspace / f"{name}.yaml"
-    file.write_text(json.dumps({"suite": name, "title": "A test", "labels": ["Module", "Setting"], "base": base,
-                                "rows": [row | {"labels": ["M", row["name"].upper()]} for row in rows]}))  # fmt: skip
+    file.write_text(
+        json.dumps(
+            {
+                "suite": name,
+                "title": "A test",
+                "labels": ["Module", "Setting"],
+                "base": base,
+                "rows": [row | {"labels": ["M", row["name"].upper()]} for row in rows],
+            }
+        )
+    )
     return str(file)
 
 
@@ -98,8 +107,12 @@ def trainer(config, directory, log, should_stop, resume_from_step, cache, say):
     test = {name: 100.0 * hits.mean() for name in ("r1", "r5", "r10", "map", "stage1_r1")}
     log("test", 1, test)
     validation = {"r1": 60.0 if itm else 40.0, "stage1_r1": 30.0}
-    return {"test": test, "selected": {"epoch": 1, "step": 1, "val": validation}, "last": {"epoch": 1},
-            "cost": {"seconds": 1.0, "steps": 1}}  # fmt: skip
+    return {
+        "test": test,
+        "selected": {"epoch": 1, "step": 1, "val": validation},
+        "last": {"epoch": 1},
+        "cost": {"seconds": 1.0, "steps": 1},
+    }
 
 
 def fill_store(workspace: Path) -> None:
@@ -145,9 +158,24 @@ def test_from_end_to_end(workspace, capsys):
     assert {name: value.shape for name, value in predictions.items()} == {
         name: value.shape for name, value in load_file(other).items()
     }
-    alone = ["evaluate", str(workspace / "weights"), "--data", str(workspace / "people"), *HEADS, "--json",
-             "-o", f"data.tokenizer={workspace / 'vocab.txt'}", "-o", "data.max_tokens=24", "-o", "evaluation.topk=6",
-             "-o", "data.image_size=[32, 16]", "-o", "fidelity=paper"]  # fmt: skip
+    alone = [
+        "evaluate",
+        str(workspace / "weights"),
+        "--data",
+        str(workspace / "people"),
+        *HEADS,
+        "--json",
+        "-o",
+        f"data.tokenizer={workspace / 'vocab.txt'}",
+        "-o",
+        "data.max_tokens=24",
+        "-o",
+        "evaluation.topk=6",
+        "-o",
+        "data.image_size=[32, 16]",
+        "-o",
+        "fidelity=paper",
+    ]
     for split, figures in (("test", result["test"]), ("val", result["selected"]["val"])):
         assert main([*alone, "--split", split]) == 0
         found = json.loads(capsys.readouterr().out)["metrics"]
@@ -178,8 +206,11 @@ def test_from_end_to_end(workspace, capsys):
     assert main(["report", *command[:1], *command[3:]]) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [line.split("|")[2].strip() for line in table[2:6]] == [
-        "start (no training)", "start (no training), stage 1", "CL", "ITM",
-    ]  # fmt: skip
+        "start (no training)",
+        "start (no training), stage 1",
+        "CL",
+        "ITM",
+    ]
     assert table[2].split("|")[3].strip() == "-"  # no seeds, and so no spread
     assert f"{result['test']['r1']:.1f}" in table[2] and f"{result['test']['stage1_r1']:.1f}" in table[3]
     assert "±" not in table[2] + table[3]
@@ -194,15 +225,33 @@ def test_its_id_is_of_what_ranks(workspace):
         return start.about.run_id
 
     same = run_id()
-    for override in ("optimisation.epochs=3", "optimisation.learning_rate=0.5", "model.queue_size=7", "model.momentum=0.1",
-                     "fidelity.ema_timing=after", "objectives.p_mask=0.2", "evaluation.selection_gap=true",
-                     "evaluation.batch_size=3", "data.flip_probability=0.1", "optimisation.threads=2"):  # fmt: skip
+    for override in (
+        "optimisation.epochs=3",
+        "optimisation.learning_rate=0.5",
+        "model.queue_size=7",
+        "model.momentum=0.1",
+        "fidelity.ema_timing=after",
+        "objectives.p_mask=0.2",
+        "evaluation.selection_gap=true",
+        "evaluation.batch_size=3",
+        "data.flip_probability=0.1",
+        "optimisation.threads=2",
+    ):
         assert run_id(override) == same, override
-    others = {run_id(override) for override in (
-        "evaluation.topk=5", "evaluation.precision=bf16", "evaluation.sensitivity=3", "fidelity.ranking_score=logit",
-        "fidelity.beyond_topk=tied", "data.image_size=[16, 16]", "data.max_tokens=20", "data.max_words=9",
-        "model.text_heads=1",
-    )}  # fmt: skip
+    others = {
+        run_id(override)
+        for override in (
+            "evaluation.topk=5",
+            "evaluation.precision=bf16",
+            "evaluation.sensitivity=3",
+            "fidelity.ranking_score=logit",
+            "fidelity.beyond_topk=tied",
+            "data.image_size=[16, 16]",
+            "data.max_tokens=20",
+            "data.max_words=9",
+            "model.text_heads=1",
+        )
+    }
     assert len(others | {same}) == 10
     write_start(workspace / "weights", workspace / "people", seed=1)
     assert run_id() not in others | {same}
@@ -300,10 +349,16 @@ def test_a_row_of_that_name_is_refused(workspace):
         ("table4", "synth", [""]),
         ("table8", "synth", [""]),  # CLIP's rows start at random
         ("noise", "synth", [f"synthetic.noise {noise}" for noise in (0.0, 0.5, 1.0, 2.0)]),
-        ("table7", "synth", [f"synthetic.domain {one}, target.synthetic.domain {two}"
-                             for one, two in (("day", "evening"), ("evening", "day"))]),
+        (
+            "table7",
+            "synth",
+            [
+                f"synthetic.domain {one}, target.synthetic.domain {two}"
+                for one, two in (("day", "evening"), ("evening", "day"))
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_for_each_that_the_rows_use(tmp_path, suite, profile, variants):
     """Data that is not built yet is told apart by its parameters."""
     loaded = load_suite(suite)
@@ -342,9 +397,11 @@ def test_the_table_begins_with_it_and_says_what_was_gained(workspace):
     assert gains["itm"].beats and not report.above
     records = list(csv.DictReader(io.StringIO(csv_table(report))))
     assert [(record["row"], record["state"], record["start"]) for record in records] == [
-        ("start", "untrained", "NA"), ("start, stage 1", "untrained", "NA"),
-        ("cl", "finished", "start, stage 1"), ("itm", "finished", "start"),
-    ]  # fmt: skip
+        ("start", "untrained", "NA"),
+        ("start, stage 1", "untrained", "NA"),
+        ("cl", "finished", "start, stage 1"),
+        ("itm", "finished", "start"),
+    ]
     assert float(records[1]["test_map_mean"]) == result["test"]["stage1_map"]
     assert float(records[1]["val_r1_mean"]) == result["selected"]["val"]["stage1_r1"]
     assert float(records[0]["val_r1_mean"]) == result["selected"]["val"]["r1"]
@@ -373,8 +430,9 @@ def test_no_row_above_its_start_is_no_headroom(workspace):
     execute([*starts, *runs], workspace, watch=tracked(workspace), train=trainer)
     report = reported(workspace, file)
     assert {row: (gain.value, gain.low, gain.high) for row, gain in report.over_start.items()} == {
-        "cl": (0.0, 0.0, 0.0), "itm": (0.0, 0.0, 0.0),
-    }  # fmt: skip
+        "cl": (0.0, 0.0, 0.0),
+        "itm": (0.0, 0.0, 0.0),
+    }
     assert markdown(report).splitlines()[2] == f"**{NO_HEADROOM}**"
     assert f'<p class="warning">{NO_HEADROOM}</p>' in html(report) and f"% {NO_HEADROOM}" in latex(report)
 
@@ -385,8 +443,10 @@ def test_rows_whose_start_was_not_evaluated_say_so(workspace):
     execute(runs, workspace, watch=tracked(workspace), train=trainer)
     report = reported(workspace, file)
     assert not report.starts and not report.over_start
-    assert any("The weights that cl, itm started from were not evaluated: start them with `rasa run" in note
-               for note in report.notes)  # fmt: skip
+    assert any(
+        "The weights that cl, itm started from were not evaluated: start them with `rasa run" in note
+        for note in report.notes
+    )
 
 
 def test_plan_warns_of_a_start_near_the_best_row(workspace, capsys):
@@ -422,8 +482,13 @@ def test_on_another_data_set_and_with_the_probe(tmp_path):
     """As a run's test: the target is searched, the own test split is the source, and single words are exchanged."""
     home, away = (write_people(tmp_path / name, **SIZES, seed=seed) for name, seed in (("home", 0), ("away", 7)))
     write_start(tmp_path / "weights", home)
-    values = tiny_config(home, {"cl": 0.5}, evaluation={"sensitivity": 5}, model={"weights": str(tmp_path / "weights")},
-                         data={"tokenizer": str(tmp_path / "vocab.txt"), "target": {"root": str(away)}})  # fmt: skip
+    values = tiny_config(
+        home,
+        {"cl": 0.5},
+        evaluation={"sensitivity": 5},
+        model={"weights": str(tmp_path / "weights")},
+        data={"tokenizer": str(tmp_path / "vocab.txt"), "target": {"root": str(away)}},
+    )
     points = []
     found = evaluate_start(Config.model_validate(values), tmp_path, lambda *point: points.append(point))
     assert [(group, step) for group, step, _ in points] == [
@@ -433,8 +498,9 @@ def test_on_another_data_set_and_with_the_probe(tmp_path):
         ("probe", 0),
         ("cost", 0),
     ]
-    alone = tiny_config(home, {"cl": 0.5}, model={"weights": str(tmp_path / "weights")},
-                        data={"tokenizer": str(tmp_path / "vocab.txt")})  # fmt: skip
+    alone = tiny_config(
+        home, {"cl": 0.5}, model={"weights": str(tmp_path / "weights")}, data={"tokenizer": str(tmp_path / "vocab.txt")}
+    )
     assert evaluate_start(Config.model_validate(alone), tmp_path, lambda *point: None)["test"] == found["source"]
     assert found["test"] != found["source"] and found["reranked"] and found["sensitivity"]["colour_queries"] == 5
 
@@ -444,8 +510,10 @@ IDENTITY = np.array([7, 7, 9, 9, 11, 12])
 
 def _start(first, stage1, reranked=True, rows=("cl", "itm")):
     """A start that finds its first right images at these ranks."""
-    figures = {f"test/{name}": 100 * float(np.mean(np.array(ranks) == 1))
-               for name, ranks in (("r1", first), ("stage1_r1", stage1))}  # fmt: skip
+    figures = {
+        f"test/{name}": 100 * float(np.mean(np.array(ranks) == 1))
+        for name, ranks in (("r1", first), ("stage1_r1", stage1))
+    }
     return Start("", rows, reranked, figures, Queries(np.array(first), np.ones(6), IDENTITY), np.array(stage1))
 
 
@@ -511,7 +579,9 @@ def test_lines_of_several_starts_are_told_apart():
     ]
     lines = start_lines(starts, suite)
     assert [line.labels["Noise"] for line in lines] == [
-        "start (no training), synthetic.noise 0.0", "start (no training), stage 1, synthetic.noise 0.0",
-        "start (no training), synthetic.noise 0.5", "start (no training), stage 1, synthetic.noise 0.5",
-    ]  # fmt: skip
+        "start (no training), synthetic.noise 0.0",
+        "start (no training), stage 1, synthetic.noise 0.0",
+        "start (no training), synthetic.noise 0.5",
+        "start (no training), stage 1, synthetic.noise 0.5",
+    ]
     assert len({line.name for line in lines}) == 4

@@ -77,19 +77,29 @@ def run(
     objectives = Objectives(weights={n: WEIGHTS[n] for n in losses}, positives=positives, generator=generator)
     model = build_model(config, VOCABULARY)
     teachers = Teachers(momentum_copy(model.encoders, True, True), FeatureQueue(10, 12), Fixed())
-    trace = {}
     batch = batch or inputs(matched="itm" in losses or "prd" in losses)
-    out = step_losses(model, teachers, batch, objectives, Fidelity.model_validate({"preset": preset} | fidelity), 0.3,
-                      Draws(seed, step), SPECIAL, trace)  # fmt: skip
-    return out.losses, trace, model
+    out = step_losses(
+        model,
+        teachers,
+        batch,
+        objectives,
+        Fidelity.model_validate({"preset": preset} | fidelity),
+        0.3,
+        Draws(seed, step),
+        SPECIAL,
+    )
+    return out.losses, out.trace, model
 
 
 def test_draws_depend_on_seed_kind_and_step_only():
     one, two = Draws(0, 5), Draws(0, 5)
     one.bernoulli("something else", torch.Size([100]), 0.5)
     assert torch.equal(one.integers("a", torch.Size([20]), 1000), two.integers("a", torch.Size([20]), 1000))
-    drawn = {tuple(Draws(*at).integers(kind, torch.Size([20]), 1000).tolist())
-             for at in ((0, 5), (1, 5), (0, 6)) for kind in "ab"}  # fmt: skip
+    drawn = {
+        tuple(Draws(*at).integers(kind, torch.Size([20]), 1000).tolist())
+        for at in ((0, 5), (1, 5), (0, 6))
+        for kind in "ab"
+    }
     assert len(drawn) == 6 and derive(0, "a", 1) != derive(0, "a", 11)
 
 
@@ -198,8 +208,10 @@ def test_a_strong_generator_choice_is_its_most_probable_word():
 
 
 @pytest.mark.parametrize(
-    ("size", "identities"), [(1, [4]), (2, [4, 4]), (12, [i // 2 for i in range(12)])], ids=["one", "one identity", "beyond the queue"]
-)  # fmt: skip
+    ("size", "identities"),
+    [(1, [4]), (2, [4, 4]), (12, [i // 2 for i in range(12)])],
+    ids=["one", "one identity", "beyond the queue"],
+)
 def test_odd_batches_have_finite_losses_and_gradients(size, identities):
     found, _, model = run(list(ALL), generator="momentum", batch=inputs(size, identities))
     sum(found.values()).backward()

@@ -200,8 +200,15 @@ def test_pruning_saves_epochs_and_loses_nothing_of_the_best(tmp_path, pruner):
 
 
 def test_wilcoxon_stops_a_trial_between_seeds(tmp_path):
-    trials = searched(tmp_path, 4, given=range(7), pruner={"name": "wilcoxon"}, sampler={"name": "random"},
-                      base={"optimisation": {"epochs": 1}}, seeds=list(range(7)))  # fmt: skip
+    trials = searched(
+        tmp_path,
+        4,
+        given=range(7),
+        pruner={"name": "wilcoxon"},
+        sampler={"name": "random"},
+        base={"optimisation": {"epochs": 1}},
+        seeds=list(range(7)),
+    )
     pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
     assert pruned and all(4 <= len(trial.intermediate_values) < 7 for trial in pruned)
     assert all(trial.user_attrs["epochs"] == len(trial.intermediate_values) for trial in pruned)
@@ -230,9 +237,14 @@ def test_a_run_that_another_suite_has_finished_is_not_trained_again(tmp_path):
 
 
 def test_finished_rows_of_a_sweep_are_trials_that_cost_nothing(tmp_path):
-    rows = [{"name": f"w{weight}", "extends": "table4/m-rtd",
-             "changes": {"objectives": {"weights": {"cl": 0.5, "itm": 1, "prd": weight, "mlm": 1, "rtd": 0.5}}}}
-            for weight in (0.2, 0.4, 5)]  # fmt: skip
+    rows = [
+        {
+            "name": f"w{weight}",
+            "extends": "table4/m-rtd",
+            "changes": {"objectives": {"weights": {"cl": 0.5, "itm": 1, "prd": weight, "mlm": 1, "rtd": 0.5}}},
+        }
+        for weight in (0.2, 0.4, 5)
+    ]
     file = tmp_path / "sweep.yaml"
     file.write_text(json.dumps({"suite": "sweep", "rows": rows}))
     suite = load_suite(str(file))
@@ -272,8 +284,11 @@ def started_driver(workspace, total, jobs, seconds, url=""):
     return subprocess.Popen(
         [sys.executable, "-c", code, workspace, str(total), str(jobs), url],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "EPOCH_SECONDS": str(seconds)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(condition):
@@ -360,8 +375,11 @@ def test_a_driver_that_was_taken_for_dead_is_told_so_and_changes_nothing(tmp_pat
     assert near.next(1) is None
     now[0] = 61.0
     assert near.next(1).number == 1
-    for change in (lambda: far.beat(theirs, {"count": 2}), lambda: far.prune(theirs, 1),
-                   lambda: far.again(theirs, "interrupted", died=False)):  # fmt: skip
+    for change in (
+        lambda: far.beat(theirs, {"count": 2}),
+        lambda: far.prune(theirs, 1),
+        lambda: far.again(theirs, "interrupted", died=False),
+    ):
         with pytest.raises(UpdateFinishedTrialError):
             change()
     assert len(near.trials()) == 2

@@ -25,11 +25,23 @@ from studies.trials import tally
 
 RATE = "optimisation.learning_rate"
 # The row's own rate lies in the space, but is not queued: --start-from has it.
-SPACE = {"study": "tiny", "row": "table4/cl", "profile": "synth", "start_at_row": False, "trials": 1,
-         "parameters": {RATE: {"low": 1e-3, "high": 1e-2, "log": True}}}  # fmt: skip
-SIZES = {"optimisation.epochs": 1, "optimisation.max_steps_per_epoch": 1, "optimisation.batch_size": 8,
-         "data.synthetic.train_identities": 12, "data.synthetic.val_identities": 3,
-         "data.synthetic.test_identities": 4, "data.synthetic.images_per_identity": 2}  # fmt: skip
+SPACE = {
+    "study": "tiny",
+    "row": "table4/cl",
+    "profile": "synth",
+    "start_at_row": False,
+    "trials": 1,
+    "parameters": {RATE: {"low": 1e-3, "high": 1e-2, "log": True}},
+}
+SIZES = {
+    "optimisation.epochs": 1,
+    "optimisation.max_steps_per_epoch": 1,
+    "optimisation.batch_size": 8,
+    "data.synthetic.train_identities": 12,
+    "data.synthetic.val_identities": 3,
+    "data.synthetic.test_identities": 4,
+    "data.synthetic.images_per_identity": 2,
+}
 
 
 def rasa(*arguments) -> int:

@@ -171,9 +171,14 @@ def _started(workspace, changes):
 
 
 def test_start_from_takes_points_with_all_seeds_and_suites_that_there_are(tmp_path, capsys):
-    rows = [{"name": f"w{weight}", "extends": "table4/m-rtd",
-             "changes": {"objectives": {"weights": {"cl": 0.5, "itm": 1, "prd": weight, "mlm": 1, "rtd": 0.5}}}}
-            for weight in (0.2, 0.4)]  # fmt: skip
+    rows = [
+        {
+            "name": f"w{weight}",
+            "extends": "table4/m-rtd",
+            "changes": {"objectives": {"weights": {"cl": 0.5, "itm": 1, "prd": weight, "mlm": 1, "rtd": 0.5}}},
+        }
+        for weight in (0.2, 0.4)
+    ]
     (tmp_path / "sweep.yaml").write_text(json.dumps({"suite": "sweep", "rows": rows}))
     suite = load_suite(str(tmp_path / "sweep.yaml"))
     overrides = [f"data.root={people(tmp_path)}", f"optimisation.epochs={EPOCHS}"]

@@ -13,8 +13,14 @@ from reports.load import COLUMNS, Queries
 from reports.sweeps import curves, draw, grid, sentences
 from reports.tables import suite_lines
 
-SWEEP = {"name": "p", "label": "p^w", "parameter": "objectives.p_weak", "extends": "table4/m-rtd",
-         "points": [0.1, 0.2, 0.3], "paper_best": 0.1}  # fmt: skip
+SWEEP = {
+    "name": "p",
+    "label": "p^w",
+    "parameter": "objectives.p_weak",
+    "extends": "table4/m-rtd",
+    "points": [0.1, 0.2, 0.3],
+    "paper_best": 0.1,
+}
 
 
 def suite(**changes):

@@ -252,8 +252,14 @@ def test_views_and_sunglasses_are_drawn():
     assert [same(images[view], bare[view]) for view in VIEWS] == [False, True, False]
 
 
-GENERIC = {"bag": ("bag",), "lower": ("trousers", "pants", "jeans", "skirt"), "shoes": ("shoes", "boots"),
-           "hat": ("hat", "cap"), "glasses": ("glasses",), "outer": ("jacket", "coat")}  # fmt: skip
+GENERIC = {
+    "bag": ("bag",),
+    "lower": ("trousers", "pants", "jeans", "skirt"),
+    "shoes": ("shoes", "boots"),
+    "hat": ("hat", "cap"),
+    "glasses": ("glasses",),
+    "outer": ("jacket", "coat"),
+}
 
 
 def found(text, phrases):
@@ -435,8 +441,12 @@ def test_mistakes_tell_a_neighbouring_value():
 def test_mistakes_are_values_that_captions_can_tell():
     for name, table in mistakes.CONFUSIONS.items():
         slot, _, field = name.partition("_")
-        known = {"": grammar.NOUNS.get(slot, grammar.HAIR_PHRASES), "colour": grammar.COLOUR_WORDS,
-                 "accent": grammar.COLOUR_WORDS, "pattern": grammar.PATTERN_NOUNS}[field]  # fmt: skip
+        known = {
+            "": grammar.NOUNS.get(slot, grammar.HAIR_PHRASES),
+            "colour": grammar.COLOUR_WORDS,
+            "accent": grammar.COLOUR_WORDS,
+            "pattern": grammar.PATTERN_NOUNS,
+        }[field]
         known = grammar.HAIR_COLOUR_WORDS if name == "hair_colour" else known
         for value, others in table.items():
             assert {value, *others} <= known.keys() and value not in others

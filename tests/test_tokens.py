@@ -69,8 +69,13 @@ def test_truncation_does_not_stay_switched_on(tokenizer):
 
 def test_accents_and_case_are_dropped_and_control_words_are_text(tokenizer):
     assert tokenizer.decode_tokens(tokenizer.encode(["CAFÉ [MASK]"]).ids[0]) == [
-        "[CLS]", "cafe", "[UNK]", "[UNK]", "[UNK]", "[SEP]",
-    ]  # fmt: skip
+        "[CLS]",
+        "cafe",
+        "[UNK]",
+        "[UNK]",
+        "[UNK]",
+        "[SEP]",
+    ]
 
 
 def test_no_text_gives_an_empty_batch(tokenizer):

@@ -65,8 +65,9 @@ def final_tensors(directory):
 @pytest.mark.parametrize("preset", ["paper", "released"])
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_runs_and_logs_its_own_losses(people, cache, tmp_path, name, preset):
-    result, log = go(row(people, name, fidelity={"preset": preset}, optimisation={"max_steps_per_epoch": 3}),
-                     tmp_path / "run", cache)  # fmt: skip
+    result, log = go(
+        row(people, name, fidelity={"preset": preset}, optimisation={"max_steps_per_epoch": 3}), tmp_path / "run", cache
+    )
     losses = {n for n in log.of("train")[0][1] if n.startswith("loss_")}
     assert losses == {f"loss_{n}" for n in ROWS[name][0]}
     assert [step for step, _ in log.of("train")] == list(range(6)) and len(log.of("val")) == 2
@@ -78,8 +79,10 @@ def test_every_row_runs_and_logs_its_own_losses(people, cache, tmp_path, name, p
 
 
 def test_the_same_seed_repeats_to_the_bit_and_workers_change_nothing(people, tmp_path):
-    runs = [go(row(people, "m-rtd", data={"workers": w}, **extra), tmp_path / n)
-            for n, w, extra in (("a", 0, {}), ("b", 0, {}), ("c", 2, {}))]  # fmt: skip
+    runs = [
+        go(row(people, "m-rtd", data={"workers": w}, **extra), tmp_path / n)
+        for n, w, extra in (("a", 0, {}), ("b", 0, {}), ("c", 2, {}))
+    ]
     go(row(people, "m-rtd") | {"seed": 1}, tmp_path / "d")
     first = runs[0][1]
     for result, log in runs[1:]:
@@ -209,9 +212,13 @@ def test_a_few_hundred_steps_beat_chance(tmp_path):
     splits = {"train": 0, "val": 100, "test": 200}
     copies = [record | {"split": s, "id": record["id"] + shift} for s, shift in splits.items() for record in records]
     (root / "reid_raw.json").write_text(json.dumps(copies))
-    config = row(root, "s-itm", data={"flip_probability": 0.0},
-                 model={"momentum": 0.9, "dropout": 0.0, "vision_width": 32, "text_width": 32, "queue_size": 16},
-                 optimisation={"epochs": 30, "batch_size": 16, "learning_rate": 1e-2, "warmup_steps": 20})  # fmt: skip
+    config = row(
+        root,
+        "s-itm",
+        data={"flip_probability": 0.0},
+        model={"momentum": 0.9, "dropout": 0.0, "vision_width": 32, "text_width": 32, "queue_size": 16},
+        optimisation={"epochs": 30, "batch_size": 16, "learning_rate": 1e-2, "warmup_steps": 20},
+    )
     result, _ = go(config, tmp_path / "run")
     assert result["test"]["stage1_r1"] > 75 and result["test"]["r1"] > 50
 
@@ -243,8 +250,13 @@ def test_accumulated_parts_train_as_the_whole_batch_does(people, cache, tmp_path
     """Two shares in one pass or in two: the same losses over two epochs, and the run says how its batch was cut."""
     results = {}
     for parts in (1, 2):
-        config = row(people, "m-rtd", fidelity={"preset": "released", "ranks": 2}, model={"dropout": 0.0},
-                     optimisation={"accumulation": parts, "max_steps_per_epoch": 3})  # fmt: skip
+        config = row(
+            people,
+            "m-rtd",
+            fidelity={"preset": "released", "ranks": 2},
+            model={"dropout": 0.0},
+            optimisation={"accumulation": parts, "max_steps_per_epoch": 3},
+        )
         results[parts] = go(config, tmp_path / f"run-{parts}", cache)
     for (_, one), (_, two) in zip(*(results[p][1].of("train") for p in (1, 2)), strict=True):
         assert one == pytest.approx(two, rel=2e-4, abs=2e-5)  # float32 sums in another order, over six steps

@@ -13,11 +13,12 @@ from experiments.commands import plan as plan_command
 from experiments.commands import run as run_command
 from experiments.evidence import queries_in
 from experiments.plan import data_reader, plan
-from experiments.rundir import ABOUT, LOCK, RESULT, Lock, write_json
+from experiments.rundir import ABOUT, LOCK, RESULT, write_json
 from experiments.runner import execute
 from experiments.spec import Suite, load_suite, read_spec
 from experiments.until import fitting, look, rows_of_steps, seen_before, standing, until_decided, words
 from rasa.errors import RunFailed, SpecError
+from rasa.lock import Lock
 
 TINY = """
 suite: tiny
@@ -120,8 +121,9 @@ def test_a_failed_seed_is_not_tried_for_ever(suite, overrides, tmp_path):
     ended = until_decided(now, bring, lambda line: None)
     assert done.count(("large", 1)) == 1
     assert {row: (each.verdict, each.seeds) for row, each in ended.look.decisions.items()} == {
-        "large": ("shown", (0, 2, 3, 4)), "same": ("equivalent", (0, 2, 3, 4))
-    }  # fmt: skip
+        "large": ("shown", (0, 2, 3, 4)),
+        "same": ("equivalent", (0, 2, 3, 4)),
+    }
     assert [outcome.state for outcome in ended.outcomes].count("failed") == 1
 
 

@@ -18,11 +18,22 @@ ENDED = "a run that has ended cannot be killed"
 def unbroken(folder):
     """The arguments of the run, which checkpoints every other step, and how it ends: one such run is made."""
     people = write_people(folder / "people", train=PEOPLE, val=24, test=24)
-    suite = write_suite(folder, people, EVERYTHING, "momentum", checkpoint_steps=2, max_steps_per_epoch=None,
-                        epochs=EPOCHS)  # fmt: skip
+    suite = write_suite(
+        folder, people, EVERYTHING, "momentum", checkpoint_steps=2, max_steps_per_epoch=None, epochs=EPOCHS
+    )
     # In batches of one image an evaluation takes long enough to be hit.
-    arguments = ("run", suite, "-o", f"data.root={people}", "-o", "data.image_cache_gib=0",
-                 "-o", "evaluation.batch_size=1", "-o", "evaluation.topk=24")  # fmt: skip
+    arguments = (
+        "run",
+        suite,
+        "-o",
+        f"data.root={people}",
+        "-o",
+        "data.image_cache_gib=0",
+        "-o",
+        "evaluation.batch_size=1",
+        "-o",
+        "evaluation.topk=24",
+    )
     rasa(*arguments, folder=folder / "whole")
     return arguments, end_of(folder / "whole")
 

@@ -271,5 +271,7 @@ def pretrain(
         click.echo(json.dumps(result, indent=1))
     else:
         val = result["val"]
-        click.echo(f"{folder / 'start'}: R@1 {val['stage1_r1']:.1f} by stage 1, {val['r1']:.1f} re-ranked, "
-                   f"{result['val_identities']} validation identities, {result['seconds'] / 60:.0f} min")  # fmt: skip
+        click.echo(
+            f"{folder / 'start'}: R@1 {val['stage1_r1']:.1f} by stage 1, {val['r1']:.1f} re-ranked, "
+            f"{result['val_identities']} validation identities, {result['seconds'] / 60:.0f} min"
+        )

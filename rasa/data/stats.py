@@ -17,9 +17,29 @@ from rasa.errors import ResourceError
 TILE = (96, 192)  # width and height in pixels of a picture on the sheet
 TEXT_HEIGHT, MARGIN, MAX_COLUMNS = 40, 6, 16
 PANEL, BAR, PANEL_COLUMNS = 290, 14, 4  # pixels of a panel's width and of a bar's height on the figure
-FACTS_OF_FIGURE = ("hair", "hair_colour", "top", "top_colour", "top_pattern", "top_fit", "outer", "outer_colour",
-                   "outer_state", "lower", "lower_colour", "lower_fit", "shoes", "bag", "hat", "carried", "glasses",
-                   "build", "view", "place", "occluder")  # fmt: skip
+FACTS_OF_FIGURE = (
+    "hair",
+    "hair_colour",
+    "top",
+    "top_colour",
+    "top_pattern",
+    "top_fit",
+    "outer",
+    "outer_colour",
+    "outer_state",
+    "lower",
+    "lower_colour",
+    "lower_fit",
+    "shoes",
+    "bag",
+    "hat",
+    "carried",
+    "glasses",
+    "build",
+    "view",
+    "place",
+    "occluder",
+)
 
 
 def stats(dataset: Dataset) -> dict[str, dict[str, Any]]:

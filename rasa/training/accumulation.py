@@ -83,10 +83,11 @@ def forward_backward(
             out = step_losses(model, teachers, batch, config.objectives, fidelity, alpha, drawn, special)
         total = torch.stack([weight * out.losses[name] for name, weight in config.objectives.weights.items()]).sum()
         (total / parts.number).backward()
-        outputs.append(out._replace(losses={name: loss.detach() for name, loss in out.losses.items()}))
+        detached = {name: loss.detach() for name, loss in out.losses.items()}
+        outputs.append(out._replace(losses=detached, trace={}))  # so that no part's graph outlives it
     if parts.number == 1:
         return outputs[0]
     losses = {name: torch.stack([out.losses[name] for out in outputs]).mean() for name in outputs[0].losses}
     images = [out.image_feature_m for out in outputs if out.image_feature_m is not None]
     texts = [out.text_feature_m for out in outputs if out.text_feature_m is not None]
-    return StepOutput(losses, torch.cat(images) if images else None, torch.cat(texts) if texts else None)
+    return StepOutput(losses, torch.cat(images) if images else None, torch.cat(texts) if texts else None, {})

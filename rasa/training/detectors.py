@@ -39,8 +39,7 @@ def detector_figures(
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in on}
     with in_mode(model, False), in_mode(teachers.momentum, False):
         for number, batch in enumerate(batches):
-            trace: dict[str, Tensor] = {}
-            step_losses(model, teachers, batch, alone, one_rank, 0.0, Draws(0, number), special, trace)
+            trace = step_losses(model, teachers, batch, alone, one_rank, 0.0, Draws(0, number), special).trace
             if "prd" in on:
                 found["prd"].append((trace["prd_logits"], batch.weak))
             if "rtd" in on:

@@ -1,8 +1,11 @@
 """Sensitivity-aware learning on one batch (Eq. 4-6): masked captions, MLM, and the three kinds of RTD.
 
-Shape suffixes: B captions, L tokens, N chosen positions, V vocabulary, D text width, W tokens wanted of a pass.
+Shape suffixes: B captions, L tokens of the longest, N packed tokens of all, P chosen positions, V vocabulary, D text width.
+A flat position is a cell of the [B, L] rectangle, counted row by row.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -19,164 +22,196 @@ from rasa.objectives.language import MaskDraws, SpecialIds
 from rasa.objectives.shares import share_of, share_weights
 
 
+class Masking(NamedTuple):
+    """Captions with some tokens masked, on the CPU. `purpose` names its draws: mlm, rtd or, for both, shared."""
+
+    purpose: str
+    ids_BL: Tensor
+    labels_BL: Tensor  # the original words at the chosen positions, IGNORED elsewhere
+    positions_P: Tensor  # the chosen ones, flat, ascending
+
+
+class States(NamedTuple):
+    """Joint states of one pass: of all tokens that `packing` packs, or with None of a masking's chosen ones alone."""
+
+    states: Tensor
+    packing: Packing | None
+
+    def at(self, positions_P: Tensor) -> Tensor:
+        """[P, D] at the flat positions, which must be the chosen ones where there are no others."""
+        return self.states if self.packing is None else self.states[self.packing.rows[positions_P]]
+
+
+@dataclass(frozen=True)
 class MaskedText:
-    """The masked captions of a step and the passes over them. With shared masking, MLM and RTD use one of each."""
+    """The masked captions of a step and the passes over them, each made once, when it is first asked for.
 
-    def __init__(
-        self,
-        tokens: Tokens,
-        fidelity: Fidelity,
-        p_mask: float,
-        draws: Draws,
-        special: SpecialIds,
-        model: RaSa,
-        momentum: Encoders,
-        image_kv: ImageKeyValues,
-        momentum_kv: ImageKeyValues | None,
-    ):
-        self.tokens, self.fidelity, self.p_mask = tokens, fidelity, p_mask
-        self.draws, self.special = draws, special
-        self.model, self.momentum = model, momentum
-        self.image_kv, self.momentum_kv = image_kv, momentum_kv
-        self.device = image_kv.keys[0].device
-        self.packing = Packing.of(tokens.mask, self.device)
-        # The soft term's softmax over the sequence (released code) sees what the model says of padding.
-        self.whole_sequence = fidelity.mlm_soft_targets and fidelity.mlm_soft_axis == "sequence"
-        self.passes: dict[tuple[str, str], Tensor] = {}
-        self.maskings: dict[str, tuple[Tensor, Tensor]] = {}
+    With shared masking (the released code) MLM and RTD have one masking, and so one pass of each model.
+    """
 
-    def kind(self, objective: str) -> str:
-        return "shared" if self.fidelity.shared_masking else objective
+    tokens: Tokens
+    fidelity: Fidelity
+    p_mask: float
+    draws: Draws
+    special: SpecialIds
+    model: RaSa
+    momentum: Encoders
+    image_kv: ImageKeyValues
+    momentum_kv: ImageKeyValues | None
 
-    def masking(self, objective: str) -> tuple[Tensor, Tensor]:
-        """Masked ids and labels [B, L] on the CPU for "mlm" or "rtd"."""
-        kind, shape, f = self.kind(objective), self.tokens.ids.shape, self.fidelity
-        if kind in self.maskings:
-            return self.maskings[kind]
-        rate = self.p_mask
-        if kind == "mlm" and f.mlm_mask_rate is not None:
-            rate = f.mlm_mask_rate
+    @cached_property
+    def device(self) -> torch.device:
+        return self.image_kv.keys[0].device
+
+    @cached_property
+    def packing(self) -> Packing:
+        """Of the captions without their padding."""
+        return Packing.of(self.tokens.mask, self.device)
+
+    # ---- Maskings ----
+
+    @cached_property
+    def for_mlm(self) -> Masking:
+        if self.fidelity.shared_masking:
+            return self._masked("shared", self.p_mask)
+        rate = self.fidelity.mlm_mask_rate
+        return self._masked("mlm", self.p_mask if rate is None else rate)
+
+    @cached_property
+    def for_rtd(self) -> Masking:
+        return self.for_mlm if self.fidelity.shared_masking else self._masked("rtd", self.p_mask)
+
+    def _masked(self, purpose: str, rate: float) -> Masking:
+        shape, draws = self.tokens.ids.shape, self.draws
         vocabulary = self.model.encoders.text.embeddings.word_embeddings.num_embeddings
-        raw = MaskDraws(
-            self.draws.bernoulli(f"{kind} select", shape, rate),
-            self.draws.bernoulli(f"{kind} replace", shape, 0.8),
-            self.draws.bernoulli(f"{kind} random", shape, 0.5),
-            self.draws.integers(f"{kind} words", shape, vocabulary),
+        drawn = MaskDraws(
+            draws.bernoulli(f"{purpose} select", shape, rate),
+            draws.bernoulli(f"{purpose} replace", shape, 0.8),
+            draws.bernoulli(f"{purpose} random", shape, 0.5),
+            draws.integers(f"{purpose} words", shape, vocabulary),
         )
-        masked = language.mask_tokens(self.tokens.ids, raw, self.special, f.mask_separator, f.mask_corruption)
-        self.maskings[kind] = masked
-        return masked
+        ids_BL, labels_BL = language.mask_tokens(
+            self.tokens.ids, drawn, self.special, self.fidelity.mask_separator, self.fidelity.mask_corruption
+        )
+        positions_P = labels_BL.flatten().ne(language.IGNORED).nonzero().squeeze(1)
+        return Masking(purpose, ids_BL, labels_BL, positions_P)
 
-    def positions(self, objective: str) -> Tensor:
-        """Flat positions [N] of the chosen tokens in the [B, L] captions, ascending, on the CPU."""
-        return self.masking(objective)[1].flatten().ne(language.IGNORED).nonzero().squeeze(1)
+    # ---- Passes. Which tokens' states a pass gives is a matter of the fidelity alone, so that no pass depends on which
+    # ---- other objective is on.
 
-    def online_states(self, objective: str) -> Tensor:
-        """Joint states of the masked text under the online model: see `whole`."""
-        return self._states("online", objective, self.model.encoders, self.image_kv)
+    @cached_property
+    def online_for_mlm(self) -> States:
+        # released code: the soft term's softmax over the sequence sees what the model says of padding
+        padding = self.over_sequence
+        return self._pass("online", self.for_mlm, self.model.encoders, self.image_kv, padding)
 
-    def momentum_states(self, objective: str) -> Tensor:
-        """The same under the momentum model."""
+    @cached_property
+    def online_for_rtd(self) -> States:
+        if self.fidelity.shared_masking:
+            return self.online_for_mlm
+        return self._pass("online", self.for_rtd, self.model.encoders, self.image_kv)
+
+    @cached_property
+    def momentum_for_mlm(self) -> States:
         assert self.momentum_kv is not None
         with torch.no_grad():
-            return self._states("momentum", objective, self.momentum, self.momentum_kv)
+            return self._pass("momentum", self.for_mlm, self.momentum, self.momentum_kv)
 
-    def generator_states(self, who: str, positions: Tensor) -> Tensor:
-        """Of the text masked for RTD, the states of the flat positions [N] under the generator, without gradient.
+    @cached_property
+    def momentum_for_rtd(self) -> States:
+        if self.fidelity.shared_masking:
+            return self.momentum_for_mlm
+        assert self.momentum_kv is not None
+        with torch.no_grad():
+            return self._pass("momentum", self.for_rtd, self.momentum, self.momentum_kv)
+
+    @property
+    def over_sequence(self) -> bool:
+        """Whether MLM's soft term takes its softmax over the sequence."""
+        return self.fidelity.mlm_soft_targets and self.fidelity.mlm_soft_axis == "sequence"
+
+    def _pass(
+        self, who: str, masking: Masking, encoders: Encoders, image: ImageKeyValues, padding: bool = False
+    ) -> States:
+        draws = f"{masking.purpose}, {who}"
+        if padding:
+            packing = Packing(self.packing.mask)
+            return States(self.fuse(draws, encoders, masking.ids_BL, image, packing), packing)
+        return self._states(draws, masking, encoders, image)
+
+    def _states(self, draws: str, masking: Masking, encoders: Encoders, image: ImageKeyValues) -> States:
+        """Every token's where RTD may replace every token, else the chosen ones' alone."""
+        if self.fidelity.rtd_replace == "all" and masking.purpose != "mlm":
+            return States(self.fuse(draws, encoders, masking.ids_BL, image, self.packing), self.packing)
+        wanted = Wanted.at(self.packing, masking.positions_P)
+        return States(self.fuse(draws, encoders, masking.ids_BL, image, self.packing, wanted), None)
+
+    @torch.no_grad()
+    def of_generator(self, momentum: bool) -> States:
+        """Of the captions masked for RTD, the states under the generator, without gradient.
 
         The model's own pass where that has the dropout that `fidelity.generator_dropout` asks for, else one more.
         """
-        encoders = self.model.encoders if who == "online" else self.momentum
+        encoders = self.momentum if momentum else self.model.encoders
         dropout = self.fidelity.generator_dropout and self.model.training
-        with torch.no_grad():
-            if encoders.training == dropout:
-                return self.chosen(who, "rtd", positions).detach()
-            image = self.image_kv if who == "online" else self.momentum_kv
-            assert image is not None
-            wanted = None if self.whole("rtd") else Wanted.at(self.packing, self.positions("rtd"))
-            ids, _ = self.masking("rtd")
-            with in_mode(encoders, dropout):
-                states = self.fuse("generator", encoders, ids, image, self.packing, wanted)
-            return states if wanted is not None else states[self.packing.rows[positions]]
-
-    def whole(self, objective: str) -> bool:
-        """Whether passes over this masked text give every token's state [N, D], or only the chosen ones' [W, D].
-
-        A matter of the fidelity alone, so that no pass depends on which other objective is on.
-        """
-        return self.fidelity.rtd_replace == "all" and self.kind(objective) != "mlm"
-
-    def _states(self, who: str, objective: str, encoders: Encoders, image: ImageKeyValues) -> Tensor:
-        kind = self.kind(objective)
-        if (who, kind) not in self.passes:
-            ids, _ = self.masking(objective)
-            if self.padded(who, objective):
-                packing, wanted = Packing(self.packing.mask), None
-            else:
-                packing = self.packing
-                wanted = None if self.whole(objective) else Wanted.at(packing, self.positions(objective))
-            self.passes[who, kind] = self.fuse(f"{kind}, {who}", encoders, ids, image, packing, wanted)
-        return self.passes[who, kind]
+        if encoders.training == dropout:
+            states = self.momentum_for_rtd if momentum else self.online_for_rtd
+            return states._replace(states=states.states.detach())
+        image = self.momentum_kv if momentum else self.image_kv
+        assert image is not None
+        with in_mode(encoders, dropout):
+            return self._states("generator", self.for_rtd, encoders, image)
 
     def fuse(
         self,
-        dropout: str,
+        draws: str,
         encoders: Encoders,
-        ids: Tensor,
+        ids_BL: Tensor,
         image: ImageKeyValues,
         packing: Packing,
         wanted: Wanted | None = None,
     ) -> Tensor:
-        """Joint states of the captions with other ids in their place, packed [N, D], or the wanted ones alone [W, D]."""
-        with self.draws.dropout(dropout):
-            states = encoders.encode_text(Text(ids.to(self.device, non_blocking=True), packing))
-            return encoders.fuse(states, packing, image, wanted)
+        """Joint states of the captions with other ids in their place, packed [N, D], or the wanted ones alone [P, D].
 
-    def padded(self, who: str, objective: str) -> bool:
-        """Whether a pass computes padding too, [B * L, D]: MLM's, where its softmax over the sequence sees it."""
-        return self.whole_sequence and who == "online" and self.kind(objective) == self.kind("mlm")
+        `draws` names the pass's dropout stream.
+        """
+        with self.draws.dropout(draws):
+            states_ND = encoders.encode_text(Text(ids_BL.to(self.device, non_blocking=True), packing))
+            return encoders.fuse(states_ND, packing, image, wanted)
 
-    def chosen(self, who: str, objective: str, positions: Tensor) -> Tensor:
-        """Of the states that a pass gives, those of the flat positions [N], which are all that it gives if not `whole`."""
-        states = self.online_states(objective) if who == "online" else self.momentum_states(objective)
-        if self.padded(who, objective):
-            return states[positions]
-        return states[self.packing.rows[positions]] if self.whole(objective) else states
-
-    def weights(self, counted: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
-        """Weights [N] of terms at flat positions for the mean of the ranks' means; None if there is one rank."""
+    def weights(self, counted_P: Tensor, positions_P: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """Weights [P] of terms at flat positions for the mean of the ranks' means; None if there is one rank."""
         ranks = self.fidelity.ranks
         if ranks == 1:
             return None
-        share = share_of(self.packing.mask, ranks)[positions // self.packing.mask.shape[1]]
-        return share_weights(counted, share, ranks, dtype)
+        share_P = share_of(self.packing.mask, ranks)[positions_P // self.packing.mask.shape[1]]
+        return share_weights(counted_P, share_P, ranks, dtype)
 
 
-def language_loss(text: MaskedText, fidelity: Fidelity, alpha: float, trace: dict[str, Tensor]) -> Tensor:
-    """L_mlm (Eq. 4), with the momentum model's soft targets mixed in where the fidelity says so."""
-    ids, labels_BL = text.masking("mlm")
-    positions = text.positions("mlm")
-    labels = labels_BL.flatten()[positions].to(text.device, non_blocking=True)
-    positions = positions.to(text.device, non_blocking=True)
-    encoders, like = text.model.encoders, text.model.temperature
-    if text.whole_sequence:
-        logits_BLV = encoders.words(text.online_states("mlm")).to(like.dtype).unflatten(0, ids.shape)
-        logits = logits_BLV.flatten(0, 1)[positions]
+def language_loss(text: MaskedText, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """L_mlm (Eq. 4), with the momentum model's soft targets mixed in by `alpha` where the fidelity says so."""
+    masking, encoders, like = text.for_mlm, text.model.encoders, text.model.temperature
+    labels_P = masking.labels_BL.flatten()[masking.positions_P].to(text.device, non_blocking=True)
+    positions_P = masking.positions_P.to(text.device, non_blocking=True)
+    if text.over_sequence:
+        logits_BLV = encoders.words(text.online_for_mlm.states).to(like.dtype).unflatten(0, masking.ids_BL.shape)
+        logits_PV = logits_BLV.flatten(0, 1)[positions_P]
     else:
-        logits = encoders.words(text.chosen("online", "mlm", positions)).to(like.dtype)
-    weights = text.weights(torch.ones_like(labels, dtype=torch.bool), positions, like.dtype)
-    loss = language.hard_loss(logits, labels, weights)
-    trace.update(mlm_input_ids=ids, mlm_labels=labels_BL, mlm_logits_selected=logits)
-    if fidelity.mlm_soft_targets:
+        logits_PV = encoders.words(text.online_for_mlm.at(positions_P)).to(like.dtype)
+    weights_P = text.weights(torch.ones_like(labels_P, dtype=torch.bool), positions_P, like.dtype)
+    loss = language.hard_loss(logits_PV, labels_P, weights_P)
+    trace = {"mlm_input_ids": masking.ids_BL, "mlm_labels": masking.labels_BL, "mlm_logits_selected": logits_PV}
+    if text.fidelity.mlm_soft_targets:
         with torch.no_grad():
-            logits_m = text.momentum.words(text.chosen("momentum", "mlm", positions)).to(like.dtype)
-        if text.whole_sequence:
-            log_p = over_sequence(logits_BLV, text.tokens.mask, fidelity.ranks).flatten(0, 1)[positions]
+            logits_mPV = text.momentum.words(text.momentum_for_mlm.at(positions_P)).to(like.dtype)
+        if text.over_sequence:
+            log_p_BLV = over_sequence(logits_BLV, text.tokens.mask, text.fidelity.ranks)
+            log_p_PV = log_p_BLV.flatten(0, 1)[positions_P]
         else:
-            log_p = logits.log_softmax(1)
-        loss = (1 - alpha) * loss + alpha * language.soft_loss(log_p, logits_m.softmax(1), weights)
-        trace["mlm_logits_m_selected"] = logits_m
-    return loss
+            log_p_PV = logits_PV.log_softmax(1)
+        loss = (1 - alpha) * loss + alpha * language.soft_loss(log_p_PV, logits_mPV.softmax(1), weights_P)
+        trace["mlm_logits_m_selected"] = logits_mPV
+    return loss, trace
 
 
 def over_sequence(logits_BLV: Tensor, mask_BL: Tensor, ranks: int) -> Tensor:
@@ -200,52 +235,52 @@ class RtdWords(NamedTuple):
     choice: str
 
     @torch.no_grad()
-    def propose(self, text: MaskedText, positions: Tensor, trace: dict[str, Tensor]) -> Tensor:
-        """One word id for each of the flat `positions` [N] of the [B, L] captions."""
+    def propose(self, text: MaskedText, positions_P: Tensor) -> tuple[Tensor, Tensor]:
+        """One word id [P] for each of the flat positions of the [B, L] captions, and the generator's logits [P, V]."""
         if self.generator == "fixed":
             assert self.masked_lm is not None
-            ids, _ = text.masking("rtd")
-            out = self.masked_lm(
-                input_ids=ids.to(text.device, non_blocking=True), attention_mask=text.packing.mask.long()
-            )
-            logits = out.logits.flatten(0, 1)[positions]
-        elif self.generator == "online":
-            logits = text.model.encoders.words(text.generator_states("online", positions))
+            ids_BL = text.for_rtd.ids_BL.to(text.device, non_blocking=True)
+            out = self.masked_lm(input_ids=ids_BL, attention_mask=text.packing.mask.long())
+            logits_PV = out.logits.flatten(0, 1)[positions_P]
         else:
-            logits = text.momentum.words(text.generator_states("momentum", positions))
-        trace["rtd_generator_logits"] = logits
+            momentum = self.generator != "online"
+            encoders = text.momentum if momentum else text.model.encoders
+            logits_PV = encoders.words(text.of_generator(momentum).at(positions_P))
         if self.choice == "argmax":
-            return logits.argmax(1)
-        words = logits.to(text.model.temperature.dtype).softmax(1)
-        return text.draws.categorical("rtd sampled words", words, (text.tokens.ids.shape, positions))
+            return logits_PV.argmax(1), logits_PV
+        words_PV = logits_PV.to(text.model.temperature.dtype).softmax(1)
+        drawn_P = text.draws.categorical("rtd sampled words", words_PV, (text.tokens.ids.shape, positions_P))
+        return drawn_P, logits_PV
 
 
-def replacement_loss(text: MaskedText, words: RtdWords, fidelity: Fidelity, trace: dict[str, Tensor]) -> Tensor:
+def replacement_loss(text: MaskedText, words: RtdWords) -> tuple[Tensor, dict[str, Tensor]]:
     """L_rtd (Eq. 5): the caption with the generator's words in place is told from the original, token by token."""
-    original = text.tokens.ids
-    allowed = replacement.replaceable(original, text.tokens.mask, text.special, fidelity.mask_separator)
-    positions = allowed.flatten().nonzero().squeeze(1) if fidelity.rtd_replace == "all" else text.positions("rtd")
-    positions = positions.to(text.device, non_blocking=True)
+    fidelity, original_BL = text.fidelity, text.tokens.ids
+    allowed_BL = replacement.replaceable(original_BL, text.tokens.mask, text.special, fidelity.mask_separator)
+    everywhere = fidelity.rtd_replace == "all"
+    positions_P = allowed_BL.flatten().nonzero().squeeze(1) if everywhere else text.for_rtd.positions_P
+    positions_P = positions_P.to(text.device, non_blocking=True)
 
-    original = original.to(text.device, non_blocking=True)
-    new_ids = original.clone()
-    new_ids.view(-1)[positions] = words.propose(text, positions, trace)
-    scored = allowed.to(text.device, non_blocking=True)
+    original_BL = original_BL.to(text.device, non_blocking=True)
+    new_ids_BL = original_BL.clone()
+    new_ids_BL.view(-1)[positions_P], generator_logits_PV = words.propose(text, positions_P)
+    scored_BL = allowed_BL.to(text.device, non_blocking=True)
     if fidelity.rtd_ignore == "sampled-special":
-        scored = replacement.without_sampled_specials(scored, new_ids, text.special)
-    labels_BL = replacement.replacement_labels(original, new_ids, scored)
+        scored_BL = replacement.without_sampled_specials(scored_BL, new_ids_BL, text.special)
+    labels_BL = replacement.replacement_labels(original_BL, new_ids_BL, scored_BL)
 
-    states_ND = text.fuse("rtd", text.model.encoders, new_ids, text.image_kv, text.packing)
+    states_ND = text.fuse("rtd", text.model.encoders, new_ids_BL, text.image_kv, text.packing)
     logits_N2 = text.model.heads["rtd"](states_ND).to(text.model.temperature.dtype)
     labels_N = text.packing.pack(labels_BL)
-    cells = torch.arange(labels_BL.numel(), device=text.device).view_as(labels_BL)
-    weights = text.weights(labels_N != language.IGNORED, text.packing.pack(cells), logits_N2.dtype)
-    trace.update(
-        rtd_input_ids=new_ids,
-        rtd_labels=labels_BL,
-        rtd_labels_packed=labels_N,
-        rtd_positions=positions,
-        fusion_rtd=states_ND,
-        rtd_logits=logits_N2,
-    )
-    return replacement.detection_loss(logits_N2, labels_N, weights)
+    cells_BL = torch.arange(labels_BL.numel(), device=text.device).view_as(labels_BL)
+    weights_N = text.weights(labels_N != language.IGNORED, text.packing.pack(cells_BL), logits_N2.dtype)
+    trace = {
+        "rtd_generator_logits": generator_logits_PV,
+        "rtd_input_ids": new_ids_BL,
+        "rtd_labels": labels_BL,
+        "rtd_labels_packed": labels_N,
+        "rtd_positions": positions_P,
+        "fusion_rtd": states_ND,
+        "rtd_logits": logits_N2,
+    }
+    return replacement.detection_loss(logits_N2, labels_N, weights_N), trace

@@ -87,22 +87,38 @@ class Recipe(Section):
         """The same as a run's config: what building the model, reading the data and retrieval take."""
         return Config(
             seed=self.seed,
-            data=Data(root=root, image_size=self.image_size, tokenizer="captions", image_cache_gib=cache_gib,
-                      vocabulary_size=self.vocabulary_size, max_tokens=self.model.max_positions),
+            data=Data(
+                root=root,
+                image_size=self.image_size,
+                tokenizer="captions",
+                image_cache_gib=cache_gib,
+                vocabulary_size=self.vocabulary_size,
+                max_tokens=self.model.max_positions,
+            ),
             model=self.model,
             objectives=Objectives(weights={"cl": 1.0, "itm": 1.0, "mlm": 1.0}),
             optimisation=Optimisation(batch_size=self.batch_size, learning_rate=self.learning_rate),
             evaluation=Evaluation(topk=32),
             fidelity=Fidelity.model_validate("paper"),
-        )  # fmt: skip
+        )
 
 
 SHIPPED = Recipe(
     model=Model(
-        patch_size=12, vision_width=96, vision_depth=3, vision_heads=4, text_width=96, text_layers=2, fusion_layers=3,
-        text_heads=4, text_mlp_width=192, max_positions=64, embed_dim=64, queue_size=2048,
+        patch_size=12,
+        vision_width=96,
+        vision_depth=3,
+        vision_heads=4,
+        text_width=96,
+        text_layers=2,
+        fusion_layers=3,
+        text_heads=4,
+        text_mlp_width=192,
+        max_positions=64,
+        embed_dim=64,
+        queue_size=2048,
     )
-)  # fmt: skip
+)
 """The recipe of the weights that ship with the package; the `synth` profile has the same model."""
 
 
@@ -130,9 +146,15 @@ class Masking(NamedTuple):
 
 
 def losses(
-    model: RaSa, batch: Batch, device: torch.device, draws: Draws, masking: Masking, special: SpecialIds,
-    candidates: int, hard_share: float,
-) -> dict[str, Tensor]:  # fmt: skip
+    model: RaSa,
+    batch: Batch,
+    device: torch.device,
+    draws: Draws,
+    masking: Masking,
+    special: SpecialIds,
+    candidates: int,
+    hard_share: float,
+) -> dict[str, Tensor]:
     """ITC over the batch, ITM over candidates, MLM; scalars by name."""
     encoders, identity = model.encoders, batch.identity.to(device)
     view, _ = two_views(batch.images.to(device), batch.flip)
@@ -191,9 +213,14 @@ def rate_at(recipe: Recipe, step: int) -> float:
 
 
 def pretrain(
-    recipe: Recipe, directory: Path, workspace: Path, log: Log, say: Say = lambda line: None,
-    should_stop: Callable[[], bool] = lambda: False, device: torch.device | str = "cpu",
-) -> dict[str, Any]:  # fmt: skip
+    recipe: Recipe,
+    directory: Path,
+    workspace: Path,
+    log: Log,
+    say: Say = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
     """Train the start in `directory` (resumed if it was begun there); returns its figures as plain JSON types.
 
     Leaves `start/`, a checkpoint folder of averaged weights under the released key names, and `vocab.txt`. People are
@@ -227,10 +254,21 @@ class Pretraining:
         words = self.tokenizer
         self.special = SpecialIds(words.pad_id, words.cls_id, words.sep_id, words.mask_id)
         self.loader = TrainingLoader(
-            train, self.dataset.image_root, words, self.config.data, positives=None, p_weak=0.0, weak_pool="identity",
-            weak_label="image", truncate=True, batch_size=recipe.batch_size, max_steps=None, seed=recipe.seed,
-            cache=folder, say=say,
-        )  # fmt: skip
+            train,
+            self.dataset.image_root,
+            words,
+            self.config.data,
+            positives=None,
+            p_weak=0.0,
+            weak_pool="identity",
+            weak_label="image",
+            truncate=True,
+            batch_size=recipe.batch_size,
+            max_steps=None,
+            seed=recipe.seed,
+            cache=folder,
+            say=say,
+        )
         self.gallery = image_batches(
             val.image_files, self.dataset.image_root, recipe.image_size, 256, 0, folder, say=say
         )

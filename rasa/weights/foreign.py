@@ -9,15 +9,23 @@ GLOBAL = re.compile(r"(?:GLOBAL|global) ([\w.]+)")
 ALONE = "save the weights alone, where you trust the file: torch.save({}, 'weights.pth')"
 # How files begin, what such a file is, and the remedy.
 BEGINNINGS = (
-    (rb"version https://git-lfs", "a Git LFS pointer in the place of the file", "run `git lfs pull` where it came from"),
+    (
+        rb"version https://git-lfs",
+        "a Git LFS pointer in the place of the file",
+        "run `git lfs pull` where it came from",
+    ),
     (rb"\s*(<!doctype html|<html|<head|<body)", "an HTML page, as a failed download leaves", "download the file again"),
     (rb"\s*<", "an XML or web page", "download the file again"),
     (rb"\x89HDF", "an HDF5 file, as Keras writes", "give weights of PyTorch"),
     (rb"GGUF", "a GGUF file", "give weights of PyTorch"),
     (rb"\x93NUMPY", "a NumPy array", "give a state dict of PyTorch, or a .safetensors file"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "a compressed archive", "unpack it and give the file inside"),
-    (rb"\s*\{\s*\"", "a JSON text", "give the weights that it belongs to; an index of parts is not read, so join the parts"),
-)  # fmt: skip
+    (
+        rb"\s*\{\s*\"",
+        "a JSON text",
+        "give the weights that it belongs to; an index of parts is not read, so join the parts",
+    ),
+)
 
 
 def what_it_is(path: Path, fault: BaseException) -> str:

@@ -39,9 +39,22 @@ COPIED = (
     "pyproject.toml",
     "README.md",
 )
-LIBRARIES = ("torch", "torch._dynamo", "timm.models.vision_transformer", "tokenizers", "safetensors.torch", "PIL.Image",
-             "transformers.models.distilbert.modeling_distilbert", "pydantic", "scipy.stats", "ruamel.yaml", "rich.console",
-             "click", "pytest", *(f"_pytest.{name}" for name in default_plugins))  # fmt: skip
+LIBRARIES = (
+    "torch",
+    "torch._dynamo",
+    "timm.models.vision_transformer",
+    "tokenizers",
+    "safetensors.torch",
+    "PIL.Image",
+    "transformers.models.distilbert.modeling_distilbert",
+    "pydantic",
+    "scipy.stats",
+    "ruamel.yaml",
+    "rich.console",
+    "click",
+    "pytest",
+    *(f"_pytest.{name}" for name in default_plugins),
+)
 # Compiled files are known by their source's hash: one of the same second and size would hide a mistake.
 COMPILED = py_compile.PycInvalidationMode.CHECKED_HASH
 

@@ -8,8 +8,8 @@ MUTANTS = [
     mistake(
         "rasa/training/step.py",
         "p_mask is 0.3 whatever is asked for",
-        "fidelity, objectives.p_mask, draws",
-        "fidelity, 0.3, draws",
+        "        step.objectives.p_mask,\n",
+        "        0.3,\n",
         field("objectives.p_mask"),
     ),
     mistake(
@@ -29,29 +29,29 @@ MUTANTS = [
     mistake(
         "rasa/training/step.py",
         "negative images drawn by the texts' weights",
-        'draws.categorical("negative images", w_t2i)',
-        'draws.categorical("negative images", w_i2t)',
+        'draws.categorical("negative images", w_t2i_BB)',
+        'draws.categorical("negative images", w_i2t_BB)',
         plain("m-rtd", "released"),
     ),
     mistake(
         "rasa/training/step.py",
         "relation detection with strong and weak exchanged",
-        "matching.relation_loss(logits, batch.weak)",
-        "matching.relation_loss(logits, ~batch.weak)",
+        "matching.relation_loss(logits_B2, step.batch.weak)",
+        "matching.relation_loss(logits_B2, ~step.batch.weak)",
         RECORDED,
     ),
     mistake(
         "rasa/training/step.py",
         "matching's mean over the batch instead of the shares",
-        "            if ranks > 1:\n",
-        "            if ranks > 99:\n",
+        "    if ranks > 1:\n",
+        "    if ranks > 99:\n",
         "tests/test_plain.py::test_pairs_without_a_negative",
     ),
     mistake(
         "rasa/training/step.py",
         "negatives never mined",
-        "mined = features if mining else None",
-        "mined = None",
+        "features if step.mines else None",
+        "None",
         plain("m-rtd", "released"),
     ),
     mistake(
@@ -64,7 +64,7 @@ MUTANTS = [
     mistake(
         "rasa/training/step.py",
         "the batch does not push the oldest keys out",
-        "queue.without_oldest(len(identity) // ranks)",
+        "queue.without_oldest(len(identity_B) // ranks)",
         "queue.without_oldest(0)",
         plain("cl", "paper"),
     ),
@@ -92,8 +92,8 @@ MUTANTS = [
     mistake(
         "rasa/training/masking.py",
         "mlm_mask_rate ignored",
-        'if kind == "mlm" and f.mlm_mask_rate is not None:',
-        "if False:",
+        "self.p_mask if rate is None else rate",
+        "self.p_mask",
         field("fidelity.mlm_mask_rate"),
     ),
     mistake(
@@ -141,8 +141,8 @@ MUTANTS = [
     mistake(
         "rasa/training/masking.py",
         "the online generator is the momentum model",
-        'text.generator_states("online", positions)',
-        'text.generator_states("momentum", positions)',
+        'momentum = self.generator != "online"',
+        "momentum = True",
         plain("o-rtd", "released"),
     ),
     mistake(
@@ -176,15 +176,15 @@ MUTANTS = [
     mistake(
         "rasa/training/masking.py",
         "only masked words replaced",
-        'if fidelity.rtd_replace == "all" else text.positions("rtd")',
-        'if False else text.positions("rtd")',
+        "if everywhere else text.for_rtd.positions_P",
+        "if False else text.for_rtd.positions_P",
         RECORDED,
     ),
     mistake(
         "rasa/training/masking.py",
         "MLM and RTD mask apart always",
-        'return "shared" if self.fidelity.shared_masking else objective',
-        "return objective",
+        'return self.for_mlm if self.fidelity.shared_masking else self._masked("rtd", self.p_mask)',
+        'return self._masked("rtd", self.p_mask)',
         plain("m-rtd", "paper"),
     ),
 ]

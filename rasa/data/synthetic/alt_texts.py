@@ -15,21 +15,50 @@ FEWEST_WORDS, MOST_WORDS = 4, 9
 DRAWS = 24  # more numbers than any caption needs
 # The eleven basic colour terms (Berlin and Kay 1969) as far as they are met.
 BASIC_COLOURS: Mapping[str, str] = {
-    "dark red": "red", "dark green": "green", "light blue": "blue", "dark blue": "blue", "beige": "brown",
-}  # fmt: skip
+    "dark red": "red",
+    "dark green": "green",
+    "light blue": "blue",
+    "dark blue": "blue",
+    "beige": "brown",
+}
 GENERIC: Mapping[str, str] = {
-    "t-shirt": "shirt", "polo shirt": "shirt", "tank top": "top", "blouse": "top", "puffer jacket": "jacket",
-    "blazer": "jacket", "trousers": "pants", "sweatpants": "pants", "leggings": "pants", "long skirt": "skirt",
-    "sneakers": "shoes", "sandals": "shoes", "heels": "shoes", "leather shoes": "shoes",
-    "shoulder bag": "bag", "handbag": "bag", "tote bag": "bag", "cap": "hat", "beanie": "hat", "sun hat": "hat",
-    "folder": "book", "shopping bag": "bag",
-}  # fmt: skip
+    "t-shirt": "shirt",
+    "polo shirt": "shirt",
+    "tank top": "top",
+    "blouse": "top",
+    "puffer jacket": "jacket",
+    "blazer": "jacket",
+    "trousers": "pants",
+    "sweatpants": "pants",
+    "leggings": "pants",
+    "long skirt": "skirt",
+    "sneakers": "shoes",
+    "sandals": "shoes",
+    "heels": "shoes",
+    "leather shoes": "shoes",
+    "shoulder bag": "bag",
+    "handbag": "bag",
+    "tote bag": "bag",
+    "cap": "hat",
+    "beanie": "hat",
+    "sun hat": "hat",
+    "folder": "book",
+    "shopping bag": "bag",
+}
 PLURAL = ("jeans", "pants", "shorts", "shoes", "boots", "glasses", "sunglasses")
 # How readily an author thinks of a thing; a picture's subject and its clothes come first.
 SALIENCE: Mapping[str, float] = {
-    "top": 3, "outer": 3, "lower": 2, "bag": 1, "carried": 1, "hat": 1, "hair": 1, "shoes": 0.5, "scarf": 0.5,
+    "top": 3,
+    "outer": 3,
+    "lower": 2,
+    "bag": 1,
+    "carried": 1,
+    "hat": 1,
+    "hair": 1,
+    "shoes": 0.5,
+    "scarf": 0.5,
     "glasses": 0.5,
-}  # fmt: skip
+}
 NAMED_COLOUR = 0.9  # share of the things whose colour is told
 ALONE = 0.15  # share of the captions that tell of one thing only
 FRAMES = ("{}", "{}", "{}", "photo of {}", "picture of {}", "{} outdoors", "{} standing")

@@ -76,11 +76,25 @@ def torso(pose: Pose, sex: str, hem: float, extra: float = 0.0, flare: float = 0
     wide = pose.width
     if pose.view == "side":
         depth, chest = 5.6 * wide + extra, (1.0 if sex == "woman" else 0.0)
-        return [(-2.5, 17.2), (3, 17.2), (depth + chest, 26), (depth, 36), (depth + flare, hem),
-                (-depth - flare, hem), (-depth + 0.6, 36), (-depth, 22)]  # fmt: skip
+        return [
+            (-2.5, 17.2),
+            (3, 17.2),
+            (depth + chest, 26),
+            (depth, 36),
+            (depth + flare, hem),
+            (-depth - flare, hem),
+            (-depth + 0.6, 36),
+            (-depth, 22),
+        ]
     shoulder, waist = 10.4 * wide + extra, (7.6 if sex == "woman" else 8.8) * wide + extra
-    half = [(3.2, 16.8), (shoulder - 2.5, 18.2), (shoulder, 21), (waist, 35), (8.9 * wide + extra, 46),
-            (8.9 * wide + extra + flare, hem)]  # fmt: skip
+    half = [
+        (3.2, 16.8),
+        (shoulder - 2.5, 18.2),
+        (shoulder, 21),
+        (waist, 35),
+        (8.9 * wide + extra, 46),
+        (8.9 * wide + extra + flare, hem),
+    ]
     return [(-x, y) for x, y in reversed(half)] + half
 
 

@@ -13,18 +13,37 @@ Point = tuple[float, float]
 Shape = list[Point]
 
 RGB: dict[str, Colour] = {
-    "black": (26, 26, 30), "white": (242, 242, 238), "grey": (138, 141, 146), "red": (208, 30, 36),
-    "dark red": (112, 16, 32), "pink": (243, 150, 188), "orange": (240, 126, 24), "yellow": (247, 216, 50),
-    "green": (44, 156, 68), "dark green": (22, 74, 44), "light blue": (136, 194, 240), "blue": (34, 88, 206),
-    "dark blue": (22, 32, 88), "purple": (124, 52, 156), "brown": (112, 70, 38), "beige": (216, 192, 150),
-}  # fmt: skip
+    "black": (26, 26, 30),
+    "white": (242, 242, 238),
+    "grey": (138, 141, 146),
+    "red": (208, 30, 36),
+    "dark red": (112, 16, 32),
+    "pink": (243, 150, 188),
+    "orange": (240, 126, 24),
+    "yellow": (247, 216, 50),
+    "green": (44, 156, 68),
+    "dark green": (22, 74, 44),
+    "light blue": (136, 194, 240),
+    "blue": (34, 88, 206),
+    "dark blue": (22, 32, 88),
+    "purple": (124, 52, 156),
+    "brown": (112, 70, 38),
+    "beige": (216, 192, 150),
+}
 HAIR_RGB: dict[str, Colour] = {
-    "black": (24, 20, 20), "brown": (92, 56, 30), "blond": (224, 186, 98), "red": (170, 66, 24),
-    "grey": (150, 150, 152), "white": (232, 232, 230),
-}  # fmt: skip
+    "black": (24, 20, 20),
+    "brown": (92, 56, 30),
+    "blond": (224, 186, 98),
+    "red": (170, 66, 24),
+    "grey": (150, 150, 152),
+    "white": (232, 232, 230),
+}
 SKIN_RGB: dict[str, Colour] = {
-    "pale": (244, 208, 184), "tan": (222, 176, 138), "brown": (164, 112, 76), "dark": (104, 68, 46)
-}  # fmt: skip
+    "pale": (244, 208, 184),
+    "tan": (222, 176, 138),
+    "brown": (164, 112, 76),
+    "dark": (104, 68, 46),
+}
 TOP_OF_COVER = {"feet": 84.0, "legs": 49.0}  # body units; the latter is where tops end and hands are
 END_OF_HEAD = 14.2  # where the frame cuts a head off, above scarves and collars
 
@@ -132,8 +151,12 @@ def _segment(start: Point, end: Point, first: float, second: float) -> Shape:
     (x0, y0), (x1, y1) = start, end
     length = math.hypot(x1 - x0, y1 - y0) or 1.0
     nx, ny = (y0 - y1) / length / 2, (x1 - x0) / length / 2
-    return [(x0 + nx * first, y0 + ny * first), (x1 + nx * second, y1 + ny * second),
-            (x1 - nx * second, y1 - ny * second), (x0 - nx * first, y0 - ny * first)]  # fmt: skip
+    return [
+        (x0 + nx * first, y0 + ny * first),
+        (x1 + nx * second, y1 + ny * second),
+        (x1 - nx * second, y1 - ny * second),
+        (x0 - nx * first, y0 - ny * first),
+    ]
 
 
 PATTERN_PERIODS = {"stripes": 5.4, "checks": 6.6, "dots": 5.4}  # body units; 4 to 6 pixels at height 96

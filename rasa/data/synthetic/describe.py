@@ -30,8 +30,22 @@ from rasa.data.synthetic.vocabulary import (
 )
 
 FEWEST_WORDS, MOST_WORDS = 15, 25
-SLOTS = ("hair", "glasses", "hat", "scarf", "outer", "top", "lower", "shoes", "bag", "carried", "held", "occluder",
-         "view", "place")  # fmt: skip
+SLOTS = (
+    "hair",
+    "glasses",
+    "hat",
+    "scarf",
+    "outer",
+    "top",
+    "lower",
+    "shoes",
+    "bag",
+    "carried",
+    "held",
+    "occluder",
+    "view",
+    "place",
+)
 DRAWS = 16  # numbers for each slot, more than any phrase needs
 TARGETS = (18, 19, 20, 21, 22, 23)
 
@@ -123,9 +137,12 @@ def _parts(person: str, her: str, phrases: Mapping[str, Phrase], chosen: Sequenc
     worn = [slot for slot in chosen if slot in WORN]
     doing = [slot for slot in chosen if slot not in WORN and slot != "hair"]
     return Parts(
-        person, "she" if her == "her" else "he", phrases["hair"].text if "hair" in chosen else "",
-        [phrases[slot].text for slot in worn], [phrases[slot].text for slot in doing],
-    )  # fmt: skip
+        person,
+        "she" if her == "her" else "he",
+        phrases["hair"].text if "hair" in chosen else "",
+        [phrases[slot].text for slot in worn],
+        [phrases[slot].text for slot in doing],
+    )
 
 
 def _pick(rng: Draws, options: Sequence[str]) -> str:
@@ -296,6 +313,13 @@ def _capital(text: str) -> str:
 
 
 STYLES: tuple[Callable[[Parts, Draws], str], ...] = (
-    _plain, _plain, _definite, _label, _dressed, _wearing, _shown, _active,
-)  # fmt: skip
+    _plain,
+    _plain,
+    _definite,
+    _label,
+    _dressed,
+    _wearing,
+    _shown,
+    _active,
+)
 WORN = ("glasses", "hat", "scarf", "outer", "top", "lower", "shoes")

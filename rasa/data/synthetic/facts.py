@@ -58,10 +58,14 @@ def _facts(records: Sequence[Mapping[str, Any]]) -> Facts:
     ]
     told_TV = _rows(told, len(numbers))
     return Facts(
-        _rows(visible, len(numbers)), told_TV, told_TV - _rows(mistaken, len(numbers)),
-        np.array([record["id"] for record in records], np.int64), np.array([image for image, _ in captions], np.int64),
-        tuple(name for name, _ in numbers), tuple(value for _, value in numbers),
-    )  # fmt: skip
+        _rows(visible, len(numbers)),
+        told_TV,
+        told_TV - _rows(mistaken, len(numbers)),
+        np.array([record["id"] for record in records], np.int64),
+        np.array([image for image, _ in captions], np.int64),
+        tuple(name for name, _ in numbers),
+        tuple(value for _, value in numbers),
+    )
 
 
 def _numbered(facts: Mapping[str, str], numbers: dict[tuple[str, str], int]) -> list[int]:

@@ -8,8 +8,12 @@ from rasa.data.synthetic.body import FAR, Pose, torso
 from rasa.data.synthetic.canvas import RGB, Canvas, Colour, Point, Shape, mixed
 from rasa.data.synthetic.looks import Item
 
-LEG_WIDTHS = {"jeans": (9.0, 7.2, 6.4), "trousers": (9.0, 7.0, 6.0), "sweatpants": (9.2, 7.6, 6.0),
-              "leggings": (7.6, 5.6, 4.0)}  # fmt: skip
+LEG_WIDTHS = {
+    "jeans": (9.0, 7.2, 6.4),
+    "trousers": (9.0, 7.0, 6.0),
+    "sweatpants": (9.2, 7.6, 6.0),
+    "leggings": (7.6, 5.6, 4.0),
+}
 FIT_OF_LEGS = {"regular": (1.0, 1.0, 1.0), "loose": (1.1, 1.36, 1.5), "tight": (0.9, 0.82, 0.72)}  # hip, knee, ankle
 FIT_OF_TRUNK = {"regular": 0.0, "loose": 1.5, "tight": -1.0}  # body units outside the usual outline
 FIT_OF_SLEEVES = {"regular": 1.0, "loose": 1.35, "tight": 0.82}

@@ -123,14 +123,23 @@ def _fresh_person(rng: np.random.Generator) -> Person:
     outer = _optional(rng, OUTERS, exclude=(top.colour,))  # or an open jacket and its shirt look like one
     lower = None if top.kind == "dress" else _lower(rng, sex, top.colour)
     person = Person(
-        sex=sex, age="elderly" if old else "adult", build=pick(rng, BUILDS), skin=pick(rng, SKINS), hair=hair,
-        top=top, outer=outer, lower=lower, shoes=_shoes(rng, sex), bag=_optional(rng, BAGS[sex]),
+        sex=sex,
+        age="elderly" if old else "adult",
+        build=pick(rng, BUILDS),
+        skin=pick(rng, SKINS),
+        hair=hair,
+        top=top,
+        outer=outer,
+        lower=lower,
+        shoes=_shoes(rng, sex),
+        bag=_optional(rng, BAGS[sex]),
         hat=_optional(rng, HATS),
         scarf=Item("scarf", pick(rng, COLOURS, exclude=(top.colour,))) if chance(rng, 0.15) else None,
-        glasses=pick(rng, GLASSES), carried=_carried(rng) if chance(rng, 0.6) else None,
+        glasses=pick(rng, GLASSES),
+        carried=_carried(rng) if chance(rng, 0.6) else None,
         outer_usual="off" if outer is None else "closed" if chance(rng, 0.5) else "open",
         spare=(),
-    )  # fmt: skip
+    )
     return replace(person, spare=tuple(_spare(person, rng)))
 
 
@@ -229,10 +238,21 @@ def _clashes(person: Person, item: Item, slot: str, field: str) -> set[str]:
 def usual_shot(person: Person) -> Shot:
     """The person from the front as it usually looks, with nothing in the way."""
     return Shot(
-        camera=1, view="front", mirrored=False, gait=0.0, outer=person.outer_usual, bag=person.bag is not None,
-        hat=person.hat is not None, scarf=person.scarf is not None, glasses=person.glasses != NONE,
-        carried=person.carried, changes=(), cover=NONE, occluder=NONE, clutter=0.0,
-    )  # fmt: skip
+        camera=1,
+        view="front",
+        mirrored=False,
+        gait=0.0,
+        outer=person.outer_usual,
+        bag=person.bag is not None,
+        hat=person.hat is not None,
+        scarf=person.scarf is not None,
+        glasses=person.glasses != NONE,
+        carried=person.carried,
+        changes=(),
+        cover=NONE,
+        occluder=NONE,
+        clutter=0.0,
+    )
 
 
 def draw_shot(person: Person, seed: int, split: str, index: int, image: int, noise: float = 1.0) -> Shot:
@@ -256,16 +276,21 @@ def draw_shot(person: Person, seed: int, split: str, index: int, image: int, noi
     if not departs["cover"]:
         cover, occluder = NONE, "pole" if pole else NONE
     return Shot(
-        camera=cameras[image % len(cameras)], view=views[image % len(views)], mirrored=chance(rng, 0.5),
-        gait=float(rng.random()), clutter=float(rng.random()), outer=outer,
+        camera=cameras[image % len(cameras)],
+        view=views[image % len(views)],
+        mirrored=chance(rng, 0.5),
+        gait=float(rng.random()),
+        clutter=float(rng.random()),
+        outer=outer,
         bag=person.bag is not None and not departs["bag"] and not hand_taken,
         hat=person.hat is not None and not departs["hat"],
         scarf=person.scarf is not None and not departs["scarf"],
         glasses=person.glasses != NONE and not departs["glasses"],
         carried=departed if departs["carried"] else person.carried,
         changes=tuple(slot for slot, _ in person.spare if departs[f"new {slot}"]),
-        cover=cover, occluder="frame" if cover == "head" else occluder,
-    )  # fmt: skip
+        cover=cover,
+        occluder="frame" if cover == "head" else occluder,
+    )
 
 
 def _departures(rng: np.random.Generator, noise: float) -> dict[str, bool]:

@@ -8,10 +8,23 @@ NONE = "none"
 
 Table = Mapping[str, float]  # values and their relative weights
 COLOURS: Table = {
-    "black": 3, "white": 3, "grey": 2.5, "red": 2, "dark red": 1, "pink": 1.3, "orange": 1.2, "yellow": 1.3,
-    "green": 1.5, "dark green": 1, "light blue": 1.5, "blue": 2, "dark blue": 1.5, "purple": 1.2,
-    "brown": 1.2, "beige": 1.2,
-}  # fmt: skip
+    "black": 3,
+    "white": 3,
+    "grey": 2.5,
+    "red": 2,
+    "dark red": 1,
+    "pink": 1.3,
+    "orange": 1.2,
+    "yellow": 1.3,
+    "green": 1.5,
+    "dark green": 1,
+    "light blue": 1.5,
+    "blue": 2,
+    "dark blue": 1.5,
+    "purple": 1.2,
+    "brown": 1.2,
+    "beige": 1.2,
+}
 DENIM: Table = {"blue": 3, "dark blue": 3, "light blue": 2, "black": 2, "grey": 1, "white": 0.5}
 LEATHER: Table = {"black": 4, "brown": 3, "beige": 1, "grey": 1, "dark red": 1, "white": 1}
 HAIR_COLOURS: Table = {"black": 4, "brown": 4, "blond": 2.5, "red": 1}
@@ -46,16 +59,30 @@ BAGS: Mapping[str, Table] = {
 HATS: Table = {NONE: 7, "cap": 3, "beanie": 2, "sun hat": 1}
 GLASSES: Table = {NONE: 7, "glasses": 2, "sunglasses": 1.5}
 CARRIED: Table = {
-    "phone": 2, "cup": 2, "bottle": 2, "book": 2, "folder": 1.5, "umbrella": 2, "shopping bag": 3,
-    "suitcase": 1.5, "skateboard": 1,
-}  # fmt: skip
+    "phone": 2,
+    "cup": 2,
+    "bottle": 2,
+    "book": 2,
+    "folder": 1.5,
+    "umbrella": 2,
+    "shopping bag": 3,
+    "suitcase": 1.5,
+    "skateboard": 1,
+}
 # How an image departs from how its person usually looks: the share of images at noise 1, and under any noise. What
 # has two states differs most between images if half of them depart.
 DEPARTURES: Mapping[str, tuple[float, float]] = {
-    "outer": (0.5, 0.8), "bag": (0.35, 0.5), "hat": (0.35, 0.5), "scarf": (0.35, 0.5), "glasses": (0.3, 0.5),
-    "carried": (0.6, 0.8), "cover": (0.5, 0.75),
-    "new top": (0.2, 0.5), "new lower": (0.2, 0.5), "new shoes": (0.2, 0.5),
-}  # fmt: skip
+    "outer": (0.5, 0.8),
+    "bag": (0.35, 0.5),
+    "hat": (0.35, 0.5),
+    "scarf": (0.35, 0.5),
+    "glasses": (0.3, 0.5),
+    "carried": (0.6, 0.8),
+    "cover": (0.5, 0.75),
+    "new top": (0.2, 0.5),
+    "new lower": (0.2, 0.5),
+    "new shoes": (0.2, 0.5),
+}
 OUTER_STATES: Table = {"closed": 2, "open": 2, "held": 1.5, "off": 3}
 COVERS: Table = {"feet": 1, "legs": 3, "head": 2}
 OCCLUDERS: Table = {"car": 1, "hedge": 1, "wall": 1, "frame": 1.5}
@@ -65,7 +92,20 @@ COVERED_HAIR = ("short", "balding", "bun")  # under any hat
 BARE_BELOW_KNEE = ("skirt", "shorts")  # no longer than a coat
 # What sets the second of two near-twins apart.
 CHANGES: Table = {
-    "top.colour": 4, "outer.colour": 4, "lower.colour": 4, "shoes.colour": 2, "bag.colour": 2,
-    "hat.colour": 2, "scarf.colour": 2, "hair.colour": 2, "top.kind": 1, "outer.kind": 1,
-    "lower.kind": 1, "bag.kind": 1, "hat.kind": 1, "hair.kind": 1, "top.pattern": 2, "top.accent": 1,
-}  # fmt: skip
+    "top.colour": 4,
+    "outer.colour": 4,
+    "lower.colour": 4,
+    "shoes.colour": 2,
+    "bag.colour": 2,
+    "hat.colour": 2,
+    "scarf.colour": 2,
+    "hair.colour": 2,
+    "top.kind": 1,
+    "outer.kind": 1,
+    "lower.kind": 1,
+    "bag.kind": 1,
+    "hat.kind": 1,
+    "hair.kind": 1,
+    "top.pattern": 2,
+    "top.accent": 1,
+}

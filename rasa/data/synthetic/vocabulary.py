@@ -5,18 +5,31 @@ from collections.abc import Mapping
 # No word says left or right, because images are mirrored in training.
 Words = Mapping[str, tuple[str, ...]]  # a value and its names, the usual one first
 COLOUR_WORDS: Words = {
-    "black": ("black",), "white": ("white",), "grey": ("grey", "gray"), "red": ("red", "bright red"),
-    "dark red": ("dark red", "maroon", "burgundy"), "pink": ("pink",), "orange": ("orange",),
+    "black": ("black",),
+    "white": ("white",),
+    "grey": ("grey", "gray"),
+    "red": ("red", "bright red"),
+    "dark red": ("dark red", "maroon", "burgundy"),
+    "pink": ("pink",),
+    "orange": ("orange",),
     "yellow": ("yellow",),
-    "green": ("green", "bright green"), "dark green": ("dark green", "deep green"),
-    "light blue": ("light blue", "pale blue", "sky blue"), "blue": ("blue", "bright blue"),
-    "dark blue": ("dark blue", "navy blue", "navy"), "purple": ("purple", "violet"), "brown": ("brown",),
+    "green": ("green", "bright green"),
+    "dark green": ("dark green", "deep green"),
+    "light blue": ("light blue", "pale blue", "sky blue"),
+    "blue": ("blue", "bright blue"),
+    "dark blue": ("dark blue", "navy blue", "navy"),
+    "purple": ("purple", "violet"),
+    "brown": ("brown",),
     "beige": ("beige", "tan", "cream", "khaki"),
-}  # fmt: skip
+}
 HAIR_COLOUR_WORDS: Words = {
-    "black": ("black", "dark"), "brown": ("brown",), "blond": ("blond", "blonde", "fair"),
-    "red": ("red", "ginger"), "grey": ("grey", "gray"), "white": ("white",),
-}  # fmt: skip
+    "black": ("black", "dark"),
+    "brown": ("brown",),
+    "blond": ("blond", "blonde", "fair"),
+    "red": ("red", "ginger"),
+    "grey": ("grey", "gray"),
+    "white": ("white",),
+}
 NOUNS: Mapping[str, Words] = {
     "top": {
         "t-shirt": ("t-shirt", "tee shirt", "short sleeved shirt", "tee"),
@@ -82,16 +95,19 @@ NOUNS: Mapping[str, Words] = {
 }
 PLURALS = ("lower", "shoes", "glasses")  # without an article, skirts excepted
 PATTERN_ADJECTIVES: Words = {
-    "stripes": ("striped", "horizontally striped"), "checks": ("checkered", "plaid", "checked"),
+    "stripes": ("striped", "horizontally striped"),
+    "checks": ("checkered", "plaid", "checked"),
     "dots": ("polka dot", "dotted", "spotted"),
-}  # fmt: skip
+}
 PATTERN_NOUNS: Words = {
-    "stripes": ("stripes", "horizontal stripes", "bands"), "checks": ("checks", "squares", "lines"),
+    "stripes": ("stripes", "horizontal stripes", "bands"),
+    "checks": ("checks", "squares", "lines"),
     "dots": ("dots", "polka dots", "spots"),
-}  # fmt: skip
+}
 FIT_ADJECTIVES: Words = {
-    "loose": ("loose", "baggy", "oversized", "wide"), "tight": ("tight", "slim fit", "fitted", "close fitting"),
-}  # fmt: skip
+    "loose": ("loose", "baggy", "oversized", "wide"),
+    "tight": ("tight", "slim fit", "fitted", "close fitting"),
+}
 PRINT_NOUNS = ("print", "logo", "design", "graphic")
 HAIR_PHRASES: Words = {
     "long": ("long {} hair", "long straight {} hair", "{} hair past the shoulders"),
@@ -104,9 +120,10 @@ HAIR_PHRASES: Words = {
 }
 PEOPLE: Words = {"woman": ("woman", "lady", "female"), "man": ("man", "guy", "male", "gentleman")}
 ADJECTIVES: Words = {
-    "elderly": ("older", "elderly", "old"), "slim": ("slim", "thin", "slender"),
+    "elderly": ("older", "elderly", "old"),
+    "slim": ("slim", "thin", "slender"),
     "stout": ("heavyset", "stocky", "stout"),
-}  # fmt: skip
+}
 # Participles, so that "is" or a comma may go before them; {} is the thing, {her} the pronoun.
 CARRYING: Words = {
     "backpack": ("carrying {}", "wearing {} on {her} back", "carrying {} on {her} back"),
@@ -136,12 +153,25 @@ OCCLUDERS: Words = {
     "wall": ("behind a brick wall", "partly hidden by a wall", "half covered by a low wall"),
 }
 PLACES: Words = {
-    "street": ("on the street", "out on the pavement"), "park": ("in a park", "on the grass near trees"),
-    "hall": ("inside a hall", "indoors near a door"), "plaza": ("on an open square", "on a wide plaza"),
-    "shop": ("near a shop", "outside a store"), "underpass": ("in a dark underpass", "in a tunnel"),
-}  # fmt: skip
+    "street": ("on the street", "out on the pavement"),
+    "park": ("in a park", "on the grass near trees"),
+    "hall": ("inside a hall", "indoors near a door"),
+    "plaza": ("on an open square", "on a wide plaza"),
+    "shop": ("near a shop", "outside a store"),
+    "underpass": ("in a dark underpass", "in a tunnel"),
+}
 # How often an annotator thinks of a thing that can be seen.
 MENTIONED = {
-    "top": 0.85, "lower": 0.95, "shoes": 0.75, "bag": 0.85, "hat": 0.85, "hair": 0.75, "scarf": 0.8,
-    "glasses": 0.5, "carried": 0.75, "occluder": 0.25, "view": 0.15, "place": 0.1,
-}  # fmt: skip
+    "top": 0.85,
+    "lower": 0.95,
+    "shoes": 0.75,
+    "bag": 0.85,
+    "hat": 0.85,
+    "hair": 0.75,
+    "scarf": 0.8,
+    "glasses": 0.5,
+    "carried": 0.75,
+    "occluder": 0.25,
+    "view": 0.15,
+    "place": 0.1,
+}

@@ -165,14 +165,22 @@ def _row(sample: Sample, params: BenchmarkParams) -> dict[str, Any]:
     who, shot, facts = sample.who, sample.shot, seen(sample.person, sample.shot)
     hand = shot.carried
     return {
-        "file_path": sample.path, "id": who.id, "split": who.split, "camera": shot.camera,
-        "twin": _twin(who, params), **attributes(sample.person), "view": shot.view, "outer_state": shot.outer,
-        **_changed(sample.person, shot), "cover": shot.cover, "occluder": shot.occluder,
+        "file_path": sample.path,
+        "id": who.id,
+        "split": who.split,
+        "camera": shot.camera,
+        "twin": _twin(who, params),
+        **attributes(sample.person),
+        "view": shot.view,
+        "outer_state": shot.outer,
+        **_changed(sample.person, shot),
+        "cover": shot.cover,
+        "occluder": shot.occluder,
         "in_hand": hand.kind if hand else NONE,
         "in_hand_colour": hand.colour if hand else NONE,
         **{f"{slot}_visible": int(slot in facts) for slot in SLOTS},
         "print_visible": int(facts.get("top_pattern") == "print"),
-    }  # fmt: skip
+    }
 
 
 def _changed(person: Person, shot: Shot) -> dict[str, str]:
