@@ -1,8 +1,8 @@
 """Time by part of a step, forward and backward, without a word of it in the code that is timed.
 
 Functions are wrapped from outside. A mark at a wrapped function's tensors runs when the forward pass comes by and again
-when the gradient does; between two marks the time belongs to one part. On a GPU each mark waits for the device, so parts
-are timed in steps of their own, not in those that are quoted.
+when the gradient does; between two marks the time belongs to one part. On a GPU each mark waits for the device, so
+parts are timed in steps of their own, not in those that are quoted.
 """
 
 import time

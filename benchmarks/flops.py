@@ -81,7 +81,7 @@ class Sizes:
         return linear(self.patches, self.patch_values, d) + self.vision_depth * layer
 
     def text(self, rows: float, span: float, wanted: float | None = None) -> float:
-        """The text encoder: `rows` computed tokens, each in a rectangle of `span`; `wanted` tokens in the last layer."""
+        """The text encoder: `rows` computed tokens, each in a rectangle of `span`; `wanted` ones in the last layer."""
         d = self.width
         layer = linear(rows, d, 4 * d) + attention(span, span, d) + linear(rows, d, 2 * self.mlp)
         if wanted is None:

@@ -140,8 +140,8 @@ def table(figures: dict[str, float]) -> str:
     lines.append(f"{'ratio':<11}{figures['ratio']:>9.1f} cached to decoded")
     lines.append(f"cache: built in {figures['build_s']:.1f} s, opened in {figures['open_s']:.2f} s")
     lines.append(
-        f"views of {figures['batch_size']:.0f} images: {figures['two_normalised_ms']:.1f} ms by two calls of normalise, "
-        f"{figures['two_views_ms']:.1f} ms by two_views"
+        f"views of {figures['batch_size']:.0f} images: {figures['two_normalised_ms']:.1f} ms by two calls of "
+        f"normalise, {figures['two_views_ms']:.1f} ms by two_views"
     )
     return "\n".join(lines)
 

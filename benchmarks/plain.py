@@ -1,4 +1,4 @@
-"""One RaSa training step and its re-ranking as the released code is built: slow, obvious, and independent of rasa's own.
+"""One RaSa training step and its re-ranking as the released code is built: slow, obvious, independent of rasa's own.
 
 An independent second implementation, against which the fast one is proved (tests/test_plain.py) and timed. It computes
 with rasa's parameters, so that gradients compare by name, but calls none of its forward functions; the image encoder

@@ -3,8 +3,8 @@
     python -m benchmarks.power [--suites 1000] [--seed 0]
 
 Foretold: from variances alone (experiments/power.py). Achieved: a difference for every person and seed is drawn, the
-variances are estimated from these as they are from a run's queries, and the step is judged as a report judges it. Prints
-the table of docs/statistics.md; the exit code is 1 if they are over 5 points apart anywhere.
+variances are estimated from these as they are from a run's queries, and the step is judged as a report judges it.
+Prints the table of docs/statistics.md; the exit code is 1 if they are over 5 points apart anywhere.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.pruning --trials 24 --jobs 2 [--space FILE] [--profile synth]
 
-The sampler is random, and its draws depend on a trial's number alone. Each study has a workspace of its own, or the runs
-that one has finished would be taken by the next. Prints a table; the exit code is 1 if the points differed.
+The sampler is random, and its draws depend on a trial's number alone. Each study has a workspace of its own, or the
+runs that one has finished would be taken by the next. Prints a table; the exit code is 1 if the points differed.
 """
 
 import argparse
@@ -35,8 +35,8 @@ def measure(space: Space, profile: str, trials: int, jobs: int, workspace: Path)
     count, cost = tally(found), effort(points, found)
     best = max(trial.values[0] for trial in found if trial.values is not None and trial.state.name == "COMPLETE")
     line = (
-        f"{space.pruner.name:<10} {count.complete:>8} {count.pruned:>7} {cost.epochs:>7} {cost.saved:>6.0%} {best:>8.2f} "
-        f"{time.monotonic() - began:>8.0f}"
+        f"{space.pruner.name:<10} {count.complete:>8} {count.pruned:>7} {cost.epochs:>7} {cost.saved:>6.0%} "
+        f"{best:>8.2f} {time.monotonic() - began:>8.0f}"
     )
     return line, [point_name(trial.params) for trial in found]
 

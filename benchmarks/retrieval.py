@@ -56,7 +56,10 @@ def compare(
     tokens_per_call: int,
     overrides: list[str],
 ) -> dict[str, Any]:
-    """All figures as plain JSON types; the plain side runs `plain_queries` of the queries, since its cost is per query."""
+    """All figures as plain JSON types.
+
+    The plain side runs `plain_queries` of the queries, since its cost is per query.
+    """
     config = config_of(size, "table4/m-rtd", overrides)
     _, vocabulary, shortest, longest, _ = SIZES[size]
     model = scene(config, vocabulary, device).model.eval()

@@ -113,8 +113,11 @@ def repeated(setting: Setting, truth: Floats, suites: int, seed: int, n: int | N
 
 
 def errors(setting: Setting, suites: int, seed: int) -> tuple[float, float, float]:
-    """Share of suites with some step wrongly shown, if all are nothing; with one wrongly equivalent, if all are as large
-    as the margin; and with any wrong word, if every other step is nothing and the rest are as large as the margin."""
+    """Three shares of suites, each under a truth of its own.
+
+    With some step wrongly shown, if all are nothing. With one wrongly equivalent, if all are as large as the margin.
+    With any wrong word, if every other step is nothing and the rest are as large as the margin.
+    """
     none, margin = np.zeros(len(STEPS)), np.full(len(STEPS), MARGIN)
     mixed = np.where(np.arange(len(STEPS)) % 2 == 0, 0.0, MARGIN)
     of_none, of_margin, of_both = (repeated(setting, truth, suites, seed) for truth in (none, margin, mixed))

@@ -61,7 +61,10 @@ def main() -> None:
         threads = {"threads": torch.get_num_threads(), "torch": torch.__version__}
         print(json.dumps(settings | threads | {"points": [point._asdict() for point in points]}))
     if arguments.plot:
-        title = f"The {arguments.k} best images of {arguments.queries:,} queries, exact, features of width {arguments.width}"
+        title = (
+            f"The {arguments.k} best images of {arguments.queries:,} queries, exact, features of width "
+            f"{arguments.width}"
+        )
         draw(points, arguments.queries, title, arguments.plot)
 
 

@@ -1,8 +1,9 @@
 """One training step, plain against fast, side by side in one process: speed, time by part, FLOPs, memory, agreement.
 
-The plain side (benchmarks/plain.py) is the released structure, the fast side what a step of `rasa.training.train` computes once its
-inputs are on the device. One process unless `-o fidelity.ranks=4` asks for shares, which the plain side takes one by one. Both start from
-equal weights and take the same batches with the same draws, in turn, so that a machine's mood hits both.
+The plain side (benchmarks/plain.py) is the released structure, the fast side what a step of `rasa.training.train`
+computes once its inputs are on the device. One process unless `-o fidelity.ranks=4` asks for shares, which the plain
+side takes one by one. Both start from equal weights and take the same batches with the same draws, in turn, so that a
+machine's mood hits both.
 """
 
 import statistics
@@ -170,7 +171,10 @@ def in_part(clock: Clock | None, part: str, function: Callable[[], Any]) -> None
 
 
 def variants(device: torch.device, precision: str | None) -> list[Variant]:
-    """Plain and fast in float32, and what the device has beyond; `precision`: the fast side's, compared with plain float32."""
+    """Plain and fast in float32, and what the device has beyond.
+
+    `precision` is the fast side's; it is compared with plain float32.
+    """
     if precision is not None:
         return [Variant("plain", "float32"), Variant("fast", precision)]
     if device.type == "cuda":
@@ -287,8 +291,8 @@ def compare(
         raise SpecError(f"{row}: its DistilBERT is not part of the benchmark; take another row, e.g. table4/m-rtd")
     if config.optimisation.accumulation > 1 or batch % config.fidelity.ranks:
         raise SpecError(
-            f"batch {batch}: fidelity.ranks {config.fidelity.ranks} must divide it, and it is not benchmarked in parts; "
-            "leave optimisation.accumulation at 1"
+            f"batch {batch}: fidelity.ranks {config.fidelity.ranks} must divide it, and it is not benchmarked in "
+            "parts; leave optimisation.accumulation at 1"
         )
     few = batch if batch <= 8 else max(8 // config.fidelity.ranks, 2) * config.fidelity.ranks
     loss_difference, gradient_difference = disagreement(config, size, few, device)

@@ -1,6 +1,7 @@
-"""A run that another suite has finished already: same config, data, initial weights and seed. It is copied, not run again.
+"""A run that another suite has finished already is copied, not run again.
 
-So a row that two suites share (the default point of a sweep, a row of Table 4) costs its training once.
+Both have the same config, data, initial weights and seed. So a row that two suites share (the default point of a sweep,
+a row of Table 4) costs its training once.
 """
 
 import shutil
@@ -25,9 +26,10 @@ _FILES = (SPEC, ENVIRONMENT, METRICS, PREDICTIONS, RESTORED, "vocab.txt")
 
 
 def copied(run: PlannedRun) -> dict[str, Any] | None:
-    """The content of result.json, once all else that a finished twin holds lies in the run's directory; None without one.
+    """The content of a finished twin's result.json; None without one.
 
-    Checkpoints to go on from stay where they are: a finished run needs none.
+    All else that the twin holds then lies in the run's directory. Checkpoints to go on from stay where they are: a
+    finished run needs none.
     """
     assert run.directory is not None
     source = twin(run.directory)

@@ -159,7 +159,8 @@ def _train_tables(found: dict[str, Any]) -> list[Any]:
     threads = f" with {found['threads']} threads" if found["device"] == "cpu" else ""
     title = (
         f"{found['row']} at size {found['size']}, batch {found['batch']}, {found['device']}{threads}, captions of "
-        f"{found['tokens_mean']:.1f} tokens (padded {found['tokens_padded']}), {found['fidelity']} fidelity, {found['ranks']} rank(s)"
+        f"{found['tokens_mean']:.1f} tokens (padded {found['tokens_padded']}), {found['fidelity']} fidelity, "
+        f"{found['ranks']} rank(s)"
     )
     table = Table("", *(v["variant"] for v in found["variants"]), title=title)
     rows = {

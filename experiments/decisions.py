@@ -168,8 +168,11 @@ def decide(
 
 
 def interval(step: Step) -> tuple[float, float] | None:
-    """The 95 % interval of a difference that is looked at once: over queries and seeds; over queries alone with one seed,
-    over seeds alone where no queries are known; None with neither."""
+    """The 95 % interval of a difference that is looked at once.
+
+    Over queries and seeds; over queries alone with one seed, over seeds alone where no queries are known; None with
+    neither.
+    """
     if step.n > 1:
         seen = spread(together([step]), np.array([step.n]))
         mean, half = float(seen.mean[0]), float(seen.half(LEVEL)[0])

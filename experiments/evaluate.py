@@ -47,10 +47,10 @@ def evaluate(
 ) -> None:
     """Rank a data set as its format is evaluated, and print the figures: R@1, R@5, R@10, mAP, and what else it has.
 
-    RUN is a run's directory, or its id: its spec, its selected weights and its vocabulary are taken; without --data its own data is
-    ranked, also where it was tested on another (data.target). CHECKPOINT is a file or folder of RaSa, ALBEF, TCL or CLIP
-    weights, or `start`, which ships with this: its sizes are read off its shapes, and the released code's reading of the
-    ranking applies (-o fidelity=paper for the paper's).
+    RUN is a run's directory, or its id: its spec, its selected weights and its vocabulary are taken; without --data its
+    own data is ranked, also where it was tested on another (data.target). CHECKPOINT is a file or folder of RaSa,
+    ALBEF, TCL or CLIP weights, or `start`, which ships with this: its sizes are read off its shapes, and the released
+    code's reading of the ranking applies (-o fidelity=paper for the paper's).
     """
     from rasa.evaluation.checkpoint import evaluate_weights
 
@@ -120,7 +120,8 @@ def _of_run(run: Path, root: Path | None) -> "tuple[Layer, int]":
     found = sorted((run / SELECTED).glob("epoch-*"))
     if not found and (run / RESTORED).exists():
         raise ResourceError(
-            f"{run}: restored from a published report, which holds no weights; to have them, run it in another --workspace"
+            f"{run}: restored from a published report, which holds no weights; to have them, run it in another "
+            "--workspace"
         )
     if not found:
         raise ResourceError(f"{run}: has no selected weights yet; they are there after its first epoch")
@@ -136,7 +137,10 @@ def _of_run(run: Path, root: Path | None) -> "tuple[Layer, int]":
 
 
 def _of_checkpoint(weights: Path) -> "Layer":
-    """Of a start of `rasa pretrain`, also that which ships, its recipe's sizes and vocabulary; else what shapes tell."""
+    """Of a start of `rasa pretrain`, its recipe's sizes and vocabulary; else what shapes tell.
+
+    The start that ships is one of these.
+    """
     from experiments.layers import Layer, merge
     from rasa.errors import ResourceError
     from rasa.evaluation.checkpoint import config_of
@@ -209,7 +213,8 @@ def show(weights: Path, found: "Evaluated") -> None:
 
     split = found.dataset.splits[found.split]
     click.echo(
-        f"{weights} on {found.dataset.name} {found.split}: {len(split.image_files)} images, {len(split.captions)} captions"
+        f"{weights} on {found.dataset.name} {found.split}: {len(split.image_files)} images, {len(split.captions)} "
+        "captions"
     )
     lines = {"stage 1": found.ranking.stage1.metrics}
     if found.ranking.scores_TK is not None:

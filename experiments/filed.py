@@ -87,7 +87,7 @@ class Filed:
         return next(iter([*active, *own]), None)
 
     def parent(self, experiment: str, name: str, tags: Mapping[str, str], described: Mapping[str, str]) -> str:
-        """The row's run: one for all seeds that differ in nothing else. Made, or described anew, where that is needed."""
+        """The row's run: one for all seeds that differ in nothing else. Made, or described anew, where needed."""
         key = (experiment, *tags.values(), *described.values())
         if key in self._parents:
             return self._parents[key]
@@ -211,7 +211,7 @@ def _same(run: "Run", about: About) -> bool:
 
 
 def _is(run: "Run", known: str | None, started: str, folder: str) -> bool:
-    """Whether a run of that id is that training: it is noted, or began at the same time, or has not said when it began."""
+    """Whether a run of that id is that training: it is noted, began at the same time, or has not said when it began."""
     tags = run.data.tags
     if run.info.run_id == known:
         return True

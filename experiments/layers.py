@@ -41,7 +41,7 @@ def parse_override(text: str) -> Layer:
 
 
 def _typed(key: str, text: str) -> str | None:
-    """A text, or a path, as typed; in quotes as YAML reads them. `null`, or nothing, is none where a field may be unset."""
+    """A text or a path as typed; in quotes as YAML reads them. `null` or nothing is none where a field may be unset."""
     if text in ("", "null") and _may_be_unset(key.strip().split(".")):
         if text and os.path.lexists(text):
             raise SpecError(

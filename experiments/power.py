@@ -45,7 +45,7 @@ class Variances(NamedTuple):
 
 
 def foresee(decisions: Sequence[Decision], most: int = MOST) -> dict[str, Foresight]:
-    """For each step that has enough seeds for a verdict, by row. The others' steps are taken as published, or as ours."""
+    """For each step with enough seeds for a verdict, by row. The others' steps are taken as published, or as ours."""
     known = [each for each in decisions if each.over_seeds is not None and each.over_queries is not None]
     if not known:
         return {}

@@ -1,8 +1,8 @@
 """What a run found of each test query, in a few bytes per query, so that it can be published with a report.
 
-Ranks are kept as they are. An average precision is kept in thousandths, rounded so that the sum over the queries is kept
-too: a run's mAP follows from them to 0.05 / T percent points. Reports compare runs by these values in the first place
-(reports/load.py), so nothing that they say of queries changes when only the published file is there.
+Ranks are kept as they are. An average precision is kept in thousandths, rounded so that the sum over the queries is
+kept too: a run's mAP follows from them to 0.05 / T percent points. Reports compare runs by these values in the first
+place (reports/load.py), so nothing that they say of queries changes when only the published file is there.
 Shape suffixes: T queries.
 """
 

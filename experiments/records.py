@@ -1,8 +1,9 @@
 """What is published of a finished run: enough to compute its report again, and to put it back into a workspace.
 
-Of a run's directory that is all but its weights and checkpoints, with two things made small: of the training figures the
-last of each epoch stays, and of each query what experiments/predictions.py keeps. No name of a machine and no path of it is
-published. What several runs have in common is written once: `shared/` holds files that are named by their content.
+Of a run's directory that is all but its weights and checkpoints, with two things made small: of the training figures
+the last of each epoch stays, and of each query what experiments/predictions.py keeps. No name of a machine and no path
+of it is published. What several runs have in common is written once: `shared/` holds files that are named by their
+content.
 """
 
 import hashlib
@@ -218,7 +219,7 @@ def _thinned(points: Sequence[Point]) -> Iterator[Point]:
 
 
 def _without_places(config: Config, about: About) -> dict[str, Any]:
-    """The config as it is on any machine: the built-in benchmark and what ships by their names, files by theirs alone."""
+    """The config as on any machine: the built-in benchmark and what ships by their names, files by theirs alone."""
     values = config.model_dump(mode="json")
     data, model, objectives = values["data"], values["model"], values["objectives"]
     data["root"] = _named(data["root"], about.data_name)

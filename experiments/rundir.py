@@ -1,7 +1,8 @@
 """A run's directory: the files in it, written so that a kill at any moment leaves the old or the new content.
 
 `spec.yaml` the resolved config, `run.json` who the run is, `environment.json` on what it runs, `metrics.jsonl` every
-figure, and, last, `result.json` or `failure.json`. What the trainer needs to go on lies there too (rasa/training/train.py).
+figure, and, last, `result.json` or `failure.json`. What the trainer needs to go on lies there too
+(rasa/training/train.py).
 """
 
 import json
@@ -134,7 +135,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def read_result(path: Path) -> dict[str, Any] | None:
     """What a run's `result.json` says; None if there is no such file, or none that has the figures of a whole run.
 
-    A file of other types (damaged, or written by hand) is none: the run goes on from its last checkpoint and writes it anew.
+    A file of other types (damaged, or handwritten) is none: the run goes on from its last checkpoint and rewrites it.
     """
     result = read_json(path)
     if result is None or any(not isinstance(result.get(name, {}), dict) for name in SECTIONS):
@@ -150,7 +151,10 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:
-    """Write `path` as a whole: after a kill it holds the old content or the new one, if `durable` after a power cut too."""
+    """Write `path` as a whole: after a kill it holds the old content or the new one.
+
+    If `durable`, this holds after a power cut too.
+    """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", durable)
 
 
@@ -225,7 +229,7 @@ class MetricsLog:
         self._seen = {(point.group, point.step) for point in kept if point.step == step}
 
     def append(self, group: str, step: int, values: dict[str, float]) -> bool:
-        """Add one line; False if the figures were there before the run was resumed. An epoch's end survives a power cut."""
+        """Add one line; False if the figures were there before the resume. An epoch's end survives a power cut."""
         if (group, step) in self._seen:
             return False
         with self._path.open("a", encoding="utf-8") as file:

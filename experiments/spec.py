@@ -30,8 +30,8 @@ LONGEST_NAME = 60
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 # As runs report them on the test split; tr_ is the search for texts, and ap50 that for images by a class (A.3).
 Metric = Literal["r1", "r5", "r10", "map", "tr_r1", "tr_r5", "tr_r10", "ap50"]
-# Every figure that a table may have, and its heading. R@K and AP@50 are of a text (or class) that asks for images, which
-# Tables 5 and 6 call IR; TR: an image asks for texts.
+# Every figure that a table may have, and its heading. R@K and AP@50 are of a text (or class) that asks for images,
+# which Tables 5 and 6 call IR; TR: an image asks for texts.
 HEADINGS = {
     "r1": "R@1",
     "r5": "R@5",

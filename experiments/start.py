@@ -1,8 +1,8 @@
 """The start is a row: what initial weights reach before any training, evaluated once for all rows and seeds from them.
 
 Fine-tuning that does not beat the weights that it starts from has shown nothing. So a suite whose rows have
-`model.weights` also evaluates those, once per data set, weights and retrieval settings, and files that as its row `start`:
-a run directory like a run's, under an id in which nothing of training counts.
+`model.weights` also evaluates those, once per data set, weights and retrieval settings, and files that as its row
+`start`: a run directory like a run's, under an id in which nothing of training counts.
 """
 
 import json
@@ -37,7 +37,7 @@ CROWDED = 0.9  # a start that reaches this share of the best row leaves no room 
 
 
 def start_config(config: Config) -> Config:
-    """The config that evaluates a run's initial weights: what decides how they rank is the run's, all else a default."""
+    """The config that evaluates a run's initial weights: what decides how they rank is the run's, all else default."""
     usual: dict[str, Any] = {name: Model.model_fields[name].default for name in OF_TRAINING}
     ranking = {name: getattr(config.fidelity, name) for name in OF_RANKING}
     optimisation = config.optimisation
@@ -101,7 +101,7 @@ def _planned(
 def without_headroom(starts: Sequence[PlannedRun], runs: Sequence[PlannedRun]) -> Iterator[str]:
     """A sentence for each start whose validation R@1 is above nine tenths of the best finished row's, like with like.
 
-    That is the best row that re-ranks, or, if none of these has finished, the best by stage 1 beside the start's stage 1.
+    That is the best row that re-ranks; if none of these has finished, the best by stage 1 beside the start's stage 1.
     """
     for start in starts:
         reached = _validation(start)
@@ -148,7 +148,7 @@ def _identity(own: Config) -> dict[str, Any]:
 
 
 def _key(config: Config) -> str:
-    """Equal for rows that have their start in common, as far as the config tells (the data's content does not count)."""
+    """Equal for rows with their start in common, as far as the config tells (the data's content does not count)."""
     return json.dumps(_named(config), sort_keys=True)
 
 
@@ -160,9 +160,9 @@ def _named(config: Config) -> dict[str, Any]:
 
 
 def _variants(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[str, str]:
-    """By `_key`, in what each start of the suite differs from its others: `synthetic.noise 0.5`; nothing if there is one.
+    """By `_key`, in what each start of the suite differs from its others; nothing if there is one.
 
-    Of the whole suite, whichever rows are asked for, so that one start has one name.
+    For example `synthetic.noise 0.5`. Of the whole suite, whichever rows are asked for, so that one start has one name.
     """
     starts: dict[str, dict[str, Any]] = {}
     for row in suite.rows:

@@ -40,13 +40,13 @@ class Prefixes(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """By how much a mean difference varies: a test's standard errors and degrees of freedom, of which all must agree."""
+    """By how much a mean difference varies: a test's standard errors and degrees of freedom. All of them must agree."""
 
     mean: Floats
     scales: Sequence[tuple[Floats, Floats]]
 
     def p(self, difference: ArrayLike) -> Floats:
-        """Two-sided, that what was seen is `difference` away from the truth. Where nothing varies, nothing is told: 1."""
+        """Two-sided, that what was seen is `difference` from the truth. Where nothing varies, nothing is told: 1."""
         return np.minimum(1.0, 2 * self.above(np.abs(difference)))
 
     def above(self, difference: ArrayLike) -> Floats:

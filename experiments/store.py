@@ -118,9 +118,10 @@ def _readable_copy(database: Path) -> Path:
 
 @contextmanager
 def bulk(client: "MlflowClient", uri: str) -> Iterator[None]:
-    """Many writes to a sqlite store in a row, with a write-ahead log: safe as before, without waiting for the disk at each.
+    """Many writes to a sqlite store in a row, with a write-ahead log.
 
-    It ends with the context. If other programs have the store open, the log stays until the last of them closes it.
+    They are as safe as before, without waiting for the disk at each. It ends with the context. If other programs have
+    the store open, the log stays until the last of them closes it.
     """
     # MLflow has no public way to the connections; without them a sync is as right, and slower.
     store = getattr(getattr(client, "_tracking_client", None), "store", None)

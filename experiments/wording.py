@@ -93,7 +93,7 @@ def _unknown(path: str, model: type[BaseModel]) -> str:
 
 
 def _close(word: str, valid: Iterable[str], cutoff: float) -> list[str]:
-    """Up to three words that look like `word`, best first; one alone if it is nearly the same, or has the same letters."""
+    """Up to three words that look like `word`, best first; one alone if nearly the same, or with the same letters."""
     near = difflib.get_close_matches(word, set(valid), n=3, cutoff=cutoff)
     if swapped := [name for name in near if sorted(name) == sorted(word)]:
         return swapped[:1]  # `tabel4` is table4, whatever other tables there are

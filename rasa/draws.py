@@ -83,10 +83,10 @@ class Draws:
         return shape if self.size is None else torch.Size([self.size, *shape[1:]])
 
 
-# Dropout. Each pass through an encoder draws from a stream of its own, so that a pass that an ablation switches off moves
-# no other pass's draws. On the CPU a mask is cut from 64-bit words of numpy's SFC64, four 16-bit draws a word, because
-# torch's dropout costs three to five times as much there, a sixth of a whole training step. The probability is thereby
-# rounded to 1/65536, and survivors are scaled by the exact share.
+# Dropout. Each pass through an encoder draws from a stream of its own, so that a pass that an ablation switches off
+# moves no other pass's draws. On the CPU a mask is cut from 64-bit words of numpy's SFC64, four 16-bit draws a word,
+# because torch's dropout costs three to five times as much there, a sixth of a whole training step. The probability is
+# thereby rounded to 1/65536, and survivors are scaled by the exact share.
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def locked(file: Path) -> Iterator[None]:
 
 
 class Lock:
-    """Holds `path` alone if it is free; `acquired` tells whether it was. Raises ResourceError if it cannot be written."""
+    """Holds `path` alone if free; `acquired` tells whether it was. Raises ResourceError if it cannot be written."""
 
     def __init__(self, path: Path):
         self._path, self._lock, self.acquired = path, FileLock(path, mode=MODE), False

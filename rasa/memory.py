@@ -1,4 +1,7 @@
-"""Running out of memory or of disk, told in one line with what to do. torch reports a CPU's want of memory in another way than a GPU's."""
+"""Running out of memory or of disk, told in one line with what to do.
+
+torch reports a CPU's want of memory in another way than a GPU's.
+"""
 
 import errno
 import shutil

@@ -22,7 +22,10 @@ def resolve_compile(compiled: bool | str, device: torch.device) -> bool:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Inside, matrix products run in bf16 if `precision` says so, else in their inputs' precision, whatever is outside."""
+    """Inside, matrix products run in bf16 if `precision` says so, else in their inputs' precision.
+
+    What holds outside does not matter.
+    """
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -30,7 +33,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
 @contextmanager
 def float32_products(precision: str) -> Iterator[None]:
-    """Inside, products and convolutions of float32 round their inputs to TF32 if `precision` is tf32 (GPUs), else they do not."""
+    """Inside, float32 products and convolutions round their inputs to TF32 (GPUs) if `precision` is tf32, else not."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"

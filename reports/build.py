@@ -220,7 +220,7 @@ def _seeds(lines: Sequence[Line]) -> str:
 
 
 def on_papers_data(loaded: SuiteRuns, datasets: Sequence[str] = (PAPER_DATA,)) -> bool:
-    """Whether the runs were tested on a split of one of these data sets' published sizes, and not on the built-in one."""
+    """Whether the runs were tested on a split of one of these data sets' published sizes, not on the built-in one."""
     test = loaded.sizes.get("test", {})
     sizes = [TEST_SPLITS[dataset] for dataset in datasets]
     return SYNTHETIC not in set(loaded.runs["data"]) and any(size.items() <= test.items() for size in sizes)

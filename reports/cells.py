@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 TOLD_APART = "What is decided: R@1 (and mAP) of each row minus that of the row before it, in percent points"
 SELECTION = "Selection: R@1 of the checkpoint that validation chose, of the last, and of the best on test (an oracle)"
 DETECTION = (
-    "What the detectors learned, on validation pairs: loss beside that of guessing the base rate (nats), the share of weak "
-    "pairs or replaced words, and how well they are found (percent; AUC 50: not at all)"
+    "What the detectors learned, on validation pairs: loss beside that of guessing the base rate (nats), the share of "
+    "weak pairs or replaced words, and how well they are found (percent; AUC 50: not at all)"
 )
 DOMAINS = (
-    "Domains: R@1 and mAP on the test split of the data trained on (source) and on that of the other data set (target), and "
-    "the drop between them, paired by seed"
+    "Domains: R@1 and mAP on the test split of the data trained on (source) and on that of the other data set "
+    "(target), and the drop between them, paired by seed"
 )
 SENSITIVITY = (
     "Sensitivity: one word of the query exchanged for a wrong one. Noticed: the image scores lower with it (50 %: not "
-    "seen), in brackets by stage 1 alone; step: minus the row before, with the t-interval over seeds; R@1 before and after; factor by which the rank of the first true image grows"
+    "seen), in brackets by stage 1 alone; step: minus the row before, with the t-interval over seeds; R@1 before and "
+    "after; factor by which the rank of the first true image grows"
 )
 NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
 Column = grid.Column[Line]

@@ -1,4 +1,7 @@
-"""`rasa report | publish | verify | restore`. Only click is imported, here and by what is imported here, until it runs."""
+"""`rasa report | publish | verify | restore`.
+
+Only click is imported, here and by what is imported here, until it runs.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,7 +52,8 @@ def report(
     if published:
         if profile or overrides or out or margin or most:
             raise click.UsageError(
-                "--published prints the paper's table alone: give no --profile, -o, --out, --margin or --max-seeds with it"
+                "--published prints the paper's table alone: give no --profile, -o, --out, --margin or --max-seeds "
+                "with it"
             )
         from reports.paper_page import paper_text
 
@@ -127,8 +131,8 @@ def publish(
 def verify(folders: tuple[Path, ...]) -> None:
     """Compute every digit of the published report in DIR again, from its records alone, and compare.
 
-    Needs no store and no data. Exit code 1 if a digit differs or a file was changed, each named on a line of its own; 5 if
-    DIR is no published report.
+    Needs no store and no data. Exit code 1 if a digit differs or a file was changed, each named on a line of its own; 5
+    if DIR is no published report.
     """
     from rasa.errors import RasaError
     from reports.publication import read_manifest

@@ -171,7 +171,10 @@ def _said(ours: bool, comparable: bool, left_out: Sequence[str]) -> Iterator[str
     if ours and comparable:
         yield "Bold: the best of a column and data set, ours among them."
     elif ours:
-        yield "Bold: the best published value of a column and data set. Ours were measured on other data and do not compete."
+        yield (
+            "Bold: the best published value of a column and data set. Ours were measured on other data and do not "
+            "compete."
+        )
     if left_out:
         yield f"No lines of the paper's table, which is of several data sets: {', '.join(left_out)}."
 

@@ -339,7 +339,10 @@ def selection(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def measured(result: Mapping[str, Any]) -> dict[str, float]:
-    """What the heads make of validation pairs at the chosen checkpoint, and the sensitivity probe, where a result has them."""
+    """What the heads make of validation pairs at the chosen checkpoint, and the sensitivity probe.
+
+    Each where a result has it.
+    """
     held_out = result.get("selected", {}).get("val", {})
     heads = {f"detector/{name}": value for name, value in held_out.items()}
     probed = {f"probe/{name}": value for name, value in result.get("sensitivity", {}).items()}
@@ -437,7 +440,7 @@ def _kept(client: "MlflowClient", record: Record, name: str, scratch: Path) -> P
 
 
 def _identities(tensors: Mapping[str, NDArray[Any]], record: Record, data: Data) -> NDArray[np.int64] | None:
-    """Whom the test captions describe [T]: as the run kept it, or from its data; None if that is not on this machine."""
+    """Whom the test captions describe [T]: as the run kept it, or from its data; None if not on this machine."""
     if "identity" in tensors:
         return tensors["identity"]
     root = Path(record["data_root"])

@@ -1,8 +1,8 @@
 """The folder of a published report: what lies in it, and its manifest.
 
-`table.md`, `table.csv`, `seeds.csv` and the figures are the report; `specs/` holds the suite's and the profile's files as
-they were; `records/` what is kept of each run (experiments/records.py). `manifest.json` says how all of it was made, and
-has a digest of each file. The text around it (README.md) is a person's, and not listed.
+`table.md`, `table.csv`, `seeds.csv` and the figures are the report; `specs/` holds the suite's and the profile's files
+as they were; `records/` what is kept of each run (experiments/records.py). `manifest.json` says how all of it was made,
+and has a digest of each file. The text around it (README.md) is a person's, and not listed.
 """
 
 import hashlib
@@ -118,7 +118,7 @@ def records_of(folder: Path, names: Sequence[str]) -> list[Record]:
 
 
 def whole(folder: Path) -> Manifest:
-    """The manifest, once all files are found to be as they were published. Raises RasaError, with the first that is not."""
+    """The manifest, once all files are found as they were published. Raises RasaError, with the first that is not."""
     manifest = read_manifest(folder)
     if fault := next(altered(folder, manifest), None):
         raise RasaError(f"{folder}/{fault}; take the folder from the repository again")

@@ -46,8 +46,8 @@ def publish(
 ) -> Manifest:
     """Write the report of these runs into `folder`, once it was found to follow from the records in it.
 
-    A published report that is there is replaced; what in the folder is not of it (README.md) stays. Raises SpecError, and
-    ResourceError if a run lacks what a record needs, or if the folder is something else.
+    A published report that is there is replaced; what in the folder is not of it (README.md) stays. Raises SpecError,
+    and ResourceError if a run lacks what a record needs, or if the folder is something else.
     """
     folder, loaded = folder.absolute(), load_runs(suite, profile, overrides, uri, workspace)
     records = _records(loaded)
@@ -75,8 +75,8 @@ def _records(loaded: SuiteRuns) -> list[Record]:
         found.append(read_run(_there(directory, f"{row} seed {seed}")))
         if (row, seed) not in loaded.queries:
             raise ResourceError(
-                f"{directory}: what it found of each query is not what it reported, so its report could not be checked; "
-                "run it again"
+                f"{directory}: what it found of each query is not what it reported, so its report could not be "
+                "checked; run it again"
             )
     if not found:
         raise ResourceError("no run has finished, so there is nothing to publish; `rasa plan` says how they stand")

@@ -1,7 +1,7 @@
 """The paper's own tables, every line of Tables 1 to 8, as they stand in reports/paper/*.csv.
 
-A file has one record per line and data set of the printed table: label columns (the last of them `dataset`, on which the
-figures were measured), `row` (the row of this project's suite of the same name that is this system; empty for a
+A file has one record per line and data set of the printed table: label columns (the last of them `dataset`, on which
+the figures were measured), `row` (the row of this project's suite of the same name that is this system; empty for a
 competitor), the figures in percent with the decimals that are printed (empty: not reported), and `comment` (what in the
 paper contradicts what is printed, which is kept). Figure 4 has no file: the paper prints no numbers for its points.
 """

@@ -1,4 +1,4 @@
-"""A published report's runs as the same tidy table that reports/load.py reads from MLflow: no store and no workspace."""
+"""A published report's runs as the same tidy table that reports/load.py reads from MLflow: no store, no workspace."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

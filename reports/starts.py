@@ -88,13 +88,16 @@ def on_starts(starts: Sequence[Start], gains: Mapping[str, OverStart], stage1: M
     if not gains:
         return
     yield (
-        "Over start: the row's R@1 minus that of the weights that it starts from, untrained, on the same data with the same "
-        f"retrieval; in brackets {round(100 * (1 - LEVEL))} % over queries and seeds."
+        "Over start: the row's R@1 minus that of the weights that it starts from, untrained, on the same data with the "
+        f"same retrieval; in brackets {round(100 * (1 - LEVEL))} % over queries and seeds."
     )
     if alone := [row for row in gains if stage1[row]]:
         yield f"Ranked by stage 1 alone, and so compared with the start's stage 1: {', '.join(alone)}."
     if headless := [row for start in starts if not start.reranked for row in start.rows]:
-        yield f"No ITM head is in the weights that {', '.join(headless)} start from, so stage 1 alone ranks these untrained."
+        yield (
+            f"No ITM head is in the weights that {', '.join(headless)} start from, so stage 1 alone ranks these "
+            "untrained."
+        )
     if unknown := [row for row, gain in gains.items() if gain.beats is None]:
         yield f"Not known to beat its start or not, with one seed and without the queries' ranks: {', '.join(unknown)}."
 
@@ -121,7 +124,10 @@ def _name(start: Start, stage1: bool) -> str:
 
 
 def _figure(start: Start, name: str, stage1: bool) -> Spread:
-    """One figure, exact: evaluating weights again gives it again. What both stages share stands with the re-ranked one."""
+    """One figure, exact: evaluating weights again gives it again.
+
+    What both stages share stands with the re-ranked one.
+    """
     column, scale = ("val/r1", 1.0) if name == "val_r1" else FIGURES[name]
     group, _, metric = column.partition("/")
     shared = name == "stage1_r1" or group in ("cost", "probe")

@@ -67,7 +67,10 @@ def curves(
     resamples: int = statistics.RESAMPLES,
     untrained: Mapping[str, float] | None = None,
 ) -> list[Curve]:
-    """One curve per sweep of the suite. `untrained`: what rows are compared with of the weights that they started from."""
+    """One curve per sweep of the suite.
+
+    `untrained`: what rows are compared with of the weights that they started from.
+    """
     by_name = {line.name: line for line in lines}
     found = []
     for sweep in suite.sweeps:
@@ -83,7 +86,10 @@ def curves(
 
 
 def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict[float, float], int]:
-    """How often each value is best, and over how many seeds. Only seeds that all values have count, so that all are compared alike."""
+    """How often each value is best, and over how many seeds.
+
+    Only seeds that all values have count, so that all are compared alike.
+    """
     seeds = sorted(
         set.intersection(*({seed for row, seed in known if row == name} for name in rows.values())) if rows else ()
     )
@@ -104,7 +110,10 @@ def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict
 
 
 def _reseeded(means_RVS: Floats, generator: np.random.Generator) -> Floats:
-    """Means over as many seeds as there are, drawn anew in each resample, the same ones for all values: they are paired."""
+    """Means over as many seeds as there are, drawn anew in each resample.
+
+    The draws are the same for all values: they are paired.
+    """
     resamples, _, n = means_RVS.shape
     drawn = generator.integers(n, size=(resamples, 1, n)).repeat(means_RVS.shape[1], 1)
     mean = means_RVS.mean(2)
@@ -141,7 +150,7 @@ def _agreement(curve: Curve, paper: float) -> str:
 
 
 def grid(found: Sequence[Curve]) -> Grid | None:
-    """Per sweep the paper's best value and ours, and how often each value is best in the resamples; None without one."""
+    """Per sweep the paper's best value, ours, and how often each value is best in the resamples; None without one."""
     found = [curve for curve in found if curve.sweep.compares]
     if not found:
         return None
@@ -161,7 +170,7 @@ def grid(found: Sequence[Curve]) -> Grid | None:
 
 
 def draw(found: Sequence[Curve], title: str, path: Path) -> None:
-    """Write the picture: a panel per parameter, with the mean, its t-interval, single seeds and the paper's best value."""
+    """Write the picture: a panel per parameter with mean, t-interval, single seeds and the paper's best value."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

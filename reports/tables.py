@@ -170,7 +170,10 @@ def _spread(own: "pd.DataFrame", column: str, scale: float) -> Spread:
 
 
 def last_label_tells(lines: Sequence[Line]) -> bool:
-    """Whether the last label column alone tells the rows apart, as the settings of Table 4 do and the methods of Table 7 do not."""
+    """Whether the last label column alone tells the rows apart.
+
+    The settings of Table 4 do, the methods of Table 7 do not.
+    """
     last = [list(line.labels.values())[-1] for line in lines]
     return len(set(last)) == len(last)
 

@@ -216,7 +216,8 @@ def _headroom(judged: Judged) -> Iterator[str]:
 def _power(judged: Judged) -> Iterator[str]:
     """What the undecided steps would need."""
     weak = [
-        f"{row} ({abs(step.r1.published or 0):.2f}: {_share(step.foresight.power)} of cases now, {needs(step.foresight)})"
+        f"{row} ({abs(step.r1.published or 0):.2f}: {_share(step.foresight.power)} of cases now, "
+        f"{needs(step.foresight)})"
         for row, step in judged.steps.items()
         if step.verdict == UNDECIDED and step.foresight.power is not None and step.foresight.power < power.POWER
     ]
@@ -246,6 +247,6 @@ def _order_note(ranks: Ranks | None) -> Iterator[str]:
         return
     yield (
         f"{text} [{told.low:.2f}, {told.high:.2f}] (at least {SHARE} %, over {ranks.over}). Of the pairs of rows, told "
-        f"apart all at once, {told.as_paper} stand as published, {told.opposite} the other way, {told.undecided} either "
-        "way."
+        f"apart all at once, {told.as_paper} stand as published, {told.opposite} the other way, {told.undecided} "
+        "either way."
     )

@@ -38,7 +38,10 @@ def _of_run(record: Record) -> Iterator[str]:
     where, test = f"{RECORDS}/{record.folder}", record.result.get("test", {})
     for name in ("run_id", "row", "seed"):
         if record.result.get(name) != getattr(record.about, name):
-            yield f"{where}/{RESULT}: {name}: printed {record.result.get(name)!r}, {ABOUT} has {getattr(record.about, name)!r}"
+            yield (
+                f"{where}/{RESULT}: {name}: printed {record.result.get(name)!r}, {ABOUT} has "
+                f"{getattr(record.about, name)!r}"
+            )
     for metric, value in predictions.figures(record.arrays).items():
         if metric in test and not _near(float(test[metric]), value, predictions.tolerance(metric, record.queries)):
             yield f"{where}/{RESULT}: test {metric}: printed {test[metric]!r}, recomputed {value!r}"

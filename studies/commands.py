@@ -1,4 +1,7 @@
-"""`rasa study list | run | status | report | export`. Only click and the standard library up here, as in experiments/commands.py."""
+"""`rasa study list | run | status | report | export`.
+
+Only click and the standard library up here, as in experiments/commands.py.
+"""
 
 import time
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A study's figures in our plot style: history, importances, slices, contour, Pareto front. Numbers first, then drawing."""
+"""A study's figures in our plot style: history, importances, slices, contour, Pareto front.
+
+Numbers first, then drawing.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -43,7 +43,8 @@ class Journal(JournalFileBackend):
             yield from super().read_logs(log_number_from)
         except ValueError as fault:
             raise ResourceError(
-                f"{self._journal}: a line is no record ({fault}); `rasa study run` repairs what a kill left, else restore it"
+                f"{self._journal}: a line is no record ({fault}); `rasa study run` repairs what a kill left, else "
+                "restore it"
             ) from fault
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

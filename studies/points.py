@@ -129,7 +129,7 @@ class Points:
         return {"space": space, "config": shared, "seeds": list(self.seeds), "digests": data}
 
     def refuse_other(self, before: Mapping[str, Any], now: Mapping[str, Any], storage: str) -> None:
-        """Raise SpecError if the study of this name in `storage` has another identity than this space and its options."""
+        """Raise SpecError if `storage`'s study of this name has another identity than this space and its options."""
         changed = differences(before, now)
         if not changed:
             return

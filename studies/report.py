@@ -141,7 +141,10 @@ def export(points: Points, trials: "Sequence[FrozenTrial]", number: int | None, 
 
 
 def _winners_table(metric: str, found: Sequence[Winner]) -> list[str]:
-    head = f"| trial | {metric} in the search | re-run on fresh seeds | search minus re-run | test R@1 of the re-run | point |"
+    head = (
+        f"| trial | {metric} in the search | re-run on fresh seeds | search minus re-run | test R@1 of the re-run | "
+        "point |"
+    )
     return [head, "|---|---|---|---|---|---|", *(_line(winner) for winner in found)]
 
 

@@ -231,8 +231,9 @@ def check_wilcoxon(pruner: Pruner, seeds: int) -> None:
     if 0.5 ** (seeds - 1) >= pruner.p_threshold:
         needed = next(n for n in range(2, 60) if 0.5 ** (n - 1) < pruner.p_threshold)
         raise ValueError(
-            f"pruner wilcoxon with {seeds} seed{'s' * (seeds != 1)}: over {seeds - 1} pairs p is never below {0.5 ** (seeds - 1):g}, so at "
-            f"p_threshold {pruner.p_threshold:g} no trial would be stopped early; give {needed} seeds or more"
+            f"pruner wilcoxon with {seeds} seed{'s' * (seeds != 1)}: over {seeds - 1} pairs p is never below "
+            f"{0.5 ** (seeds - 1):g}, so at p_threshold {pruner.p_threshold:g} no trial would be stopped early; give "
+            f"{needed} seeds or more"
         )
 
 

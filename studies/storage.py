@@ -83,8 +83,8 @@ def of_this_version(address: str) -> Iterator[None]:
 
         why = " ".join(str(error).split())[:160] or type(error).__name__
         raise ResourceError(
-            f"--storage: {address}: is not of Optuna {optuna.__version__} ({why}); give another --storage, or bring a copy "
-            "of it up to date with `optuna storage upgrade`"
+            f"--storage: {address}: is not of Optuna {optuna.__version__} ({why}); give another --storage, or bring a "
+            "copy of it up to date with `optuna storage upgrade`"
         ) from error
 
 

@@ -71,8 +71,8 @@ class Ledger:
     def start_from(self, suite: str) -> int:
         """Add what finished runs of a suite have measured as complete trials; how many are new.
 
-        A point that was not trained with all the study's seeds is none, since its mean could not be compared, nor is one
-        that breaks a constraint.
+        A point that was not trained with all the study's seeds is none, since its mean could not be compared, nor is
+        one that breaks a constraint.
         """
         import optuna
 

@@ -239,7 +239,9 @@ def pretrain(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Pre-train a small ALBEF on rendered people of no benchmark, in DIR; the same command goes on where it was stopped."""
+    """Pre-train a small ALBEF on rendered people of no benchmark, in DIR; the same command goes on where it was
+    stopped.
+    """
     import torch
 
     from rasa.training.pretrain import SHIPPED

@@ -36,15 +36,21 @@ class BenchmarkParams(BaseModel):
     )
     domain: Literal["day", "evening", "web"] = Field(
         "day",
-        description="How people are photographed: by six cameras in the day or in the evening (warm, dim, uneven light), or as on the web: other places, other cameras.",
+        description=(
+            "How people are photographed: by six cameras in the day or in the evening (warm, dim, uneven light), or as "
+            "on the web: other places, other cameras."
+        ),
     )
     captions: Literal["detailed", "coarse"] = Field(
         "detailed",
-        description="What captions tell: all that an annotator notices in 15 to 25 words, or one or two facts in 4 to 9, as alternative texts on the web do.",
+        description=(
+            "What captions tell: all that an annotator notices in 15 to 25 words, or one or two facts in 4 to 9, as "
+            "alternative texts on the web do."
+        ),
     )
 
     def folder(self) -> str:
-        """A folder's name, equal for equal bytes; a field younger than version 2 counts only if it is not the default."""
+        """A folder's name, equal for equal bytes. A field younger than version 2 counts only if not the default."""
         young = {
             name for name in ("domain", "captions") if getattr(self, name) == type(self).model_fields[name].default
         }

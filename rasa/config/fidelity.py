@@ -81,7 +81,9 @@ class Fidelity(BaseModel):
         description="Mix alpha of the momentum similarities into the targets (MPS 82-90); Eq. 7 has none."
     )
     contrastive_positives: Literal["identity", "own"] = Field(
-        description="Positive keys: all of the identity, sharing the mass (MPS 67-70), or the sample's own (Eq. 7 literally)."
+        description=(
+            "Positive keys: all of the identity, sharing the mass (MPS 67-70), or the sample's own (Eq. 7 literally)."
+        )
     )
     contrastive_keys: Literal["batch-and-queue", "queue"] = Field(
         description="Denominator: batch + queue (MPS 75, 80), or the queue with the batch already pushed (Eq. 7)."
@@ -93,7 +95,9 @@ class Fidelity(BaseModel):
         description="A weak caption is drawn from all of the identity's, own included (DS 41-49), or other images'."
     )
     weak_label: Literal["caption", "image"] = Field(
-        description="A pair is weak if the caption's text differs (DS 34-49), or if it was annotated on another image (Sec. 1)."
+        description=(
+            "A pair is weak if the caption's text differs (DS 34-49), or if it was annotated on another image (Sec. 1)."
+        )
     )
     itm_negatives: Literal["hard", "random"] = Field(
         description="Negatives are drawn by contrastive similarity (MPS 115-132) or uniformly; text silent."
@@ -108,7 +112,10 @@ class Fidelity(BaseModel):
         description="Dropout stays active in the momentum model (model.train()); text silent."
     )
     generator_dropout: bool = Field(
-        description="Dropout stays active in the generator of RTD, alike in the online and the momentum model (model.train()); text silent."
+        description=(
+            "Dropout stays active in the generator of RTD, alike in the online and the momentum model (model.train()); "
+            "text silent."
+        )
     )
     decay_temperature_and_positions: bool = Field(
         description="Weight decay also on the temperature, position and class embeddings (OF 38, 52-54); text silent."
@@ -117,17 +124,25 @@ class Fidelity(BaseModel):
         description="Queues start from a pre-training checkpoint's (RET 227-245), labelled as nobody's; text silent."
     )
     head_rate_from: Literal["iteration-101", "start"] = Field(
-        description="When the PRD and RTD heads get their own learning rate: late (CL 63-65, RET 63-64) or at once (A.2)."
+        description=(
+            "When the PRD and RTD heads get their own learning rate: late (CL 63-65, RET 63-64) or at once (A.2)."
+        )
     )
     truncate_training_tokens: bool = Field(
         description="Cut training captions at max_tokens tokens (A.2), or only at max_words words (RET 43-44)."
     )
     ranks: int = Field(
         ge=1,
-        description="Processes of the released training that one batch stands for: contrast, negatives and means stay inside each share (4 x 13 in the paper profile; RET 43, MPS 115-132).",
+        description=(
+            "Processes of the released training that one batch stands for: contrast, negatives and means stay inside "
+            "each share (4 x 13 in the paper profile; RET 43, MPS 115-132)."
+        ),
     )
     ranking_score: Literal["logit", "probability"] = Field(
-        description="Stage 2 ranks by the raw match logit (RET 129) or by the matching probability (3.2), told by its log-odds: the same order, and no two far ones are both 1."
+        description=(
+            "Stage 2 ranks by the raw match logit (RET 129) or by the matching probability (3.2), told by its "
+            "log-odds: the same order, and no two far ones are both 1."
+        )
     )
     beyond_topk: Literal["stage1", "tied"] = Field(
         description="Images after the top k keep stage 1's order, or tie (-100 each, RET 111) in gallery order."

@@ -13,12 +13,14 @@ Protocol = Literal["text-to-image", "both-ways", "classes"]
 
 @dataclass(frozen=True)
 class Format:
-    """`annotations`: files or folders (patterns) of which one marks the format; `defaults`: fields of `data` it sets.
+    """`reader`: the module of rasa/data/readers/ whose `read` takes it; `annotations`: files or folders (patterns) of
+    which one marks it; `defaults`: fields of `data` that it sets.
 
     `protocol`: how it is evaluated (rasa/evaluation/protocols.py). `own_classes`: every image is a class of its own, so
     that there are no weak pairs (A.3). `crops`: training images are cropped at random (A.3).
     """
 
+    reader: str
     annotations: tuple[str, ...]
     protocol: Protocol = "text-to-image"
     own_classes: bool = False
@@ -31,19 +33,23 @@ FINE: dict[str, Any] = {"protocol": "classes", "crops": True}
 SHORT = {"max_words": 30, "max_tokens": 30}  # Appendix A.3, of CUB and Flowers
 
 FORMATS: dict[str, Format] = {
-    "cuhk-pedes": Format(("reid_raw.json",)),
-    "icfg-pedes": Format(("ICFG-PEDES.json",)),
-    "rstpreid": Format(("data_captions.json",)),
-    "flickr30k": Format(("dataset_flickr30k.json",), **COARSE, defaults={"image_folder": "flickr30k-images"}),
-    "coco": Format(("dataset_coco.json",), **COARSE, defaults={"image_folder": "."}),
-    "cub": Format(("cvpr2016_cub",), **FINE, defaults={"image_folder": "CUB_200_2011/images"} | SHORT),
-    "flowers": Format(("cvpr2016_flowers",), **FINE, defaults={"image_folder": "jpg"} | SHORT),
-    "table": Format(("captions.csv", "captions.jsonl"), defaults={"image_folder": "."}),
+    "cuhk-pedes": Format("pedes", ("reid_raw.json",)),
+    "icfg-pedes": Format("pedes", ("ICFG-PEDES.json",)),
+    "rstpreid": Format("pedes", ("data_captions.json",)),
+    "flickr30k": Format(
+        "karpathy", ("dataset_flickr30k.json",), **COARSE, defaults={"image_folder": "flickr30k-images"}
+    ),
+    "coco": Format("karpathy", ("dataset_coco.json",), **COARSE, defaults={"image_folder": "."}),
+    "cub": Format("reed", ("cvpr2016_cub",), **FINE, defaults={"image_folder": "CUB_200_2011/images"} | SHORT),
+    "flowers": Format("reed", ("cvpr2016_flowers",), **FINE, defaults={"image_folder": "jpg"} | SHORT),
+    "table": Format("own_folder", ("captions.csv", "captions.jsonl"), defaults={"image_folder": "."}),
     "imagefolder": Format(
+        "own_folder",
         tuple(f"{folder}metadata.{suffix}" for folder in ("train/", "test/", "") for suffix in ("csv", "jsonl")),
         defaults={"image_folder": "."},
     ),
     "datasets": Format(
+        "arrow",
         (
             "dataset_dict.json",
             *(f"{folder}{split}-*.parquet" for split in ("train", "test") for folder in ("data/", "")),

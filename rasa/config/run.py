@@ -6,7 +6,7 @@ enter the run id. Contradictions raise here, with the value and the fix in the m
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,22 +18,17 @@ LOSSES = ("cl", "itc", "itm", "prd", "mlm", "rtd")
 FUSION_LOSSES = ("itm", "prd", "mlm", "rtd")
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
 IF_GIVEN: dict[str, Any] = {"identity": "if given"}  # null leaves the run id as it was before there was such a field
-DataFormat = Literal[
-    "cuhk-pedes",
-    "icfg-pedes",
-    "rstpreid",
-    "flickr30k",
-    "coco",
-    "cub",
-    "flowers",
-    "table",
-    "imagefolder",
-    "datasets",
-]
+if TYPE_CHECKING:
+    DataFormat = str
+else:
+    DataFormat = Literal[tuple(FORMATS)]
 
 
 def _by_backbone(albef: int, clip: int) -> Callable[[dict[str, Any]], int]:
-    """A size's default: ALBEF's, or of CLIP ViT-B/16 (Radford et al. 2021) with one block as cross-modal encoder (A.4)."""
+    """A size's default: ALBEF's, or that of CLIP ViT-B/16 (Radford et al. 2021).
+
+    The latter has one block as cross-modal encoder (A.4).
+    """
     return lambda given: clip if given.get("backbone") == "clip" else albef
 
 
@@ -61,7 +56,9 @@ class Target(Section):
     )
     synthetic: dict[str, Any] | None = Field(
         None,
-        description="In what the built-in benchmark differs from data.synthetic, e.g. {domain: evening}, if root is null.",
+        description=(
+            "In what the built-in benchmark differs from data.synthetic, e.g. {domain: evening}, if root is null."
+        ),
     )
 
 
@@ -101,11 +98,16 @@ class Data(Section):
     max_tokens: int = Field(
         default_factory=by_format("max_tokens", 50),
         ge=3,
-        description="Captions are cut at this many tokens, [CLS] and [SEP] included; 50, of CUB and Flowers 30 if not given.",
+        description=(
+            "Captions are cut at this many tokens, [CLS] and [SEP] included; 50, of CUB and Flowers 30 if not given."
+        ),
     )
     tokenizer: str = Field(
         "bert-base-uncased",
-        description="A WordPiece vocabulary file, a transformers name or folder, `captions`: made from the training captions, or `start`: of the start that ships with this.",
+        description=(
+            "A WordPiece vocabulary file, a transformers name or folder, `captions`: made from the training captions, "
+            "or `start`: of the start that ships with this."
+        ),
     )
     vocabulary_size: int = Field(
         2000, ge=32, description="Largest vocabulary when the tokenizer is trained on captions."
@@ -158,11 +160,17 @@ class Data(Section):
 
 
 class Model(Section):
-    """Backbone and sizes of the encoders (paper 3.1, A.4); the defaults are ALBEF's, under `backbone: clip` CLIP ViT-B/16's."""
+    """Backbone and sizes of the encoders (paper 3.1, A.4).
+
+    The defaults are ALBEF's, under `backbone: clip` those of CLIP ViT-B/16.
+    """
 
     backbone: Literal["albef", "tcl", "clip"] = Field(
         "albef",
-        description="Architecture: albef and tcl share one; clip is CLIP's towers under a cross-modal encoder that starts random (A.4).",
+        description=(
+            "Architecture: albef and tcl share one; clip is CLIP's towers under a cross-modal encoder that starts "
+            "random (A.4)."
+        ),
     )
     patch_size: int = Field(16, ge=1, description="Side of a square image patch in pixels.")
     vision_width: int = Field(768, ge=1, description="Width of the image encoder.")
@@ -197,7 +205,10 @@ class Model(Section):
     )
     weights: Path | None = Field(
         None,
-        description="Initial weights (ALBEF.pth, a released RaSa file, a folder or transformers name of CLIP, one of ours, or `start`, which ships with this); null: random.",
+        description=(
+            "Initial weights (ALBEF.pth, a released RaSa file, a folder or transformers name of CLIP, one of ours, or "
+            "`start`, which ships with this); null: random."
+        ),
         json_schema_extra=NOT_IDENTITY,
     )
 
@@ -223,11 +234,17 @@ class Objectives(Section):
     """What is learned. A loss that `weights` does not name is off: not computed, and its head is not built."""
 
     weights: dict[Literal["cl", "itc", "itm", "prd", "mlm", "rtd"], float] = Field(
-        description="Loss weights by name: cl is lambda_3, prd lambda_1, rtd lambda_2 (Eq. 3, 6, 11); itc is cl without IMC (Eq. 8)."
+        description=(
+            "Loss weights by name: cl is lambda_3, prd lambda_1, rtd lambda_2 (Eq. 3, 6, 11); itc is cl without IMC "
+            "(Eq. 8)."
+        )
     )
     positives: Literal["annotated", "uniform", "probabilistic"] = Field(
         "annotated",
-        description="Captions for ITM and PRD: the annotated one (s-ITM), any of the identity (ITM), or weak with p_weak (p-ITM).",
+        description=(
+            "Captions for ITM and PRD: the annotated one (s-ITM), any of the identity (ITM), or weak with p_weak "
+            "(p-ITM)."
+        ),
     )
     p_weak: float = Field(0.1, ge=0, le=1, description="Probability p^w of a weak caption under `probabilistic`.")
     p_mask: float = Field(
@@ -239,7 +256,10 @@ class Objectives(Section):
     )
     masked_lm: str = Field(
         "captions",
-        description="DistilBERT for the fixed generator: a transformers name or folder, or `captions`: trained on the training captions.",
+        description=(
+            "DistilBERT for the fixed generator: a transformers name or folder, or `captions`: trained on the training "
+            "captions."
+        ),
     )
     alpha: float = Field(0.4, ge=0, le=1, description="Weight of the momentum model's soft targets.")
     alpha_warmup_epochs: int = Field(1, ge=0, le=1, description="Epochs over which alpha rises linearly from 0.")
@@ -261,8 +281,8 @@ class Objectives(Section):
             self.positives == "annotated" or (self.positives == "probabilistic" and not 0 < self.p_weak < 1)
         ):
             raise ValueError(
-                f"weights.prd needs positives of both kinds, but positives is {self.positives} with p_weak {self.p_weak}; "
-                "set positives: uniform, or positives: probabilistic with 0 < p_weak < 1"
+                f"weights.prd needs positives of both kinds, but positives is {self.positives} with p_weak "
+                f"{self.p_weak}; set positives: uniform, or positives: probabilistic with 0 < p_weak < 1"
             )
         if ("rtd" in self.weights) != (self.generator is not None):
             raise ValueError(
@@ -281,7 +301,10 @@ class Optimisation(Section):
     max_steps_per_epoch: int | None = Field(
         None,
         ge=1,
-        description="End an epoch, and so validate, after this many steps; the next one goes on where it ended. null: all pairs.",
+        description=(
+            "End an epoch, and so validate, after this many steps; the next one goes on where it ended. null: all "
+            "pairs."
+        ),
     )
     learning_rate: float = Field(1e-5, gt=0, description="Of all weights but the PRD and RTD heads.")
     head_learning_rate: float = Field(1e-4, gt=0, description="Of the PRD and RTD heads.")
@@ -301,15 +324,24 @@ class Optimisation(Section):
     accumulation: int = Field(
         1,
         ge=1,
-        description="Parts in which a batch passes through the model, gradients added up, for small memories. With fidelity.ranks a multiple of it only dropout's draws change; else a part sees only its own negatives.",
+        description=(
+            "Parts in which a batch passes through the model, gradients added up, for small memories. With "
+            "fidelity.ranks a multiple of it only dropout's draws change; else a part sees only its own negatives."
+        ),
     )
     precision: Literal["auto", "float32", "tf32", "bf16"] = Field(
         "float32",
-        description="Of matrix products in training: tf32 rounds their inputs (GPU), bf16 is autocast; auto: bf16 on a GPU, else float32.",
+        description=(
+            "Of matrix products in training: tf32 rounds their inputs (GPU), bf16 is autocast; auto: bf16 on a GPU, "
+            "else float32."
+        ),
     )
     compile: bool | Literal["auto"] = Field(
         False,
-        description="Compile the image encoder's layers with torch.compile; auto: on a GPU. Rounds differently, so it is part of what is computed.",
+        description=(
+            "Compile the image encoder's layers with torch.compile; auto: on a GPU. Rounds differently, so it is part "
+            "of what is computed."
+        ),
     )
     device: str = Field(
         "auto", description="`auto`: a GPU if there is one; else `cpu`, `cuda:1`, ...", json_schema_extra=NOT_IDENTITY
@@ -330,21 +362,32 @@ class Evaluation(Section):
     gallery_mib: int = Field(
         8192,
         ge=1,
-        description="Memory for the gallery's image tokens between the stages; a larger gallery is encoded again, part by part.",
+        description=(
+            "Memory for the gallery's image tokens between the stages; a larger gallery is encoded again, part by part."
+        ),
         json_schema_extra=NOT_IDENTITY,
     )
     selection_gap: bool = Field(
         False,
-        description="Also test every epoch's weights, so that reports show what choosing by test would have given; selection never sees it.",
+        description=(
+            "Also test every epoch's weights, so that reports show what choosing by test would have given; selection "
+            "never sees it."
+        ),
     )
     detectors: bool = Field(
         False,
-        description="Also measure after each epoch what the PRD and RTD heads make of validation pairs: loss against guessing, recall, precision, AUC.",
+        description=(
+            "Also measure after each epoch what the PRD and RTD heads make of validation pairs: loss against guessing, "
+            "recall, precision, AUC."
+        ),
     )
     sensitivity: int = Field(
         0,
         ge=0,
-        description="Test queries, of each kind, in which one colour, garment or accessory word is exchanged to see how far the true images fall; 0: none.",
+        description=(
+            "Test queries, of each kind, in which one colour, garment or accessory word is exchanged to see how far "
+            "the true images fall; 0: none."
+        ),
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32",
@@ -386,8 +429,8 @@ class Config(Section):
         relations = "prd" in self.objectives.weights or self.objectives.positives == "probabilistic"
         if FORMATS[self.data.format].own_classes and relations:
             raise ValueError(
-                f"data.format {self.data.format}: every image is a class of its own, so there are no weak pairs and RA does "
-                "not apply (A.3); leave weights.prd out and set objectives.positives: annotated"
+                f"data.format {self.data.format}: every image is a class of its own, so there are no weak pairs and RA "
+                "does not apply (A.3); leave weights.prd out and set objectives.positives: annotated"
             )
         if self.data.root is None and self.data.synthetic is None:
             raise ValueError("data.root is not set; give the data set's folder, e.g. -o data.root=DIR")

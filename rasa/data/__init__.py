@@ -1,1 +1,1 @@
-"""Captions, images and identities: readers of the published layouts, pairs, tokens, transforms, the built-in benchmark."""
+"""Captions, images, identities: readers of the published layouts, pairs, tokens, transforms, the built-in benchmark."""

@@ -45,7 +45,7 @@ class Source:
     """`file` is what messages name. `paths`: images that may be opened, each with the place that names it first.
 
     `content` is what the digest covers beside the images; `notes` are sentences for the report. `needs`: splits that
-    the layout must have (a validation split that is not among them can be held out), of `unit`s; `remedy` if it lacks one.
+    the layout must have (a validation split not among them can be held out), of `unit`s; `remedy` if it lacks one.
     """
 
     file: Path
@@ -117,7 +117,10 @@ def respelt_notes(listing: Listing) -> Iterator[str]:
     if listing.respelt:
         path, spelt = next(iter(listing.respelt.items()))
         count = len(listing.respelt)
-        yield f"{count} image{'s are' if count > 1 else ' is'} spelt otherwise on the disk, and read: {path} is {spelt} there"
+        yield (
+            f"{count} image{'s are' if count > 1 else ' is'} spelt otherwise on the disk, and read: {path} is {spelt} "
+            "there"
+        )
 
 
 def _listed_twice(rows: Sequence[Row]) -> Iterator[str]:
@@ -157,7 +160,10 @@ def caption_fault(caption: Any, max_words: int) -> str | None:
 
 
 def visible(text: str) -> bool:
-    """Whether a text has a letter, digit or sign that can be seen: zero-width characters, spaces and marks alone are none."""
+    """Whether a text has a letter, digit or sign that can be seen.
+
+    Zero-width characters, spaces and marks alone are none.
+    """
     return any(unicodedata.category(letter)[0] in "LNPS" and letter not in BLANK for letter in text)
 
 

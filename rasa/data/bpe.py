@@ -1,7 +1,7 @@
 """CLIP's byte-pair vocabulary: where it lies on disk, and the tokenizer that it makes.
 
-Text is split as CLIP's own tokenizer does (lower case, letters together, digits one by one), but a special token that is
-typed in a caption is spelled like any other word.
+Text is split as CLIP's own tokenizer does (lower case, letters together, digits one by one), but a special token that
+is typed in a caption is spelled like any other word.
 """
 
 import json
@@ -20,7 +20,7 @@ Merges = Sequence[tuple[str, str]]
 
 
 def clip_backend(vocabulary: dict[str, int], merges: Merges) -> tokenizers.Tokenizer:
-    """<end> word pieces <start>: CLIP's tokenizer with its two special tokens in each other's place (rasa/model/clip.py).
+    """<end> word pieces <start>: CLIP's tokenizer with its two special tokens exchanged (rasa/model/clip.py).
 
     Raises what the library raises for merges that are not of this vocabulary.
     """

@@ -12,7 +12,7 @@ from rasa.config.run import Data
 from rasa.data.annotated import Source, assemble, listing_faults, missing_splits
 from rasa.data.dataset import Dataset
 from rasa.data.files import first, list_files
-from rasa.data.load import SOURCES
+from rasa.data.load import read_source
 from rasa.data.tokenizer import build_tokenizer, clean_caption
 from rasa.data.transforms import ImageFault, conversion, open_checked, open_rgb
 from rasa.errors import RasaError
@@ -40,7 +40,7 @@ def check(
     the list says so. Raises nothing for faults of the files: they are what it lists.
     """
     try:
-        source = SOURCES[data.format](data)
+        source = read_source(data)
         listing = list_files(source.image_root, source.paths)
     except RasaError as error:
         return [Problem("annotations", str(error), 1, True)]

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from rasa.config.benchmark import BenchmarkParams
@@ -13,27 +14,9 @@ from rasa.config.run import Data, Target
 from rasa.data.annotated import Source, assemble
 from rasa.data.dataset import Dataset
 from rasa.data.locate import has_annotations
-from rasa.data.readers.arrow import saved_source
-from rasa.data.readers.karpathy import captions_source
-from rasa.data.readers.own_folder import imagefolder_source, table_source
-from rasa.data.readers.pedes import pedes_source
-from rasa.data.readers.reed import finegrained_source
 from rasa.data.synthetic.write import ABOUT, IMAGES, write_benchmark
 from rasa.errors import ResourceError, SpecError
 from rasa.lock import locked
-
-SOURCES: dict[str, Callable[[Data], Source]] = {
-    "cuhk-pedes": pedes_source,
-    "icfg-pedes": pedes_source,
-    "rstpreid": pedes_source,
-    "flickr30k": captions_source,
-    "coco": captions_source,
-    "cub": finegrained_source,
-    "flowers": finegrained_source,
-    "table": table_source,
-    "imagefolder": imagefolder_source,
-    "datasets": saved_source,
-}
 
 OF_TARGET = re.compile(rf"\bdata\.(?=({'|'.join(Target.model_fields)})\b)")
 
@@ -47,7 +30,7 @@ def load_dataset(data: Data, test_only: bool = False) -> Dataset:
     """
     builtin = data.root is not None and (data.root / ABOUT).is_file()
     own = data.root is None or data.annotations is not None or has_annotations(data.root, data.format)
-    source = _stand_in(data) if builtin and not own else SOURCES[data.format](data)
+    source = _stand_in(data) if builtin and not own else read_source(data)
     dataset = assemble(source, data, test_only)
     if builtin:
         dataset = replace(dataset, name="synthetic")
@@ -61,9 +44,15 @@ def load_dataset(data: Data, test_only: bool = False) -> Dataset:
     return replace(dataset, digest=both, target=target)
 
 
+def read_source(data: Data) -> Source:
+    """What the reader of the format finds. Raises ResourceError or SpecError."""
+    source: Source = import_module(f"rasa.data.readers.{FORMATS[data.format].reader}").read(data)
+    return source
+
+
 def _stand_in(data: Data) -> Source:
     """The built-in benchmark under another format: its files are CUHK-PEDES's, its classes the format's."""
-    source = pedes_source(data.model_copy(update={"format": "cuhk-pedes", "annotations": None, "image_folder": IMAGES}))
+    source = read_source(data.model_copy(update={"format": "cuhk-pedes", "annotations": None, "image_folder": IMAGES}))
     if FORMATS[data.format].own_classes:
         source = replace(source, rows=[row._replace(identity=number) for number, row in enumerate(source.rows)])
     return source

@@ -1,7 +1,7 @@
 """Batches. Shape suffixes: B pairs of a batch, T captions of the split, H and W pixels, L tokens.
 
-A pass goes once through all pairs. Every draw of a pass is made for the whole split at its start, each kind from its own
-generator of (seed, kind, pass): the number of workers, the step at which it is entered and the other draws change
+A pass goes once through all pairs. Every draw of a pass is made for the whole split at its start, each kind from its
+own generator of (seed, kind, pass): the number of workers, the step at which it is entered and the other draws change
 nothing. An epoch is a pass, or `max_steps` of its steps: then the next epoch goes on where it ended.
 """
 
@@ -314,9 +314,10 @@ def _begin_worker(trainer: int, worker: int) -> None:
 
 
 def _die_with(trainer: int) -> None:
-    """A worker whose trainer is killed must not outlive it: it has inherited the run's lock, and would hold it for seconds.
+    """A worker whose trainer is killed must not outlive it.
 
-    Linux alone can be asked for that (prctl, PR_SET_PDEATHSIG); elsewhere torch's own look at the parent ends a worker.
+    It has inherited the run's lock, and would hold it for seconds. Linux alone can be asked to prevent that (prctl,
+    PR_SET_PDEATHSIG); elsewhere torch's own look at the parent ends a worker.
     """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -327,8 +328,8 @@ def _die_with(trainer: int) -> None:
 def _outlive_the_first_signal() -> None:
     """A terminal or a scheduler signals all processes at once, and the trainer still has to finish its step.
 
-    So SIGINT and SIGHUP are the trainer's alone, and SIGTERM ends a worker after GRACE seconds, a second one at once. It ends
-    with success, since torch interrupts the trainer when a worker fails.
+    So SIGINT and SIGHUP are the trainer's alone, and SIGTERM ends a worker after GRACE seconds, a second one at once.
+    It ends with success, since torch interrupts the trainer when a worker fails.
     """
 
     def leave_later(number: int, frame: FrameType | None) -> None:

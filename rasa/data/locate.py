@@ -1,4 +1,4 @@
-"""Where a data set's files lie in the folder that a user gave: its annotations, its images, or what is there instead."""
+"""Where a data set's files lie in the folder that a user gave: its annotations, images, or what is there instead."""
 
 from pathlib import Path
 

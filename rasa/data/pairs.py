@@ -41,7 +41,7 @@ def draw_captions(
 
 
 def has_weak_pairs(split: Split, weak_label: str) -> bool:
-    """Whether some identity has two captions that read differently, or under `image` two that are of different images."""
+    """Whether some identity has two captions that read differently, or under `image` two of different images."""
     what = split.caption_images if weak_label == "image" else split.caption_texts
     kinds = np.unique(np.stack([split.caption_identities, what]), axis=1)
     return kinds.shape[1] > len(np.unique(split.caption_identities))

@@ -27,7 +27,10 @@ from rasa.data.bpe import END, MASK, PADDING, START, Merges, clip_backend, merge
 from rasa.errors import ResourceError
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-REMEDY = "set data.tokenizer to a vocab.txt, a folder or a name with a BERT WordPiece vocabulary (CLIP: its own), or to `captions`"
+REMEDY = (
+    "set data.tokenizer to a vocab.txt, a folder or a name with a BERT WordPiece vocabulary (CLIP: its own), or to "
+    "`captions`"
+)
 ENCODED_AT_ONCE = 8192  # bounds the memory of the tokenizer's own objects, about 1 kB per token
 
 
@@ -84,9 +87,9 @@ class Tokenizer:
     """[CLS] word pieces [SEP] over one vocabulary; lower-cased, accents stripped, as BERT's uncased models.
 
     With `merges` the vocabulary is CLIP's and pieces are byte pairs: <end> stands for [CLS], <start> for [SEP], and
-    [MASK], which CLIP has not, is one word more. `digest` names the vocabulary: the first 16 hex digits of the sha256 of
-    its tokens in id order (and merges), one per line. Raises ResourceError if `vocabulary` (token to id) lacks a special
-    token or its ids are not 0, 1, 2, ...
+    [MASK], which CLIP has not, is one word more. `digest` names the vocabulary: the first 16 hex digits of the sha256
+    of its tokens in id order (and merges), one per line. Raises ResourceError if `vocabulary` (token to id) lacks a
+    special token or its ids are not 0, 1, 2, ...
     """
 
     def __init__(self, vocabulary: dict[str, int], source: str, merges: Merges | None = None):
@@ -131,7 +134,7 @@ class Tokenizer:
         return [self._tokens[identifier] for identifier in listed]
 
     def save(self, path: Path) -> None:
-        """Write the vocabulary as a vocab.txt: one token per line, the line's number (from 0) its id; CLIP's as JSON."""
+        """Write the vocabulary as a vocab.txt: a token per line, the line's number (from 0) its id; CLIP's as JSON."""
         if self.file == "tokenizer.json":
             self._backend.save(str(path))
             return
@@ -229,7 +232,8 @@ def refuse_code(folder: Path, what: str) -> None:
             continue  # whoever needs the file says what is wrong with it
         if isinstance(stated, dict) and "auto_map" in stated:
             raise ResourceError(
-                f"{what} {str(folder)!r}: {file.name} names Python code of its own (auto_map), which is never run; {REMEDY}"
+                f"{what} {str(folder)!r}: {file.name} names Python code of its own (auto_map), which is never run; "
+                f"{REMEDY}"
             )
 
 

@@ -71,7 +71,7 @@ def normalise(images: Tensor, flip: Tensor) -> Tensor:
 
 
 class Crops(NamedTuple):
-    """Where each view is cut out of the decoded images: top and left corner, int64 [2, B, 2] on the CPU, and its size."""
+    """Where each view is cut from the decoded images: top and left corner, int64 [2, B, 2] on the CPU, and its size."""
 
     corners: Tensor
     height: int
@@ -83,7 +83,7 @@ class Crops(NamedTuple):
 
 
 def enlarged(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the images of which crops of `size` are cut: 256 for 224, as is usual (docs/decisions/0008)."""
+    """Height and width of the images of which crops of `size` are cut: 256 for 224, as usual (docs/decisions/0008)."""
     height, width = (round(side * 8 / 7) for side in size)
     return height, width
 

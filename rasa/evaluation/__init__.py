@@ -1,1 +1,4 @@
-"""How well a model finds people: two-stage retrieval (projected features, then match scores), its figures, the word probe."""
+"""How well a model finds people.
+
+Two-stage retrieval (projected features, then match scores), its figures, and the word probe.
+"""

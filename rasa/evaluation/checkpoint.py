@@ -104,8 +104,8 @@ def evaluate_start(
 ) -> dict[str, Any]:
     """What `config.model.weights` reach before any training, measured as a run's selected weights are.
 
-    Takes and gives what `rasa.training.train.train` does, so that it can be executed and recorded as a run is; it leaves
-    `predictions.safetensors` in `directory`. Weights with an ITM head are re-ranked whatever the objectives of
+    Takes and gives what `rasa.training.train.train` does, so that it can be executed and recorded as a run is; it
+    leaves `predictions.safetensors` in `directory`. Weights with an ITM head are re-ranked whatever the objectives of
     `config`; those without are ranked by stage 1 alone, and then `reranked` is false in what is returned. Raises as
     `evaluate_weights` does, and KeyboardInterrupt if told to stop.
     """
@@ -164,7 +164,7 @@ class Loaded(NamedTuple):
 
 
 def load_weights(config: Config, state: Mapping[str, Tensor], say: Say, test_only: bool = False) -> Loaded:
-    """`state`, the tensors of `config.model.weights`, in the model of `config`, which they must fill. Raises as above."""
+    """`state`, the tensors of `config.model.weights`, in the model of `config`. They must fill it. Raises as above."""
     device = pick_device(config.optimisation.device)
     if config.optimisation.threads:
         torch.set_num_threads(config.optimisation.threads)
@@ -178,8 +178,8 @@ def load_weights(config: Config, state: Mapping[str, Tensor], say: Say, test_onl
     bare_clip = config.model.backbone == "clip" and words + 1 == tokenizer.vocabulary_size  # without [MASK]
     if words != tokenizer.vocabulary_size and not bare_clip:
         raise ResourceError(
-            f"data.tokenizer: {config.data.tokenizer} has {tokenizer.vocabulary_size} words, {config.model.weights} has "
-            f"{words}; give the vocabulary that it was trained with, e.g. -o data.tokenizer=vocab.txt"
+            f"data.tokenizer: {config.data.tokenizer} has {tokenizer.vocabulary_size} words, {config.model.weights} "
+            f"has {words}; give the vocabulary that it was trained with, e.g. -o data.tokenizer=vocab.txt"
         )
     model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device)
     report = load_released(state, model, source=str(config.model.weights))

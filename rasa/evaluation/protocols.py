@@ -2,15 +2,15 @@
 
 `text-to-image` (paper 4.1): every caption searches the images. `both-ways` (A.3, Flickr30K and COCO): also every image
 searches the captions, in the two stages of ALBEF. `classes` (A.3, CUB and Flowers): a class is searched with all its
-captions at once, and every image searches the classes. Whatever the protocol, r1, r5, r10 and map are those of the search
-for images, so that selection, reports and predictions find them; tr_r1, tr_r5, tr_r10 (text retrieval) and ap50 come on top.
+captions at once, and every image searches the classes. Whatever the protocol, r1, r5, r10 and map are those of the
+search for images, so that selection, reports and predictions find them; tr_r1, tr_r5, tr_r10 (text retrieval) and ap50
+come on top.
 
-Shape suffixes: T texts, N images, C classes, K candidates, E embedding width, G pairs of a class and an image, P pairs of
-a text and an image, D text width.
+Shape suffixes: T texts, N images, C classes, K candidates, E embedding width, G pairs of a class and an image, P pairs
+of a text and an image, D text width.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from rasa.evaluation.rank import (
     EncodedGallery,
     EncodedQueries,
     Ranking,
+    RankingSettings,
     encode_gallery,
     encode_queries,
     evaluate,
@@ -38,26 +39,13 @@ AP_AT = 50
 CLASSES_PER_IMAGE = 5  # whose captions stage 2 reads with an image that searches the classes
 
 
-class Settings(NamedTuple):
-    """What the two stages need beside model and data: the arguments of `evaluate` by the same names."""
-
-    topk: int
-    ranking_score: str
-    beyond: str
-    batch_size: int
-    tokens_per_call: int
-    gallery_mib: int
-    precision: str
-    device: torch.device
-
-
 def evaluate_by(
     protocol: str,
     model: RaSa,
     images: Callable[[], Iterable[Tensor]],
     texts: Encoded,
     split: Split,
-    settings: Settings,
+    settings: RankingSettings,
 ) -> Ranking:
     """Rank and measure `split`, whose images `images` yields and whose captions `texts` are; see `evaluate`.
 
@@ -65,7 +53,7 @@ def evaluate_by(
     """
     whom_N, whom_T = (torch.as_tensor(whom) for whom in (split.image_identities, split.caption_identities))
     if protocol == "text-to-image":
-        return evaluate(model, images, texts, whom_N, whom_T, *settings)
+        return evaluate(model, images, texts, whom_N, whom_T, settings)
     if protocol not in ("both-ways", "classes"):
         raise ValueError(f"protocol {protocol!r} is none of text-to-image, both-ways, classes")
     device, precision = settings.device, settings.precision
@@ -82,7 +70,10 @@ def query_identities(protocol: str, split: Split) -> Tensor:
 
 
 def selection_key(figures: Mapping[str, float]) -> tuple[float, float]:
-    """By what the best epoch is chosen on validation, and what breaks ties; the mean of both directions where there are two."""
+    """By what the best epoch is chosen on validation, and what breaks ties.
+
+    The mean of both directions where there are two.
+    """
     recalls = [figures[f"r{k}"] for k in (1, 5, 10)]
     if "ap50" in figures:
         return (figures["ap50"] + figures["tr_r1"]) / 2, sum(recalls) / 3
@@ -93,7 +84,12 @@ def selection_key(figures: Mapping[str, float]) -> tuple[float, float]:
 
 
 def both_ways(
-    model: RaSa, gallery: EncodedGallery, queries: EncodedQueries, whom_N: Tensor, whom_T: Tensor, settings: Settings
+    model: RaSa,
+    gallery: EncodedGallery,
+    queries: EncodedQueries,
+    whom_N: Tensor,
+    whom_T: Tensor,
+    settings: RankingSettings,
 ) -> Ranking:
     """Every text searches the images (IR), every image the texts (TR); stage 2 re-ranks the first K of each."""
     _, images_TK = top_k(queries.features_TE, gallery.features_NE, settings.topk)
@@ -130,12 +126,17 @@ def with_text_retrieval(images: Retrieval, texts: Retrieval) -> Retrieval:
 
 
 def by_class(
-    model: RaSa, gallery: EncodedGallery, queries: EncodedQueries, whom_N: Tensor, whom_T: Tensor, settings: Settings
+    model: RaSa,
+    gallery: EncodedGallery,
+    queries: EncodedQueries,
+    whom_N: Tensor,
+    whom_T: Tensor,
+    settings: RankingSettings,
 ) -> Ranking:
     """Every class searches the images (AP@50), every image the classes (R@1).
 
-    Stage 1 compares an image with the mean of a class's text features, as the methods before RaSa do; stage 2 scores the
-    mean of the joint states of the image with all texts of the class (A.3).
+    Stage 1 compares an image with the mean of a class's text features, as the methods before RaSa do; stage 2 scores
+    the mean of the joint states of the image with all texts of the class (A.3).
     """
     classes_C, class_T = whom_T.unique(return_inverse=True)
     similarity_CN = class_features(queries.features_TE, class_T) @ gallery.features_NE.T
@@ -162,7 +163,12 @@ def class_features(features_TE: Tensor, class_T: Tensor) -> Tensor:
 
 
 def class_scores(
-    model: RaSa, gallery: EncodedGallery, queries: EncodedQueries, class_T: Tensor, asked_CN: Tensor, settings: Settings
+    model: RaSa,
+    gallery: EncodedGallery,
+    queries: EncodedQueries,
+    class_T: Tensor,
+    asked_CN: Tensor,
+    settings: RankingSettings,
 ) -> Tensor:
     """Match scores [C, N] of the mean joint state of an image with all texts of a class; NaN where not `asked_CN`."""
     assert queries.packed is not None
@@ -197,12 +203,15 @@ def texts_of(class_G: Tensor, class_T: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def class_figures(order_CN: Tensor, order_NC: Tensor, classes_C: Tensor, whom_N: Tensor) -> Retrieval:
-    """The figures of two rankings: of the images by each class (r1, ..., map, ap50), of the classes by each image (tr_r1, ...)."""
+    """The figures of two rankings.
+
+    Of the images by each class (r1, ..., map, ap50), and of the classes by each image (tr_r1, ...).
+    """
     images = evaluate_order(order_CN, whom_N, classes_C)
     found = with_text_retrieval(images, evaluate_order(order_NC, classes_C, whom_N))
     return found._replace(metrics=found.metrics | {"ap50": precision_at(order_CN, whom_N, classes_C, AP_AT)})
 
 
 def precision_at(order_CN: Tensor, whom_N: Tensor, classes_C: Tensor, k: int) -> float:
-    """Share of right images among the first k of each class (of all if there are fewer), the mean over classes, in percent."""
+    """Share of right images among the first k of each class (of all if fewer), the mean over classes, in percent."""
     return 100 * (whom_N[order_CN[:, :k]] == classes_C[:, None]).double().mean().item()

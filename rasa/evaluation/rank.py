@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rasa.config.run import Config
 from rasa.data.tokenizer import Encoded
 from rasa.data.transforms import normalise
 from rasa.draws import in_mode
@@ -26,7 +27,7 @@ CELLS = 2**22  # texts x images ranked at once; about 70 bytes each
 
 
 class Ranking(NamedTuple):
-    """The evaluation and what it rests on: the best images of each text, and stage 1's figures beside the final ones."""
+    """The evaluation and what it rests on: each text's best images, and stage 1's figures beside the final ones."""
 
     final: Retrieval
     stage1: Retrieval
@@ -59,6 +60,39 @@ class Ranking(NamedTuple):
         return scores_TJ.masked_fill(~same_TJK.any(2), -math.inf)
 
 
+class RankingSettings(NamedTuple):
+    """What the two stages need beside model and data.
+
+    The gallery's tokens [N, M, width] are kept for stage 2 if they take at most `gallery_mib`; else the images are read
+    and encoded a second time, batch by batch, which changes no number. `precision` "bf16": the encoders' matrix
+    products are in bfloat16; features, similarities and scores stay float32.
+    """
+
+    topk: int  # candidates that stage 2 scores
+    ranking_score: str  # logit or probability
+    beyond: str  # how the images behind the candidates are ordered: stage1, tied
+    batch_size: int
+    tokens_per_call: int
+    gallery_mib: int
+    precision: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, config: Config, device: torch.device) -> "RankingSettings":
+        """As a run's config says."""
+        evaluation, fidelity = config.evaluation, config.fidelity
+        return cls(
+            topk=evaluation.topk,
+            ranking_score=fidelity.ranking_score,
+            beyond=fidelity.beyond_topk,
+            batch_size=evaluation.batch_size,
+            tokens_per_call=evaluation.tokens_per_call,
+            gallery_mib=evaluation.gallery_mib,
+            precision=evaluation.precision,
+            device=device,
+        )
+
+
 @torch.inference_mode()
 def evaluate(
     model: RaSa,
@@ -66,34 +100,26 @@ def evaluate(
     texts: Encoded,
     gallery_identity: Tensor,
     text_identity: Tensor,
-    topk: int,
-    ranking_score: str,
-    beyond: str,
-    batch_size: int,
-    tokens_per_call: int,
-    gallery_mib: int,
-    precision: str,
-    device: torch.device,
+    settings: RankingSettings,
 ) -> Ranking:
     """Rank the gallery for every text and measure it; the model is left in the mode it came in.
 
-    `images` yields the gallery's uint8 images [b, 3, height, width] in order, each time it is called. Their tokens
-    [N, M, width] are kept for stage 2 if they take at most `gallery_mib`; else `images` is called again and they are
-    encoded a second time, batch by batch, which changes no number. `precision` "bf16": the encoders' matrix products
-    are in bfloat16; features, similarities and scores stay float32. A model without an ITM head (row CL) ranks by
-    stage 1 alone. Raises ValueError if `images` does not yield one image per gallery identity.
+    `images` yields the gallery's uint8 images [b, 3, height, width] in order, each time it is called. A model without
+    an ITM head (row CL) ranks by stage 1 alone. Raises ValueError if `images` does not yield one image per gallery
+    identity.
     """
+    device, precision = settings.device, settings.precision
     with retrieval_mode(model, device):
-        gallery = encode_gallery(model, images, len(gallery_identity), gallery_mib, precision, device)
-        queries = encode_queries(model, texts, batch_size, precision, device)
-        _, candidates_TK = top_k(queries.features_TE, gallery.features_NE, topk)
+        gallery = encode_gallery(model, images, len(gallery_identity), settings.gallery_mib, precision, device)
+        queries = encode_queries(model, texts, settings.batch_size, precision, device)
+        _, candidates_TK = top_k(queries.features_TE, gallery.features_NE, settings.topk)
         scores_TK = None
         if queries.packed is not None:
-            scores_TK = rerank(
-                model, gallery.tokens(), queries.packed, candidates_TK, ranking_score, tokens_per_call, precision
-            )
+            score, tokens = settings.ranking_score, settings.tokens_per_call
+            scores_TK = rerank(model, gallery.tokens(), queries.packed, candidates_TK, score, tokens, precision)
         identities = gallery_identity.to(device), text_identity.to(device)
-        measured = measure(queries.features_TE, gallery.features_NE, candidates_TK, scores_TK, beyond, *identities)
+        features = queries.features_TE, gallery.features_NE
+        measured = measure(*features, candidates_TK, scores_TK, settings.beyond, *identities)
     return Ranking(*measured, scores_TK, candidates_TK)
 
 

@@ -3,9 +3,9 @@
 Image-major: the top-k lists are inverted to image -> texts. An image's keys and values are projected once and never
 gathered: all its texts, packed without padding, attend to it in one rectangle. The first self-attention of the fusion
 encoder does not see the image, so it runs once per text. Images may come batch by batch, so that a gallery needs no
-more memory than one of its batches. The plan of all calls is made on the CPU: a GPU is waited for at the
-start, for the candidates and the texts' lengths, and for no image. Shape suffixes: T texts, K candidates, P pairs ordered by image, L text tokens, N packed tokens, M image
-tokens, D text width.
+more memory than one of its batches. The plan of all calls is made on the CPU: a GPU is waited for at the start, for the
+candidates and the texts' lengths, and for no image. Shape suffixes: T texts, K candidates, P pairs ordered by image, L
+text tokens, N packed tokens, M image tokens, D text width.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -172,7 +172,7 @@ def blocks(tokens: list[int], tokens_per_call: int) -> Iterator[list[int]]:
 
 
 def pieces(total: Tensor, start: int, stop: int, tokens_per_call: int) -> Iterator[tuple[int, int]]:
-    """Ranges that split the pairs from `start` to `stop` into calls; `total` [P + 1] are the tokens before each pair."""
+    """Ranges that split pairs `start` to `stop` into calls; `total` [P + 1] are the tokens before each pair."""
     while start < stop:
         fitting = int(torch.searchsorted(total, total[start] + tokens_per_call, right=True)) - 1
         end = min(max(fitting, start + 1), stop)

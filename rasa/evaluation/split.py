@@ -15,8 +15,8 @@ from rasa.data.dataset import Dataset, Split
 from rasa.data.loader import encode_captions, image_batches
 from rasa.data.tokenizer import Tokenizer
 from rasa.errors import ResourceError
-from rasa.evaluation.protocols import Settings, evaluate_by, query_identities
-from rasa.evaluation.rank import Ranking
+from rasa.evaluation.protocols import evaluate_by, query_identities
+from rasa.evaluation.rank import Ranking, RankingSettings
 from rasa.memory import is_full, memory_told, no_room
 from rasa.model.rasa import RaSa
 from rasa.weights.folder import save_tensors
@@ -63,25 +63,10 @@ def evaluate_split(
     model: RaSa, split: Split, gallery: Iterable[Tensor], tokenizer: Tokenizer, config: Config, device: torch.device
 ) -> Ranking:
     """The split ranked by its format's protocol; `gallery` yields its images in batches each time it is iterated."""
-    evaluation = config.evaluation
+    protocol, settings = FORMATS[config.data.format].protocol, RankingSettings.of(config, device)
     with memory_told(lambda: retrieval_too_large(split, config)):
-        return evaluate_by(
-            FORMATS[config.data.format].protocol,
-            model,
-            lambda: gallery,
-            encode_captions(tokenizer, split.captions, config.data.max_tokens),
-            split,
-            Settings(
-                evaluation.topk,
-                config.fidelity.ranking_score,
-                config.fidelity.beyond_topk,
-                evaluation.batch_size,
-                evaluation.tokens_per_call,
-                evaluation.gallery_mib,
-                evaluation.precision,
-                device,
-            ),
-        )
+        texts = encode_captions(tokenizer, split.captions, config.data.max_tokens)
+        return evaluate_by(protocol, model, lambda: gallery, texts, split, settings)
 
 
 def retrieval_too_large(split: Split, config: Config) -> str:
@@ -94,14 +79,16 @@ def retrieval_too_large(split: Split, config: Config) -> str:
     }
     options = " ".join(f"-o evaluation.{name}={value}" for name, value in fitting.items())
     return (
-        f"out of memory in retrieval on {split.name}: {len(split.captions)} captions, {len(split.image_files)} images of "
-        f"{height} x {width} pixels, evaluation.batch_size {evaluation.batch_size}; try {options}"
+        f"out of memory in retrieval on {split.name}: {len(split.captions)} captions, {len(split.image_files)} images "
+        f"of {height} x {width} pixels, evaluation.batch_size {evaluation.batch_size}; try {options}"
     )
 
 
 def save_predictions(directory: Path, ranking: Ranking, split: Split, protocol: str) -> None:
-    """`predictions.safetensors`: per query whom it describes, its ten best images with both stages' scores, the first right
-    one's rank after each stage, the AP; the header names the order of `split`'s images and captions.
+    """`predictions.safetensors`: what was found of each query.
+
+    Per query: whom it describes, its ten best images with both stages' scores, the first right one's rank after each
+    stage, the AP. The header names the order of `split`'s images and captions.
     """
     temporary, file = directory / ".predictions.tmp", directory / "predictions.safetensors"
     try:

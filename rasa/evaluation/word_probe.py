@@ -1,8 +1,9 @@
 """The sensitivity probe: one word of a query is exchanged for a wrong one; how far do the true images fall?
 
-The paper claims that RTD makes the representation sensitive to such words (3.3); this measures it. Kinds of words: colours,
-garments, accessories, each exchanged for another of the same sort (a garment of the upper body for another one of it).
-Which queries, which word and what it becomes do not depend on model or seed, so that rows answer the same questions.
+The paper claims that RTD makes the representation sensitive to such words (3.3); this measures it. Kinds of words:
+colours, garments, accessories, each exchanged for another of the same sort (a garment of the upper body for another one
+of it). Which queries, which word and what it becomes do not depend on model or seed, so that rows answer the same
+questions.
 Shape suffixes: Q exchanged queries, N gallery images, K candidates.
 """
 
@@ -133,8 +134,8 @@ def falls(before: Answer, after: Answer) -> dict[str, float]:
 
     `apart`: how often the image that a caption was written for scores higher with it than with the exchanged one (50 if
     the word is not seen at all; ties half). `effect`: mean fall of that score over the standard deviation of the falls.
-    `r1`, `r1_exchanged`: queries that rank a true image first. `rank_factor`: by what the rank of the first true image is
-    multiplied, as a geometric mean.
+    `r1`, `r1_exchanged`: queries that rank a true image first. `rank_factor`: by what the rank of the first true image
+    is multiplied, as a geometric mean.
     """
     fall = (before.own_Q - after.own_Q).double()
     spread = float(fall.std()) if len(fall) > 1 else 0.0

@@ -35,7 +35,10 @@ class ImageKeyValues:
 
 
 def concatenate(parts: list[ImageKeyValues]) -> ImageKeyValues:
-    """The images of all parts, in order. Where some are taken as they are, cheaper than a gather of all, whose gradient adds up."""
+    """The images of all parts, in order.
+
+    Where some are taken as they are, this is cheaper than a gather of all, whose gradient adds up.
+    """
     return ImageKeyValues(
         tuple(torch.cat(layer) for layer in zip(*(p.keys for p in parts), strict=True)),
         tuple(torch.cat(layer) for layer in zip(*(p.values for p in parts), strict=True)),

@@ -1,9 +1,9 @@
 """CLIP's two towers (Radford et al. 2021) behind the interfaces of the other encoders; docs/decisions/0010 argues them.
 
 A caption's cells are ordered as everywhere here: first the token whose state stands for the whole, then the words, then
-the token that closes the row. CLIP reads <start> words <end>, causally, and its whole is at <end>; so the first cell holds
-<end>, the last one <start>, and the tower reads the cells in `reading_order`. Shape suffixes: B texts, L cells of the
-longest, W wanted cells of the text with most, N packed tokens, D text width.
+the token that closes the row. CLIP reads <start> words <end>, causally, and its whole is at <end>; so the first cell
+holds <end>, the last one <start>, and the tower reads the cells in `reading_order`. Shape suffixes: B texts, L cells of
+the longest, W wanted cells of the text with most, N packed tokens, D text width.
 """
 
 from functools import partial
@@ -17,8 +17,8 @@ from rasa.model.packing import Packing, Wanted, take_rows
 
 NORM_EPS = 1e-5
 ACTIVATION = "quick_gelu"
-# Where CLIP's ViT differs from ALBEF's: no bias in the patch embedding, a norm before the layers, quick GELU. Its last norm,
-# which CLIP applies to the class token alone, is applied to all: the fusion block attends to them.
+# Where CLIP's ViT differs from ALBEF's: no bias in the patch embedding, a norm before the layers, quick GELU. Its last
+# norm, which CLIP applies to the class token alone, is applied to all: the fusion block attends to them.
 VISION: dict[str, Any] = {
     "pre_norm": True,
     "norm_layer": partial(nn.LayerNorm, eps=NORM_EPS),
@@ -27,9 +27,9 @@ VISION: dict[str, Any] = {
 
 
 def reading_order(mask_BL: Tensor) -> Tensor:
-    """The position [B, L] at which CLIP reads each cell: the first cell last, the last one first, words at their own place.
+    """The position [B, L] at which CLIP reads each cell.
 
-    Cells beyond a text come after it.
+    The first cell is read last, the last one first, words at their own place. Cells beyond a text come after it.
     """
     place = torch.arange(mask_BL.shape[1], device=mask_BL.device).expand_as(mask_BL)
     last = mask_BL.sum(1, keepdim=True) - 1
@@ -67,7 +67,10 @@ class ClipTextLayer(nn.Module):
         self.output = nn.Linear(mlp_width, width)
 
     def forward(self, hidden_ND: Tensor, packing: Packing, seen_BLL: Tensor, wanted: Wanted | None = None) -> Tensor:
-        """[N, D], or the wanted tokens' states alone [W, D]; `seen` [B, L or W, L] says which cells a cell may attend to."""
+        """[N, D], or the wanted tokens' states alone [W, D].
+
+        `seen` [B, L or W, L] says which cells a cell may attend to.
+        """
         normed = self.norm1(hidden_ND)
         asking, rows = (normed, packing) if wanted is None else (take_rows(normed, wanted.rows), wanted.packing)
         keys, values = (self._heads(packing.unpack(part(normed))) for part in (self.key, self.value))

@@ -1,6 +1,6 @@
 """Captions as packed token states: padding is computed nowhere but inside the attention kernel, which wants rectangles.
 
-Shape suffixes: B texts, L text tokens of the longest, N packed tokens of all texts, W tokens that a last layer is asked for.
+Shape suffixes: B texts, L text tokens of the longest, N packed tokens of all texts, W tokens wanted of a last layer.
 """
 
 from dataclasses import dataclass

@@ -150,6 +150,9 @@ def initialise(model: RaSa, seed: int, temperature: float) -> None:
 
 
 def compile_layers(encoders: Encoders) -> None:
-    """Compile the image encoder's layers in place: 71-80 % of the work, all of one shape, so one compilation serves all."""
+    """Compile the image encoder's layers in place.
+
+    They are 71-80 % of the work, all of one shape, so one compilation serves all.
+    """
     for block in encoders.vision.blocks:
         block.compile()

@@ -20,7 +20,10 @@ def positive_targets(identities_B: Tensor, key_identities: Tensor, dtype: torch.
 
 
 def own_targets(logits_BK: Tensor, ranks: int = 1) -> Tensor:
-    """Targets [B, K] with a sample's own key, column i of row i (of its share), as the single positive (Eq. 7 literally)."""
+    """Targets [B, K] with a sample's own key as the single positive (Eq. 7 literally).
+
+    That is column i of row i (of its share).
+    """
     own = torch.eye(len(logits_BK) // ranks, device=logits_BK.device, dtype=logits_BK.dtype).repeat(ranks, 1)
     return F.pad(own, (0, logits_BK.shape[1] - own.shape[1]))
 

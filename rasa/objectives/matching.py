@@ -50,7 +50,7 @@ def matching_labels(has_negative_image_B: Tensor, has_negative_text_B: Tensor) -
 
 
 def matching_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy of [3B, 2] logits, class 1 = match (Eq. 1), or the sum by weights; positives weigh one third."""
+    """Mean cross-entropy of [3B, 2] logits, class 1 = match (Eq. 1), or the weighted sum; positives weigh one third."""
     if weights is None:
         return F.cross_entropy(logits, labels, ignore_index=IGNORED)
     return weights @ F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")

@@ -11,7 +11,10 @@ from rasa.objectives.language import IGNORED, SpecialIds
 
 
 def replaceable(ids: Tensor, mask: Tensor, special: SpecialIds, separator: bool) -> Tensor:
-    """Which tokens may take another word and be scored, bool in their shape: f_1..f_N, without [SEP] unless `separator`."""
+    """Which tokens may take another word and be scored: f_1..f_N, without [SEP] unless `separator`.
+
+    Bool, in their shape.
+    """
     allowed = mask & (ids != special.cls)
     return allowed if separator else allowed & (ids != special.sep)
 
@@ -28,7 +31,7 @@ def without_sampled_specials(scored: Tensor, new_ids: Tensor, special: SpecialId
 
 
 def detection_loss(logits_N2: Tensor, labels_N: Tensor, weights_N: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over scored tokens, class 1 = replaced (Eq. 5), or the sum by `weights_N`; 0 if none is scored."""
+    """Mean cross-entropy of scored tokens, class 1 = replaced (Eq. 5), or the sum by `weights_N`; 0 without any."""
     if weights_N is not None:
         return weights_N @ F.cross_entropy(logits_N2, labels_N, ignore_index=IGNORED, reduction="none")
     total = F.cross_entropy(logits_N2, labels_N, ignore_index=IGNORED, reduction="sum")

@@ -1,7 +1,8 @@
 """A batch as several processes would train on it: each takes a share of the pairs, and gradients are averaged.
 
 The released training has four processes of 13 pairs (RET 43; `ranks` 4). A mean over a batch is then the mean of the
-shares' means, which differs where shares count unlike numbers of terms: masked words, scored words, pairs with a negative.
+shares' means, which differs where shares count unlike numbers of terms: masked words, scored words, pairs with a
+negative.
 """
 
 import torch

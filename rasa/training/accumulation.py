@@ -1,8 +1,8 @@
 """One batch through the model, whole or in parts whose gradients are added up, for cards on which it does not fit.
 
-A part computes what it would as one or more processes of a data-parallel training, so with `fidelity.ranks` a multiple of
-`optimisation.accumulation` the parts give the numbers of the whole batch, but for dropout's draws. Otherwise contrast and
-negatives stay inside a part, which the run says of itself.
+A part computes what it would as one or more processes of a data-parallel training, so with `fidelity.ranks` a multiple
+of `optimisation.accumulation` the parts give the numbers of the whole batch, but for dropout's draws. Otherwise
+contrast and negatives stay inside a part, which the run says of itself.
 """
 
 from typing import NamedTuple
@@ -49,7 +49,7 @@ def batch_parts(batch_size: int, ranks: int, accumulation: int) -> Parts:
 
 
 def out_of_memory(batch_size: int, ranks: int, accumulation: int, image_size: tuple[int, int]) -> str:
-    """What to do about it, in one line: the next larger number of parts that cuts no share, or a smaller batch or image."""
+    """What to do, in one line: the next larger number of parts that cuts no share, or a smaller batch or image."""
     larger = range(accumulation + 1, batch_size + 1)
     fitting = (n for n in larger if batch_size % n == 0 and (ranks % n == 0 or n % ranks == 0))
     parts = next(fitting, None)

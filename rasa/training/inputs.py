@@ -47,7 +47,10 @@ def read_words(config: Config, directory: Path, say: Say) -> tuple[Dataset, Toke
 def read_images(
     dataset: Dataset, tokenizer: Tokenizer, config: Config, cache: Path | None, prefetch: bool, say: Say
 ) -> Inputs:
-    """Everything that needs decoded images; the first run on a data set fills `cache`. Raises ResourceError and SpecError."""
+    """Everything that needs decoded images. Raises ResourceError and SpecError.
+
+    The first run on a data set fills `cache`.
+    """
     loader = training_pairs(dataset, "train", tokenizer, config, cache, prefetch, say)
     held_out = None
     if config.evaluation.detectors and set(DETECTORS) & set(config.objectives.weights):
@@ -75,7 +78,7 @@ def training_pairs(
     prefetch: bool,
     say: Say,
 ) -> TrainingLoader:
-    """The pairs of `train`; of another split the same kind of pairs, for which draws do not depend on the run's seed."""
+    """The pairs of `train`; of another split the same kind, for which draws do not depend on the run's seed."""
     fidelity, training = config.fidelity, split == "train"
     return TrainingLoader(
         dataset.splits[split],
@@ -97,7 +100,7 @@ def training_pairs(
 
 
 def draws_captions(weights: Collection[str], fidelity: Fidelity) -> bool:
-    """Whether a loss looks at the caption drawn for matching: ITM and PRD, and in the released reading CL and ITC too."""
+    """Whether a loss looks at the caption drawn for matching: ITM, PRD, and in the released reading CL and ITC too."""
     contrasting = "cl" in weights or "itc" in weights
     return "itm" in weights or "prd" in weights or (contrasting and fidelity.contrastive_text == "matching")
 

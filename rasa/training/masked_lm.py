@@ -1,4 +1,4 @@
-"""The fixed generator of f-RTD: a frozen DistilBERT masked language model that sees the text only (4.4, Analysis of SA).
+"""The fixed generator of f-RTD: a frozen DistilBERT masked language model that sees text only (4.4, Analysis of SA).
 
 Its words must be the model's words: a pre-trained one is loaded from a transformers name or folder, and where the
 vocabulary is the project's own, one is trained on the training captions and cached.
@@ -129,7 +129,7 @@ def _trained(tokenizer: Tokenizer, captions: Sequence[str], cache: Path) -> nn.M
 
 
 def train_masked_lm(tokenizer: Tokenizer, captions: Sequence[str]) -> "DistilBertForMaskedLM":
-    """A small DistilBERT trained to fill masked words of `captions`. Its seed is fixed: all runs share the generator."""
+    """A small DistilBERT trained to fill masked words of `captions`. Its seed is fixed: all runs share it."""
     from transformers import DistilBertConfig, DistilBertForMaskedLM
 
     tokens = tokenizer.encode(list(captions), None)

@@ -1,7 +1,7 @@
 """Sensitivity-aware learning on one batch (Eq. 4-6): masked captions, MLM, and the three kinds of RTD.
 
-Shape suffixes: B captions, L tokens of the longest, N packed tokens of all, P chosen positions, V vocabulary, D text width.
-A flat position is a cell of the [B, L] rectangle, counted row by row.
+Shape suffixes: B captions, L tokens of the longest, N packed tokens of all, P chosen positions, V vocabulary, D text
+width. A flat position is a cell of the [B, L] rectangle, counted row by row.
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,8 @@
 
 From ITC, ITM and MLM alone, as ALBEF was: no PRD and no RTD, which are what the rows of an ablation test. Three things
 that ALBEF does not do help a small cross-modal encoder off its plateau: matching is asked over several candidates, of
-which one is right, instead of one pair at a time; negatives go from random to hard; and it is content words, not function
-words, that are masked. Shape suffixes: B pairs, C candidates, L tokens, D text width.
+which one is right, instead of one pair at a time; negatives go from random to hard; and it is content words, not
+function words, that are masked. Shape suffixes: B pairs, C candidates, L tokens, D text width.
 """
 
 import math
@@ -53,7 +53,10 @@ class Recipe(Section):
             domain="web",
             captions="coarse",
         ),
-        description="Rendered people to learn from: another seed than a benchmark's, other places and cameras, and coarse captions.",
+        description=(
+            "Rendered people to learn from: another seed than a benchmark's, other places and cameras, and coarse "
+            "captions."
+        ),
     )
     model: Model = Field(description="The sizes that fine-tuning runs must have too.")
     image_size: tuple[int, int] = Field((96, 48), description="Height and width in pixels.")
@@ -78,7 +81,10 @@ class Recipe(Section):
     position_std: float = Field(
         0.3,
         gt=0,
-        description="Of the image position embeddings at the start, about that of a patch's content: at timm's 0.02 places are learned late.",
+        description=(
+            "Of the image position embeddings at the start, about that of a patch's content: at timm's 0.02 places are "
+            "learned late."
+        ),
     )
     averaging: float = Field(0.999, ge=0, lt=1, description="Decay of the average of weights that is kept.")
     evaluate_every: int = Field(500, ge=1, description="Steps between validations and checkpoints.")

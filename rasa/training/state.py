@@ -32,7 +32,10 @@ class Progress(BaseModel):
 
 
 def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any]:
-    """The config as far as a checkpoint depends on it: places of files left out, since their contents count, `auto` settled."""
+    """The config as far as a checkpoint depends on it, with `auto` settled.
+
+    Places of files are left out, since their contents count.
+    """
     identity = config.identity()
     del identity["data"]["tokenizer"], identity["objectives"]["masked_lm"]
     identity["optimisation"] |= {"precision": precision, "compile": compiled}

@@ -273,8 +273,8 @@ def contrastive_loss(
 def matched_states(step: Step, text_ND: Tensor, caption: Text) -> tuple[Tensor, Packing]:
     """Packed states [N, D] of the captions drawn for matching, and their packing, from those of the contrast.
 
-    Most are the annotated captions, whose states are shared with the contrast, as the released code shares one encoding;
-    only the others pass through the encoder.
+    Most are the annotated captions, whose states are shared with the contrast, as the released code shares one
+    encoding; only the others pass through the encoder.
     """
     annotated, matched = step.batch.annotated, step.batch.matched
     assert matched is not None

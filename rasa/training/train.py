@@ -1,8 +1,8 @@
 """One run, top to bottom: data, model, optimizer, resume, epochs, validation, test.
 
 The trainer reports numbers through a plain callable and keeps what it needs to go on in its directory:
-`checkpoints/step-*` (exact, see rasa/weights/folder.py), `selected/epoch-*` (the best weights under released key names),
-`vocab.txt`, and `predictions.safetensors` at the end.
+`checkpoints/step-*` (exact, see rasa/weights/folder.py), `selected/epoch-*` (the best weights under released key
+names), `vocab.txt`, and `predictions.safetensors` at the end.
 """
 
 import shutil
@@ -153,14 +153,14 @@ class Training:
         return self.step
 
     def check_room(self) -> None:
-        """Refuse to train what could not be kept. Raises ResourceError if the next checkpoint does not fit on the disk."""
+        """Refuse to train what could not be kept. Raises ResourceError if the next checkpoint does not fit on disk."""
         trainable = sum(p.numel() * p.element_size() for p in self.model.parameters())
         # Two moments per weight, and the selected weights beside them.
         needed = size_of(model_tensors(self.model, self.teachers)) + 3 * trainable
         check_room(self.directory / "checkpoints", needed)
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> None:
-        """The epoch from where the run stands to its end. Raises KeyboardInterrupt after a checkpoint if told to stop."""
+        """The rest of the epoch. Raises KeyboardInterrupt after a checkpoint if told to stop."""
         progress, every = self.progress, self.config.optimisation.checkpoint_steps
         tick = time.monotonic()
         for batch in self.inputs.loader.epoch(progress.epoch, start=progress.step_in_epoch):
@@ -257,7 +257,7 @@ class Training:
                 shutil.rmtree(old)
 
     def checkpoint(self) -> None:
-        """Keep everything that a resumed run needs. Raises RunFailed if a loss or gradient since the last was no number."""
+        """Keep all that a resumed run needs. Raises RunFailed if a loss or gradient since the last was no number."""
         self.guard.check()
         self.progress.seconds = self.clock.seconds
         self.progress.peak_mib = max(self.progress.peak_mib, peak_mib(self.device))

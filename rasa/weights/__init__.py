@@ -1,1 +1,1 @@
-"""Weights on disk: our own folders, the published files and their key names, and the start that ships with the package."""
+"""Weights on disk: our own folders, the published files and their key names, the start that ships with the package."""

@@ -1,7 +1,7 @@
 """Weights of CLIP models: from transformers' `CLIPModel` names to ours, and what a folder's config must say.
 
-No published RaSa file is on CLIP, so there is no layout to follow: what a run on CLIP leaves is under this project's own
-parameter names (`encoders.vision...`), and what comes from transformers is brought to them.
+No published RaSa file is on CLIP, so there is no layout to follow: what a run on CLIP leaves is under this project's
+own parameter names (`encoders.vision...`), and what comes from transformers is brought to them.
 """
 
 import json
@@ -44,13 +44,13 @@ RENAMES = [
 ]
 QKV = re.compile(rf"^({re.escape(VISION)}\.blocks\.\d+)\.self_attn\.q_proj\.(weight|bias)$")
 BUFFERS = re.compile(r"\.embeddings\.position_ids$")
-# What CLIP has not, so that it starts random in a model of RaSa on CLIP; heads but ITM's are new to a row's weights too.
+# What CLIP has not, so it starts random in a model of RaSa on CLIP; heads but ITM's are new to a row's weights too.
 NEW = ("encoders.fusion.", "encoders.language_head.", "heads.", "idx_queue")
 NEW_HEADS = ("heads.prd.", "heads.rtd.", "idx_queue")
 
 
 def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """A `CLIPModel`'s tensors under our names; None if these are not such. Keys without a counterpart keep their name."""
+    """A `CLIPModel`'s tensors under our names; None for other tensors. Keys without a counterpart keep their name."""
     if "vision_model.embeddings.class_embedding" not in state or "logit_scale" not in state:
         return None
     named: dict[str, Tensor] = {}
@@ -74,14 +74,14 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
 
 
 def with_mask_word(words: Tensor) -> Tensor:
-    """CLIP's word embeddings [V, D] with one row more, for [MASK]: their mean, a word that says nothing in particular."""
+    """CLIP's word embeddings [V, D] with a row more, for [MASK]: their mean, a word that says nothing in particular."""
     return torch.cat([words, words.float().mean(0, keepdim=True).to(words.dtype)])
 
 
 def check_folder(model: Model, folder: Path) -> None:
     """Refuse a transformers folder whose config.json says something that its weights do not show and the model has not.
 
-    Raises ResourceError: another activation or norm than OpenAI's CLIP has, or other numbers of heads than the config's.
+    Raises ResourceError: an activation or norm unlike OpenAI CLIP's, or other numbers of heads than the config's.
     """
     file = folder / "config.json"
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Outside weights, converted once into a folder of this project's own: safetensors, hashed, with a record of the source."""
+"""Outside weights, converted once into a folder of our own: safetensors, hashed, with a record of the source."""
 
 import hashlib
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Reading weights that others wrote: nothing in a file is run, and no more memory is taken than the file can fill.
 
 A pickle (.pth, .pt, .bin) is read with `weights_only`, which builds tensors and plain containers and refuses everything
-else. That alone bounds no memory: a few bytes may declare a terabyte. So a zip whose records unpack to more than the file
-holds is refused, and while a pickle is read the process may grow by a small multiple of the file's size.
+else. That alone bounds no memory: a few bytes may declare a terabyte. So a zip whose records unpack to more than the
+file holds is refused, and while a pickle is read the process may grow by a small multiple of the file's size.
 """
 
 import resource

@@ -1,7 +1,8 @@
 """Exact save and resume: tensors in safetensors, the rest in JSON that carries both files' hashes.
 
 A checkpoint is a folder that appears by one rename; one of the same name is set aside before and put back if a kill
-falls between. So a kill at any moment leaves the old one or the new one. A flipped byte is found by the hash (safetensors alone would load it).
+falls between. So a kill at any moment leaves the old one or the new one. A flipped byte is found by the hash
+(safetensors alone would load it).
 """
 
 import hashlib
@@ -59,9 +60,10 @@ def size_of(tensors: Mapping[str, Tensor]) -> int:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file with the permissions that every other new file has; the library's own are the user's alone.
+    """Write a safetensors file with the permissions that every other new file has.
 
-    `notes` are kept in its header. Raises OSError or SafetensorError; then no file is left.
+    The library's own are the user's alone. `notes` are kept in its header. Raises OSError or SafetensorError; then no
+    file is left.
     """
     try:
         save_file(dict(tensors), file, dict(notes) if notes else None)

@@ -17,8 +17,12 @@ from rasa.model.rasa import HEADS, Encoders, RaSa
 from rasa.weights.released import REDUNDANT, is_clip, names, to_released
 
 HINTS = {
-    "text_encoder.embeddings.": "; the text keys lack `bert.`: a file fine-tuned for retrieval; `rasa checkpoint convert` maps them",
-    "model.encoders.": "; this is one of this project's exact training checkpoints: its weights are in the run's selected/",
+    "text_encoder.embeddings.": (
+        "; the text keys lack `bert.`: a file fine-tuned for retrieval; `rasa checkpoint convert` maps them"
+    ),
+    "model.encoders.": (
+        "; this is one of this project's exact training checkpoints: its weights are in the run's selected/"
+    ),
 }
 
 

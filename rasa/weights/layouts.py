@@ -29,7 +29,7 @@ class Reading(NamedTuple):
 
 
 def recognise(state: Mapping[str, Tensor], source: str) -> Reading:
-    """The tensors under the names of the released RaSa, ALBEF and TCL files, or for CLIP our own, as far as they are known.
+    """The tensors under the names of the released RaSa, ALBEF and TCL files, or for CLIP our own, as far as known.
 
     Raises ResourceError if two keys become one.
     """

@@ -144,8 +144,8 @@ def load_released(
     clip = model.encoders.clip
     if clip != is_clip(state):
         raise ResourceError(
-            f"{source}: holds {'ALBEF or TCL' if clip else 'CLIP'} weights; set model.backbone and the sizes to theirs, "
-            f"e.g. -o model.backbone={'albef' if clip else 'clip'}"
+            f"{source}: holds {'ALBEF or TCL' if clip else 'CLIP'} weights; set model.backbone and the sizes to "
+            f"theirs, e.g. -o model.backbone={'albef' if clip else 'clip'}"
         )
     absent = _may_be_absent(state, clip)
     targets: dict[str, Tensor] = dict(names(model, momentum))
@@ -230,7 +230,7 @@ def is_clip(state: Mapping[str, Tensor]) -> bool:
 
 
 def _may_be_absent(state: Mapping[str, Tensor], clip: bool) -> tuple[str, ...]:
-    """Starts of the keys that a sound file of this kind can lack, so that they keep their random start, and are named."""
+    """Starts of the keys that a sound file of this kind can lack: they keep their random start, and are named."""
     if not clip:
         return ABSENT_IN_PRETRAINING
     return NEW_HEADS if any(key.startswith("encoders.fusion.") for key in state) else NEW

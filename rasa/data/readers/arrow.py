@@ -1,8 +1,8 @@
 """Reader of data sets that Hugging Face `datasets` saved: `save_to_disk` folders (Arrow) and parquet files.
 
 Arrow files are read with pyarrow, which `datasets` itself and MLflow bring; `datasets` is not needed. Images that the
-files hold are unpacked once, each under a digest of its bytes, into `data.image_folder`, so that they can be listed, checked
-and cached as any others; rows that hold the same image become one image with several captions.
+files hold are unpacked once, each under a digest of its bytes, into `data.image_folder`, so that they can be listed,
+checked and cached as any others; rows that hold the same image become one image with several captions.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 64
 STARTS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"BM": ".bmp", b"RIFF": ".webp"}
 
 
-def saved_source(data: Data) -> Source:
+def read(data: Data) -> Source:
     """What the saved data set says. Raises ResourceError where there is nothing to go through.
 
     Also if pyarrow is not installed, or if images cannot be unpacked.
@@ -81,7 +81,8 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         from pyarrow import ipc, parquet
     except ImportError:
         raise ResourceError(
-            f"{file}: Arrow and parquet files need pyarrow; run: pip install pyarrow, or export the data set as an imagefolder"
+            f"{file}: Arrow and parquet files need pyarrow; run: pip install pyarrow, or export the data set as an "
+            "imagefolder"
         ) from None
     try:
         if file.suffix == ".parquet":
@@ -121,6 +122,7 @@ def _unpack(image: bytes, folder: Path) -> str:
             temporary.replace(file)
         except OSError as error:
             raise ResourceError(
-                f"{folder}: images cannot be unpacked there ({error.strerror}); set data.image_folder to a writable folder"
+                f"{folder}: images cannot be unpacked there ({error.strerror}); set data.image_folder to a writable "
+                "folder"
             ) from None
     return name

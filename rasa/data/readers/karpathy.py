@@ -1,8 +1,8 @@
 """Reader of Flickr30K and COCO from Karpathy's split files (Appendix A.3; Karpathy and Fei-Fei, 2015).
 
-A file is an object with `images`, one record per image: filename (COCO: filepath, its folder, too), imgid, split, and the
-sentences, about five, each with its text as `raw`. COCO's split `restval`, what is left of val2014, counts as train, as
-in all published results. Every image is a class of its own, whose label is its imgid.
+A file is an object with `images`, one record per image: filename (COCO: filepath, its folder, too), imgid, split, and
+the sentences, about five, each with its text as `raw`. COCO's split `restval`, what is left of val2014, counts as
+train, as in all published results. Every image is a class of its own, whose label is its imgid.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ FIELDS = ("filename", "imgid", "split", "sentences")
 USUAL = 5  # sentences per image
 
 
-def captions_source(data: Data) -> Source:
+def read(data: Data) -> Source:
     """What `data`'s split file says. Raises ResourceError where there is nothing to go through."""
     file = annotation_path(data)
     image_root = image_folder(data)

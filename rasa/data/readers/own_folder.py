@@ -19,15 +19,26 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 SUFFIXES = (".csv", ".jsonl")
 
 
-def table_source(data: Data) -> Source:
-    """What the table says, its images below `data.image_folder`. Raises ResourceError where there is nothing to go through."""
+def read(data: Data) -> Source:
+    """What the table, or the metadata files of an imagefolder, say.
+
+    Raises ResourceError where there is nothing to go through.
+    """
+    return _imagefolder(data) if data.format == "imagefolder" else _table(data)
+
+
+def _table(data: Data) -> Source:
+    """What the table says, its images below `data.image_folder`.
+
+    Raises ResourceError where there is nothing to go through.
+    """
     file = annotation_path(data)
     image_root = image_folder(data)
     content = _bytes(file)
     return source_of(file, image_root, _lines(file, content), OWN, data.max_words, content)
 
 
-def imagefolder_source(data: Data) -> Source:
+def _imagefolder(data: Data) -> Source:
     """What the metadata files of a Hugging Face imagefolder say: one per split's folder, or one with a column split.
 
     `file_name` is relative to the metadata file's folder. Raises ResourceError where there is nothing to go through.

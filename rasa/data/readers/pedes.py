@@ -40,7 +40,7 @@ LAYOUTS = {
 }
 
 
-def pedes_source(data: Data) -> Source:
+def read(data: Data) -> Source:
     """What `data`'s annotation file says. Raises ResourceError where there is nothing to go through."""
     file = annotation_path(data)
     image_root = image_folder(data)

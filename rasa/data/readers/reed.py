@@ -1,9 +1,9 @@
 """Reader of CUB and Flowers with the captions of Reed et al. (CVPR 2016; Appendix A.3 of the paper).
 
-`cvpr2016_cub` and `cvpr2016_flowers`, as their archives unpack, hold trainclasses.txt, valclasses.txt and testclasses.txt,
-a class name per line (100/50/50 and 62/20/20), and text_c10/CLASS/IMAGE.txt with ten captions, one per line. The images
-come from their own authors: CUB_200_2011/images/CLASS/IMAGE.jpg, and jpg/IMAGE.jpg without a folder per class. A class's
-label is the number in its name (`001.Black_footed_Albatross`, `class_00001`).
+`cvpr2016_cub` and `cvpr2016_flowers`, as their archives unpack, hold trainclasses.txt, valclasses.txt and
+testclasses.txt, a class name per line (100/50/50 and 62/20/20), and text_c10/CLASS/IMAGE.txt with ten captions, one per
+line. The images come from their own authors: CUB_200_2011/images/CLASS/IMAGE.jpg, and jpg/IMAGE.jpg without a folder
+per class. A class's label is the number in its name (`001.Black_footed_Albatross`, `class_00001`).
 """
 
 import re
@@ -23,7 +23,7 @@ USUAL = 10  # captions per image
 FOLDER_PER_CLASS = {"cub": True, "flowers": False}
 
 
-def finegrained_source(data: Data) -> Source:
+def read(data: Data) -> Source:
     """What the folder of captions says. Raises ResourceError where there is nothing to go through."""
     folder = annotation_path(data, folder=True)
     image_root = image_folder(data)
