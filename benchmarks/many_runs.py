@@ -19,8 +19,8 @@ from typing import Any
 
 from experiments.environment import environment
 from experiments.plan import PlannedRun, plan
+from experiments.resources import ensure_data
 from experiments.rundir import ABOUT, ENVIRONMENT, METRICS, PREDICTIONS, RESULT, SPEC, write_json, write_text
-from experiments.runner import ensure_data
 from experiments.spec import Suite, load_suite
 from experiments.yaml_io import dump
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.runner import ensure_data
+from experiments.resources import ensure_data
 from studies.points import Points, point_name
 from studies.report import effort
 from studies.session import search

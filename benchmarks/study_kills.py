@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import store
-from experiments.runner import Train, ensure_data
+from experiments.outcome import Train
+from experiments.resources import ensure_data
 from studies.points import Points, point_name
 from studies.session import search
 from studies.space import load_space

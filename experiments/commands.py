@@ -14,8 +14,8 @@ import click
 
 if TYPE_CHECKING:
     from experiments.decisions import Decision
+    from experiments.outcome import Outcome
     from experiments.plan import PlannedRun
-    from experiments.runner import Outcome
     from experiments.spec import Suite
     from experiments.until import Look
 
@@ -224,7 +224,7 @@ def run(
     With --until decided: look after 3, 5, 8 and 12 seeds, and go on with the rows of undecided steps alone.
     """
     _check_until(context, until)
-    from experiments.runner import ensure_data, writable
+    from experiments.resources import ensure_data, writable
     from experiments.spec import parse_target, resolve
     from experiments.store import tracking_uri as chosen_uri
 
@@ -282,11 +282,11 @@ def retry(suite: str, jobs: int, tracking_uri: str | None, workspace: Path, as_j
 @workspace_option
 def sync(tracking_uri: str | None, workspace: Path) -> None:
     """Deliver to the tracker what it missed while it was away."""
-    from experiments import courier, store
+    from experiments import store, uploader
     from rasa.errors import ResourceError
 
     uri = store.tracking_uri(workspace, tracking_uri)
-    there, deleted, total = courier.sync(workspace, uri, lambda line: click.echo(line, err=True))
+    there, deleted, total = uploader.sync(workspace, uri, lambda line: click.echo(line, err=True))
     kept = f"; {deleted} were deleted there, and stay so" if deleted else ""
     click.echo(f"{there} of {total} runs are in {uri}{kept}")
     if missing := total - there - deleted:
@@ -319,7 +319,7 @@ def _execute(
     tracking_uri: str | None,
     as_json: bool,
 ) -> None:
-    from experiments.runner import raise_for
+    from experiments.outcome import raise_for
 
     outcomes = _outcomes(planned, workspace, jobs, rerun_stale, tracking_uri)
     _print_outcomes(outcomes, as_json)
@@ -336,19 +336,21 @@ def _outcomes(
 ) -> "list[Outcome]":
     """Execute, with a display and a courier to the tracker, for at most so many seconds."""
     from experiments import store
-    from experiments.courier import Courier, Tracker
+    from experiments.outcome import Callbacks
     from experiments.progress import Display
-    from experiments.runner import Watch, check_resources, execute
+    from experiments.resources import check_resources
+    from experiments.runner import execute
+    from experiments.uploader import Tracker, Uploader
 
     uri = store.tracking_uri(workspace, tracking_uri)
     check_resources([run.config for run in planned if not _settled(run) or (rerun_stale and run.state == "stale")])
     with Display(len(planned)) as display:
-        tracker = Tracker(uri, workspace, display.say)
+        tracker = Tracker(uri, workspace, display.notify)
         if not all(_settled(run) for run in planned) or rerun_stale:
             tracker.open()  # here and now: a fresh store is made by one process, before there are several
-        with Courier(tracker.deliver) as courier:
-            watch = Watch(display.started, display.heard, display.ended, display.say, courier.ask)
-            return execute(planned, workspace, jobs, rerun_stale, watch, seconds=seconds)
+        with Uploader(tracker.deliver) as uploader:
+            callbacks = Callbacks(display.on_start, display.on_metrics, display.on_end, display.notify, uploader.ask)
+            return execute(planned, workspace, jobs, rerun_stale, callbacks, seconds=seconds)
 
 
 def _run_until(
@@ -364,7 +366,7 @@ def _run_until(
     as_json: bool,
 ) -> None:
     """Run until decided, and print the runs, how each step stands, and why it ended."""
-    from experiments.runner import raise_for
+    from experiments.outcome import raise_for
     from experiments.until import until_decided
 
     look = _looks(target, profile, overrides, workspace, margin, most)

@@ -102,9 +102,11 @@ class Cursor(BaseModel):
 class Delivery:
     """One run directory on its way into one store."""
 
-    def __init__(self, filed: Filed, workspace: Path, directory: Path, say: Callable[[str], None] = lambda line: None):
+    def __init__(
+        self, filed: Filed, workspace: Path, directory: Path, notify: Callable[[str], None] = lambda line: None
+    ):
         self._filed, self._client = filed, filed.client
-        self._workspace, self._directory, self._say = workspace, directory, say
+        self._workspace, self._directory, self._notify = workspace, directory, notify
         self._about, self._noted = read_about(directory), _read_cursor(directory)
         self._place = directory_tag(directory)
         self._began = read_json(directory / ENVIRONMENT) or {}
@@ -278,7 +280,7 @@ class Delivery:
 
     @cached_property
     def _points(self) -> list[Point]:
-        return read_points(self._directory, self._say)
+        return read_points(self._directory, self._notify)
 
     @cached_property
     def _metrics(self) -> "list[Metric]":

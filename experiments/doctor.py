@@ -70,7 +70,7 @@ def _timm() -> Check:
 
 
 def _workspace(workspace: Path) -> Check:
-    from experiments.runner import writable
+    from experiments.resources import writable
 
     writable(workspace)
     free = shutil.disk_usage(workspace).free / GIB

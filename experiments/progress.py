@@ -6,9 +6,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from experiments.outcome import Outcome
 from experiments.plan import PlannedRun
 from experiments.rundir import About, read_points
-from experiments.runner import Outcome
 
 
 class Bars:
@@ -33,7 +33,7 @@ class Bars:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bars.stop()
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """Print a line above the bars. Figures and paths are text here, not markup."""
         self._console.print(line, markup=False)
 
@@ -48,35 +48,35 @@ class Display(Bars):
         self._tasks: dict[str, TaskID] = {}  # by run id
         self._epochs: dict[str, int] = {}
 
-    def started(self, run: PlannedRun) -> None:
+    def on_start(self, run: PlannedRun) -> None:
         """A run begins, or goes on."""
         epochs = run.config.optimisation.epochs
         begun = "resumed" if run.state == "interrupted" else "started"
-        self.say(
+        self.notify(
             f"{run.about.name}: {'evaluating, no training' if run.about.untrained else f'{begun}, {epochs} epochs'}"
         )
         done = {point.step for point in read_points(run.directory) if point.group == "val"} if run.directory else set()
         self._epochs[run.about.run_id] = len(done)
         self._tasks[run.about.run_id] = self._bars.add_task(run.about.name, total=epochs, completed=len(done), note="")
 
-    def heard(self, about: About, group: str, step: int, values: dict[str, float]) -> None:
+    def on_metrics(self, about: About, group: str, step: int, values: dict[str, float]) -> None:
         """Figures of a run: an epoch's validation moves the bar."""
         task = self._tasks[about.run_id]
         if group == "val" and not about.untrained:
             self._epochs[about.run_id] = epoch = int(values.get("epoch", self._epochs[about.run_id] + 1))
             self._bars.update(task, completed=epoch)
-            self.say(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}")
+            self.notify(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}")
         elif group == "train" and "loss" in values:
             self._bars.update(task, note=f"step {step} loss {values['loss']:.3f}")
 
-    def ended(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Outcome) -> None:
         """A run came to an end, or needed no execution."""
         if (task := self._tasks.pop(outcome.about.run_id, None)) is not None:
             self._bars.remove_task(task)
         self._bars.advance(self._all)
         if outcome.state == "failed" and self._alone:
             return  # its fault ends the command, which then says it
-        self.say(f"{outcome.about.name}: {ending(outcome)}")
+        self.notify(f"{outcome.about.name}: {ending(outcome)}")
 
 
 def ending(outcome: Outcome) -> str:

@@ -177,15 +177,15 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def read_points(directory: Path, say: Callable[[str], None] = lambda line: None) -> list[Point]:
+def read_points(directory: Path, notify: Callable[[str], None] = lambda line: None) -> list[Point]:
     """The figures that a run has reported; a last line that a kill has torn is none.
 
-    Lines that are damaged (a power cut may leave NULs) are left out, and `say` is told how many.
+    Lines that are damaged (a power cut may leave NULs) are left out, and `notify` is told how many.
     """
     path = directory / METRICS
     points, _, damaged = _parse(path.read_bytes()) if path.exists() else ([], 0, 0)
     if damaged:
-        say(f"{path}: {damaged} damaged line{'s' if damaged > 1 else ''} left out")
+        notify(f"{path}: {damaged} damaged line{'s' if damaged > 1 else ''} left out")
     return points
 
 
@@ -211,10 +211,10 @@ class Follower:
 
 
 class MetricsLog:
-    """Appends to metrics.jsonl; a resumed run never leaves a step twice. `say` is told of what was damaged."""
+    """Appends to metrics.jsonl; a resumed run never leaves a step twice. `notify` is told of what was damaged."""
 
-    def __init__(self, directory: Path, say: Callable[[str], None] = lambda line: None):
-        self._path, self._say = directory / METRICS, say
+    def __init__(self, directory: Path, notify: Callable[[str], None] = lambda line: None):
+        self._path, self._notify = directory / METRICS, notify
         self._seen: set[tuple[str, int]] = set()
 
     def resume_from(self, step: int) -> None:
@@ -223,7 +223,7 @@ class MetricsLog:
         A validation is reported at the number of steps done, just before the checkpoint: it stays. The training
         figures at that number belong to the next step.
         """
-        points = read_points(self._path.parent, self._say)
+        points = read_points(self._path.parent, self._notify)
         kept = [point for point in points if point.step < step or (point.step == step and point.group == "val")]
         write_text(self._path, "".join(to_line(point) for point in kept))
         self._seen = {(point.group, point.step) for point in kept if point.step == step}

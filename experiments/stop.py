@@ -28,8 +28,8 @@ class Stop:
         # nohup runs go on when their terminal is closed. SIGINT is heard in any case: a shell has its background jobs
         # ignore it, and whoever sends it to one means it.
         nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        heard = [number for number in numbers if number != signal.SIGHUP or not nohup]
-        self._before = {number: signal.signal(number, self._heard) for number in heard}
+        handled = [number for number in numbers if number != signal.SIGHUP or not nohup]
+        self._before = {number: signal.signal(number, self._on_signal) for number in handled}
         if self._timer is not None:
             self._timer.daemon = True
             self._timer.start()
@@ -41,7 +41,7 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             for child in active_children():
                 child.kill()

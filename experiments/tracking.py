@@ -1,7 +1,7 @@
 """What is written to MLflow: experiment = suite, parent run = row (or start), child run = seed.
 
 This module owns every name used there. How a run's directory gets there: experiments/delivery.py, and when:
-experiments/courier.py. Nothing ever decides by what MLflow says of a run.
+experiments/uploader.py. Nothing ever decides by what MLflow says of a run.
 """
 
 from pathlib import Path

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from experiments import boundaries
 from experiments.decisions import Decision, decide
 from experiments.evidence import SETTLED, steps_of_runs
+from experiments.outcome import Outcome
 from experiments.plan import PlannedRun
 from experiments.rundir import RESULT, row_folder
-from experiments.runner import Outcome, Say
 from experiments.spec import Row, Suite
+from rasa.callbacks import Notify
 from rasa.errors import SpecError
 
 
@@ -83,7 +84,7 @@ def look(
 def until_decided(
     next_look: Callable[[set[tuple[str, int]]], Look],
     execute: Callable[[list[PlannedRun], float | None], list[Outcome]],
-    say: Say,
+    notify: Notify,
     jobs: int = 1,
     budget: float | None = None,
 ) -> Ended:
@@ -98,7 +99,7 @@ def until_decided(
     while True:
         now = next_look(tried)
         left = None if ends is None else ends - time.monotonic()
-        say(standing(now))
+        notify(standing(now))
         if not now.runs:
             return Ended(now, [*outcomes.values()], _why(now), False)
         if not (runs := fitting(now.runs, jobs, left)):

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 
 from experiments.environment import cpu_count
+from experiments.execution import begin, failed, run_one
+from experiments.outcome import Callbacks, Outcome, Train, not_reached, stopped
 from experiments.plan import PlannedRun
 from experiments.rundir import Follower
-from experiments.runner import Outcome, Train, Watch, begin, failed, not_reached, run_one, stopped
 from experiments.stop import Stop
 from rasa.errors import RunFailed
 
@@ -42,7 +43,7 @@ class Worker:
 
 
 def run_all(
-    todo: Sequence[tuple[int, PlannedRun]], jobs: int, watch: Watch, stop: Stop, train: Train | None
+    todo: Sequence[tuple[int, PlannedRun]], jobs: int, callbacks: Callbacks, stop: Stop, train: Train | None
 ) -> dict[int, Outcome]:
     """Execute the runs, `jobs` at a time; outcomes by the runs' numbers."""
     waiting, outcomes = deque(todo), {number: not_reached(run) for number, run in todo}
@@ -55,7 +56,7 @@ def run_all(
                 for job in busy.values():
                     job.worker.tasks.close()
             while waiting and free and not stop.asked:
-                job = Job(*waiting.popleft(), free.pop(), watch)
+                job = Job(*waiting.popleft(), free.pop(), callbacks)
                 job.worker.tasks.send((job.run, train, threads))
                 busy[job.worker.results] = job
             ready = wait(list(busy), timeout=POLL)
@@ -75,18 +76,18 @@ def run_all(
 class Job:
     """A run in a worker, followed through its directory."""
 
-    def __init__(self, number: int, run: PlannedRun, worker: Worker, watch: Watch):
-        self.number, self.run, self.worker, self._watch = number, run, worker, watch
-        self._directory = begin(run, watch)
+    def __init__(self, number: int, run: PlannedRun, worker: Worker, callbacks: Callbacks):
+        self.number, self.run, self.worker, self._callbacks = number, run, worker, callbacks
+        self._directory = begin(run, callbacks)
         self._follower, self._silent = Follower(self._directory), True
 
     def report(self) -> None:
         """Pass on the figures that have arrived since the last look."""
         points = self._follower.new()
         for point in points:
-            self._watch.heard(self.run.about, point.group, point.step, point.values)
+            self._callbacks.on_metrics(self.run.about, point.group, point.step, point.values)
         if points and (self._silent or any(point.group == "val" for point in points)):
-            self._watch.deliver(self._directory)
+            self._callbacks.deliver(self._directory)
             self._silent = False
 
     def hear(self, stop: Stop) -> Outcome | None:
@@ -94,16 +95,16 @@ class Job:
         try:
             outcome: Outcome | str = self.worker.results.recv()
             if isinstance(outcome, str):
-                self._watch.say(f"{self.run.about.name}: {outcome}")
+                self._callbacks.notify(f"{self.run.about.name}: {outcome}")
                 return None
         except (EOFError, OSError):
             died = RunFailed("its process died (killed, or out of memory); `rasa run` goes on from the last checkpoint")
             outcome = stopped(self.run) if stop.asked else failed(self.run, died)
             self.worker.close()
             self.worker = Worker()
-        self._watch.ended(outcome)
+        self._callbacks.on_end(outcome)
         if outcome.state != "running":
-            self._watch.deliver(self._directory)
+            self._callbacks.deliver(self._directory)
         return outcome
 
 

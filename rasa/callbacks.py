@@ -5,4 +5,4 @@ from collections.abc import Callable
 Log = Callable[
     [str, int, dict[str, float]], None
 ]  # group ("train", "val", "test", ...), optimizer step, figures by name
-Say = Callable[[str], None]  # a line for a person
+Notify = Callable[[str], None]  # a line for a person

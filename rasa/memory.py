@@ -28,7 +28,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_told(text: Callable[[], str]) -> Iterator[None]:
+def memory_explained(text: Callable[[], str]) -> Iterator[None]:
     """Inside, a want of memory is a RunFailed that says `text()`: how much was asked for, and a setting that fits."""
     try:
         yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from experiments.decisions import Decision
 from experiments.spec import HEADINGS
 from reports import grid
-from reports.grid import Grid
+from reports.grid import NONE, Grid
 from reports.grid import grid_of as _grid
 from reports.starts import OverStart
 from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, UNTRAINED, Line, Spread, last_label_tells, telling_names
@@ -31,7 +31,6 @@ SENSITIVITY = (
     "seen), in brackets by stage 1 alone; step: minus the row before, with the t-interval over seeds; R@1 before and "
     "after; factor by which the rank of the first true image grows"
 )
-NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
 Column = grid.Column[Line]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+NONE = "-"  # nothing belongs here; what belongs here and is not there says missing or failed
 L = TypeVar("L")  # what a line of the table is made of
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.cells import NONE, spread
-from reports.grid import Column, Grid, grid_of
+from reports.cells import spread
+from reports.grid import NONE, Column, Grid, grid_of
 from reports.published import Entry, PublishedTable, heading
 from reports.tables import FINISHED, MISSING, UNTRAINED, Line, Spread
 

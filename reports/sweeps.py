@@ -13,8 +13,7 @@ from experiments import statistics
 from experiments.plot_style import DPI, INK, PALETTE, STYLE
 from experiments.spec import Suite, Sweep
 from experiments.statistics import Floats
-from reports.cells import NONE, Column
-from reports.grid import Cell, Grid
+from reports.grid import NONE, Cell, Column, Grid
 from reports.tables import MISSING, Line, Spread
 from reports.verdict import SEED, SHARE, Known
 
@@ -164,7 +163,7 @@ def grid(found: Sequence[Curve]) -> Grid | None:
         "Our best": lambda curve: ", ".join(map(str, curve.top)) or MISSING,
         "How often each value is best (% of resamples)": share,
     }
-    columns: list[Column] = [Column(heading, lambda line: "", numeric=False) for heading in texts]
+    columns: list[Column[Line]] = [Column(heading, lambda line: "", numeric=False) for heading in texts]
     rows = [[Cell(text(curve), False, "") for text in texts.values()] for curve in found]
     return Grid("Where each parameter is best, by test R@1", columns, rows, [*sentences(found)])
 

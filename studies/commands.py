@@ -105,7 +105,7 @@ def run(
 
     The same command goes on with a study that was interrupted, and on other machines it helps.
     """
-    from experiments.runner import ensure_data, writable
+    from experiments.resources import ensure_data, writable
     from studies.session import search
 
     points = _points(space, profile, overrides, seeds, workspace, name)
@@ -261,18 +261,18 @@ def _export(points: "Points", found: list[Any], trial: int | None, file: Path) -
 
 def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_uri: str | None) -> None:
     from experiments import store
-    from experiments.courier import Courier, Tracker
+    from experiments.outcome import Callbacks
     from experiments.progress import Display
-    from experiments.runner import Watch
+    from experiments.uploader import Tracker, Uploader
     from studies.rerun import rerun
 
     uri = store.tracking_uri(points.workspace, tracking_uri)
     with Display(len(best) * seeds) as display:
-        tracker = Tracker(uri, points.workspace, display.say)
+        tracker = Tracker(uri, points.workspace, display.notify)
         tracker.open()  # here and now: a fresh store is made by one process, before there are several
-        with Courier(tracker.deliver) as courier:
-            watch = Watch(display.started, display.heard, display.ended, display.say, courier.ask)
-            rerun(points, best, seeds, jobs, watch)
+        with Uploader(tracker.deliver) as uploader:
+            callbacks = Callbacks(display.on_start, display.on_metrics, display.on_end, display.notify, uploader.ask)
+            rerun(points, best, seeds, jobs, callbacks)
 
 
 def _points(
@@ -323,7 +323,7 @@ def _follow(points: "Points", storage: "Storage") -> None:
             driven = counts.running > len(dead) or driven_here(points.workspace)
             idle = 0 if driven else idle + 1
             if idle == IDLE_LOOKS:  # a driver on another machine may be between two trials, but not for long
-                screen.say(f"{points.name}: no driver is at it; `rasa study run` goes on with it")
+                screen.notify(f"{points.name}: no driver is at it; `rasa study run` goes on with it")
                 return
             time.sleep(FOLLOW_SECONDS)
 

@@ -4,21 +4,23 @@ Only the driver talks to the storage, so on one machine `--jobs N` needs no more
 """
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.environment import cpu_count
+from experiments.execution import begin
+from experiments.outcome import NO_CALLBACKS, Outcome, Train
 from experiments.plan import PlannedRun
+from experiments.resources import writable
 from experiments.rundir import read_points
-from experiments.runner import UNWATCHED, Outcome, Train, begin, writable
 from experiments.stop import Stop
 from rasa.errors import RasaError, RunFailed
 from studies.liveness import BEAT_SECONDS
 from studies.screen import Screen
-from studies.study import Ledger
+from studies.study import SharedStudy
 from studies.trials import tally
 from studies.workers import Message, Validated, Worker
 
@@ -62,25 +64,31 @@ class Active:
         }
 
 
-class Drive:
+class Driver:
     """One driver's work on a study."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        shared: SharedStudy,
         total: int,
         jobs: int,
         screen: Screen,
         deliver: Callable[[], None],
         train: Train | None = None,
     ):
-        self._ledger, self._total, self._screen, self._deliver, self._train = ledger, total, screen, deliver, train
+        self._shared_study, self._total, self._screen, self._deliver, self._train = (
+            shared,
+            total,
+            screen,
+            deliver,
+            train,
+        )
         self._jobs, self._threads = jobs, max(1, cpu_count() // jobs)
         self._active: list[Active] = []
         self._free: list[Worker] = []
         self._look_at = self._beat_at = float("-inf")  # monotonic times of the next ones
-        self._metric = ledger.points.space.objectives[0].metric.removeprefix("val/")
-        self._by_seed = ledger.points.space.pruner.name == "wilcoxon"
+        self._metric = shared.points.space.objectives[0].metric.removeprefix("val/")
+        self._by_seed = shared.points.space.pruner.name == "wilcoxon"
 
     def run(self) -> None:
         """Go on until every trial of the budget has ended, also those of other drivers.
@@ -88,11 +96,11 @@ class Drive:
         The first SIGINT or SIGTERM checkpoints the trials and queues them anew, and raises KeyboardInterrupt. Raises
         ResourceError if the storage is away, RunFailed if trials fail in a row.
         """
-        writable(self._ledger.points.workspace)
-        with Stop(lambda: self._screen.say("stopping after a checkpoint; interrupt again to end at once")) as stop:
+        writable(self._shared_study.points.workspace)
+        with Stop(lambda: self._screen.notify("stopping after a checkpoint; interrupt again to end at once")) as stop:
             try:
                 while self._goes_on(stop):
-                    self._hear(stop)
+                    self._receive(stop)
                     self._beat()
             finally:
                 for worker in [*self._free, *(active.worker for active in self._active)]:
@@ -107,7 +115,7 @@ class Drive:
 
         for active in self._active:
             try:
-                self._ledger.again(active.trial, "its driver ended", died=False)
+                self._shared_study.again(active.trial, "its driver ended", died=False)
             except UpdateFinishedTrialError:
                 continue
             except RasaError:
@@ -122,18 +130,18 @@ class Drive:
         now = time.monotonic()
         if now < self._look_at:
             return True
-        while len(self._active) < self._jobs and (trial := self._ledger.next(self._total)) is not None:
+        while len(self._active) < self._jobs and (trial := self._shared_study.next(self._total)) is not None:
             self._begin(trial)
         self._look_at = now + LOOK
-        trials = self._ledger.trials()
+        trials = self._shared_study.trials()
         counts = tally(trials)
         self._screen.show(trials, self._total)
-        ended = self._ledger.exhausted and not counts.running or counts.settled >= self._total
+        ended = self._shared_study.exhausted and not counts.running or counts.settled >= self._total
         return bool(self._active) or not ended
 
     def _begin(self, trial: "Trial") -> None:
         worker = self._free.pop() if self._free else Worker()
-        active = Active(trial, self._ledger.points.runs(trial.params), worker)
+        active = Active(trial, self._shared_study.points.runs(trial.params), worker)
         self._active.append(active)
         self._screen.began(trial, active.runs)
         self._next_seed(active)
@@ -142,51 +150,54 @@ class Drive:
     def _next_seed(self, active: Active) -> None:
         """Train the seed that the trial is at, or end the trial if there is none, or none that is not measured."""
         while len(active.directories) < len(active.runs):
-            found = self._ledger.points.finished_elsewhere(active.run)
+            found = self._shared_study.points.finished_elsewhere(active.run)
             if found is None:
                 active.waits_until = None
-                begin(active.run, UNWATCHED)
+                begin(active.run, NO_CALLBACKS)
                 with suppress(OSError):  # a worker that has died says so by its pipe
                     active.worker.train(active.run, self._train, self._threads)
                 return
-            self._screen.say(f"trial {active.trial.number}: {active.run.about.name} has been run before")
+            self._screen.notify(f"trial {active.trial.number}: {active.run.about.name} has been run before")
             self._report(active, found)
             active.directories.append(found)
         self._complete(active)
 
-    def _hear(self, stop: Stop) -> None:
+    def _receive(self, stop: Stop) -> None:
+        """Take what the workers have sent, and try again what another process had in its hands."""
         pipes = {active.worker.messages: active for active in self._active if active.waits_until is None}
         if not pipes:
             time.sleep(POLL)
-        for pipe in wait(list(pipes), timeout=POLL) if pipes else ():
-            active = pipes[pipe]  # type: ignore[index]  # wait() returns what it was given
+        ready = wait(list(pipes), timeout=POLL) if pipes else []
+        for active in [active for pipe, active in pipes.items() if pipe in ready]:
             try:
                 message: Message = active.worker.messages.recv()
             except (EOFError, OSError):
                 self._died(active, stop)
                 continue
-            self._ending(active, lambda active=active, message=message: self._handle(active, message, stop))  # type: ignore[misc]
-        for active in [
-            a for a in self._active if a.waits_until is not None and (stop.asked or a.waits_until < time.monotonic())
-        ]:
-            self._ending(active, lambda active=active: self._next_seed(active))  # type: ignore[misc]
+            with self._ending(active):
+                self._handle(active, message, stop)
+        for active in list(self._active):
+            until = active.waits_until
+            if until is not None and (stop.asked or until < time.monotonic()):
+                with self._ending(active):
+                    self._next_seed(active)
 
     def _handle(self, active: Active, message: Message, stop: Stop) -> None:
         if isinstance(message, str):
-            self._screen.say(f"trial {active.trial.number}: {message}")
+            self._screen.notify(f"trial {active.trial.number}: {message}")
         elif isinstance(message, Validated):
             self._validated(active)
         elif message.state == "finished":
             self._measured(active)
         elif message.state == "failed":
-            self._ledger.fail(active.trial, message.message, self._epochs(active))
+            self._shared_study.fail(active.trial, message.message, self._epochs(active))
             self._ended(active, f"failed: {message.message}")
         elif (
             message.state == "running"
         ):  # a worker of a driver that died is at its last checkpoint, or `rasa run` is at it
             active.waits_until = time.monotonic() + LOOK
         elif active.stopped:
-            self._ledger.prune(active.trial, self._epochs(active))
+            self._shared_study.prune(active.trial, self._epochs(active))
             self._ended(active, f"pruned after {self._epochs(active)} epochs")
         else:
             self._again(active, "interrupted", died=False)
@@ -199,7 +210,7 @@ class Drive:
         epochs = len(_validations(active.run.directory))
         last = len(active.directories) == len(active.runs) - 1 and epochs >= active.run.config.optimisation.epochs
         active.stopped = worse and not last and not self._by_seed
-        self._ledger.beat(active.trial, active.progress())
+        self._shared_study.beat(active.trial, active.progress())
         with suppress(OSError):  # as above
             active.worker.answer(active.stopped)
 
@@ -208,7 +219,7 @@ class Drive:
         self._report(active, active.run.directory)
         active.directories.append(active.run.directory)
         if self._by_seed and self._worse_by_seed(active) and len(active.directories) < len(active.runs):
-            self._ledger.prune(active.trial, self._epochs(active))
+            self._shared_study.prune(active.trial, self._epochs(active))
             self._ended(active, f"pruned after {len(active.directories)} of {len(active.runs)} seeds")
         else:
             self._next_seed(active)
@@ -220,39 +231,41 @@ class Drive:
             active.value = values.get(self._metric)
             if before + epoch not in active.reported and active.value is not None and not self._by_seed:
                 active.reported.add(before + epoch)
-                worse = self._ledger.report(active.trial, before + epoch, active.value)
+                worse = self._shared_study.report(active.trial, before + epoch, active.value)
         return worse
 
     def _worse_by_seed(self, active: Active) -> bool:
-        (value, *_), *_ = self._ledger.measure(active.directories[-1:]).values
-        return self._ledger.report(active.trial, len(active.directories) - 1, value)
+        (value, *_), *_ = self._shared_study.measure(active.directories[-1:]).values
+        return self._shared_study.report(active.trial, len(active.directories) - 1, value)
 
     def _complete(self, active: Active) -> None:
         try:
-            measured = self._ledger.measure(active.directories)
+            measured = self._shared_study.measure(active.directories)
         except RunFailed as fault:
-            self._ledger.fail(active.trial, str(fault), self._epochs(active))
+            self._shared_study.fail(active.trial, str(fault), self._epochs(active))
             self._ended(active, f"failed: {fault}")
             return
-        self._ledger.complete(active.trial, measured)
+        self._shared_study.complete(active.trial, measured)
         self._ended(active, self._screen.values(measured.values))
 
     def _died(self, active: Active, stop: Stop) -> None:
         active.worker.close()
         reason = "interrupted" if stop.asked else DIED
-        self._ending(active, lambda: self._again(active, reason, died=not stop.asked))
+        with self._ending(active):
+            self._again(active, reason, died=not stop.asked)
         self._ended(active, reason, reuse=False)
 
     def _again(self, active: Active, reason: str, died: bool) -> None:
-        if not self._ledger.again(active.trial, reason, died):
-            self._screen.say(f"trial {active.trial.number}: given up, {reason} too often")
+        if not self._shared_study.again(active.trial, reason, died):
+            self._screen.notify(f"trial {active.trial.number}: given up, {reason} too often")
 
-    def _ending(self, active: Active, work: Callable[[], None]) -> None:
-        """Do what may end the trial; one that another driver has given up meanwhile is dropped, and its worker too."""
+    @contextmanager
+    def _ending(self, active: Active) -> Iterator[None]:
+        """Inside, what may end the trial; one that another driver has given up is dropped, and its worker too."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
-            work()
+            yield
         except UpdateFinishedTrialError:
             self._ended(active, "given up by another driver, which took this one for dead", reuse=False)
             active.worker.stop()
@@ -275,11 +288,12 @@ class Drive:
             return
         self._beat_at = time.monotonic() + BEAT_SECONDS
         for active in list(self._active):
-            self._ending(active, lambda active=active: self._ledger.beat(active.trial, active.progress()))  # type: ignore[misc]
+            with self._ending(active):
+                self._shared_study.beat(active.trial, active.progress())
 
 
 def _validations(directory: Path) -> list[dict[str, float]]:
     return [point.values for point in read_points(directory) if point.group == "val"]
 
 
-__all__ = ["Drive", "Outcome"]
+__all__ = ["Driver", "Outcome"]

@@ -26,7 +26,7 @@ DRIVER, BEAT = "driver", "beat"
 BEAT_SECONDS, GRACE_SECONDS = 15.0, 120.0
 
 
-class Driver:
+class DriverLock:
     """This process, as other drivers see it: a name, and a lock that its death releases. Used as a context."""
 
     def __init__(self, workspace: Path):

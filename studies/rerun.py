@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.outcome import NO_CALLBACKS, Callbacks, Train, raise_for
 from experiments.rundir import RESULT, read_result
-from experiments.runner import UNWATCHED, Train, Watch, execute, raise_for
+from experiments.runner import execute
 from rasa.errors import SpecError
 from studies.points import Points
 from studies.space import Space
@@ -101,12 +102,12 @@ def rerun(
     trials: "Sequence[FrozenTrial]",
     seeds: int,
     jobs: int,
-    watch: Watch = UNWATCHED,
+    callbacks: Callbacks = NO_CALLBACKS,
     train: Train | None = None,
 ) -> None:
     """Train these trials' points on fresh seeds; finished ones are skipped. Raises as `rasa run` does."""
     runs = [run for trial in trials for run in points.runs(fixed(trial), fresh_seeds(points, seeds), points.best_suite)]
-    raise_for(execute(runs, points.workspace, jobs, watch=watch, train=train))
+    raise_for(execute(runs, points.workspace, jobs, callbacks=callbacks, train=train))
 
 
 def winners(points: Points, trials: "Sequence[FrozenTrial]") -> list[Winner]:

@@ -29,11 +29,11 @@ class Screen(Bars):
         """A trial begins, or goes on."""
         point = ", ".join(f"{name.rpartition('.')[2]} {short(value)}" for name, value in trial.params.items())
         resumed = any(run.state == "interrupted" for run in runs)
-        self.say(f"trial {trial.number}: {'resumed' if resumed else 'started'}, {point}")
+        self.notify(f"trial {trial.number}: {'resumed' if resumed else 'started'}, {point}")
 
     def ended(self, trial: "Trial", how: str) -> None:
         """A trial ended, or was interrupted."""
-        self.say(f"trial {trial.number}: {how}")
+        self.notify(f"trial {trial.number}: {how}")
 
     def values(self, by_seed: Sequence[Sequence[float]]) -> str:
         """`val/r1 43.20 (42.10, 44.30)`."""

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments import store
-from experiments.courier import Courier, Tracker
-from experiments.runner import Train, check_resources
+from experiments.outcome import Train
+from experiments.resources import check_resources
 from experiments.trials import StudyRecord, TrialRecord, deliver_study
+from experiments.uploader import Tracker, Uploader
 from rasa.errors import SpecError
-from studies.driver import Drive
-from studies.liveness import DRIVER, Driver, Watcher
+from studies.driver import Driver
+from studies.liveness import DRIVER, DriverLock, Watcher
 from studies.points import Points
 from studies.screen import Screen
 from studies.storage import FILING, Storage, open_storage
-from studies.study import Ledger
+from studies.study import SharedStudy
 from studies.trials import EPOCHS, IMPORTED, REASON, RETRY_OF, SECONDS, SKIPPED, fixed, states
 
 if TYPE_CHECKING:
@@ -38,19 +39,19 @@ def search(
     uri = store.tracking_uri(points.workspace, tracking_uri)
     check_resources([run.config for run in points.runs(points.row_point() or points.first_point(), points.seeds[:1])])
     storage = open_storage(url, points.workspace)
-    with storage.driving(), Driver(points.workspace) as driver, Screen(points.space) as screen:
-        ledger = Ledger(points, storage, driver.name, Watcher(points.workspace, grace), screen.say)
+    with storage.driving(), DriverLock(points.workspace) as driver, Screen(points.space) as screen:
+        shared = SharedStudy(points, storage, driver.name, Watcher(points.workspace, grace), screen.notify)
         for suite in start_from:
-            screen.say(f"{ledger.start_from(suite)} points of {suite} count as trials")
-        tracker = Tracker(uri, points.workspace, screen.say)
+            screen.notify(f"{shared.start_from(suite)} points of {suite} count as trials")
+        tracker = Tracker(uri, points.workspace, screen.notify)
         tracker.open()  # here and now: a fresh store is made by one process, before there are several
-        with Courier(lambda folder: tracker.use(lambda client: _deliver(client, uri, ledger, storage))) as courier:
-            Drive(ledger, total, jobs, screen, lambda: courier.ask(points.workspace), train).run()
-            courier.ask(points.workspace)
-        if ledger.exhausted:
-            screen.say(f"{points.name}: no point is left, or none is found, that has not been tried")
-        trials = ledger.trials()
-        if ledger.exhausted and all(SKIPPED in trial.user_attrs for trial in trials):
+        with Uploader(lambda folder: tracker.use(lambda client: _deliver(client, uri, shared, storage))) as uploader:
+            Driver(shared, total, jobs, screen, lambda: uploader.ask(points.workspace), train).run()
+            uploader.ask(points.workspace)
+        if shared.exhausted:
+            screen.notify(f"{points.name}: no point is left, or none is found, that has not been tried")
+        trials = shared.trials()
+        if shared.exhausted and all(SKIPPED in trial.user_attrs for trial in trials):
             raise SpecError(f"{points.space.file}: no point of {len(trials)} could be trained: {_why_not(trials)}")
         return trials
 
@@ -59,15 +60,15 @@ def _why_not(trials: "Sequence[FrozenTrial]") -> str:
     return "; ".join(sorted({str(trial.user_attrs[SKIPPED]) for trial in trials})[:3])
 
 
-def _deliver(client: "MlflowClient", uri: str, ledger: Ledger, storage: Storage) -> None:
+def _deliver(client: "MlflowClient", uri: str, shared: SharedStudy, storage: Storage) -> None:
     """Bring MLflow up to date with the storage; one driver at a time, so that no trial is filed twice."""
     with storage.exclusive(FILING):  # not the trials' lock: a slow tracker must hold up no search
-        deliver_study(client, uri, ledger.points.workspace, record(ledger, storage))
+        deliver_study(client, uri, shared.points.workspace, record(shared, storage))
 
 
-def record(ledger: Ledger, storage: Storage) -> StudyRecord:
+def record(shared: SharedStudy, storage: Storage) -> StudyRecord:
     """The study as the tracker files it."""
-    points, trials = ledger.points, ledger.trials()
+    points, trials = shared.points, shared.trials()
     of = states(trials)
     metrics = [objective.metric for objective in points.space.objectives]
     return StudyRecord(

@@ -53,11 +53,11 @@ class Measured(NamedTuple):
     epochs: int
 
 
-class Ledger:
+class SharedStudy:
     """One study, as one driver sees it. Raises SpecError, ResourceError and RunFailed with one line."""
 
-    def __init__(self, points: Points, storage: Storage, driver: str, watcher: Watcher, say: Callable[[str], None]):
-        self.points, self.storage, self._driver, self._watcher, self._say = points, storage, driver, watcher, say
+    def __init__(self, points: Points, storage: Storage, driver: str, watcher: Watcher, notify: Callable[[str], None]):
+        self.points, self.storage, self._driver, self._watcher, self._notify = points, storage, driver, watcher, notify
         self._distributions = {name: p.distribution() for name, p in points.space.parameters.items()}
         self.exhausted = False
         with faults(storage.shown), storage.exclusive(TRIALS):
@@ -102,7 +102,7 @@ class Ledger:
                 )
                 added += 1
         if partial:
-            self._say(
+            self._notify(
                 f"{partial} points of {suite} were not trained with all seeds, {', '.join(map(str, self.points.seeds))}"
             )
         return added
@@ -278,7 +278,7 @@ class Ledger:
         running = [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
         for trial in self._watcher.dead(running, self._driver):
             kept = self._retry(trial, "its driver died", died=True)
-            self._say(f"trial {trial.number}: its driver died" + ("; it will be gone on with" if kept else ""))
+            self._notify(f"trial {trial.number}: its driver died" + ("; it will be gone on with" if kept else ""))
 
     def _retry(self, trial: "FrozenTrial", reason: str, died: bool) -> bool:
         """Fail a trial and queue it anew, unless that is done, or hopeless. First the new one: none may be lost."""

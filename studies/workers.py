@@ -10,8 +10,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from experiments.execution import run_one
+from experiments.outcome import Outcome, Train
 from experiments.plan import PlannedRun
-from experiments.runner import Outcome, Train, run_one
 
 
 class Validated(NamedTuple):
@@ -67,7 +68,7 @@ def _serve(tasks: Connection, messages: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def heard(group: str, step: int, values: dict[str, float]) -> None:
+    def on_metrics(group: str, step: int, values: dict[str, float]) -> None:
         if group != "val":
             return
         try:
@@ -78,13 +79,13 @@ def _serve(tasks: Connection, messages: Connection) -> None:
         if stop:
             raise KeyboardInterrupt
 
-    def say(line: str) -> None:
+    def notify(line: str) -> None:
         with suppress(OSError):  # nobody is left to hear it
             messages.send(line)
 
     try:
         while True:
             run, train, threads = tasks.recv()
-            messages.send(run_one(run, heard, say, tasks.poll, train, threads))
+            messages.send(run_one(run, on_metrics, notify, tasks.poll, train, threads))
     except (EOFError, OSError):
         return

@@ -1,6 +1,8 @@
-"""What a step of each row computes, and which run ids there are, kept as a file: `python -m tests.freeze_numbers` renews it.
+"""What a step of each row computes, and which run ids there are, kept as a file:
+`python -m tests.freeze_numbers` renews it.
 
-Renew it when a number or an id is meant to change. To show that moving code changed none on this machine, to the last bit:
+Renew it when a number or an id is meant to change. To show that moving code changed none on this machine, to the
+last bit:
 
     python -m tests.freeze_numbers --bits before.json     # then move code
     python -m tests.freeze_numbers --bits after.json
@@ -16,12 +18,10 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from people import tiny_config, write_people
-from recipe import in_double, training
-
 from experiments.spec import identity_of, load_suite, resolve, suite_names
 from experiments.spec import short_digest as digest
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.recipe import in_double, training
 
 FILE = Path(__file__).parent / "golden" / "numbers.json"
 PRESETS = ("paper", "released")

@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from test_model import ALL, tiny
-from test_step import SPECIAL, VOCABULARY, Fixed, inputs
 
 from rasa.draws import Draws
 from rasa.errors import SpecError
 from rasa.model.momentum import momentum_copy
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import build_model
-from rasa.objectives.shares import share_of, share_weights
+from rasa.objectives.ranks import rank_of, rank_weights
 from rasa.training.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.training.step import Teachers
+from tests.helpers.tiny_model import ALL, tiny
+from tests.helpers.tiny_step import SPECIAL, VOCABULARY, Fixed, inputs
 
 
 def one_step(ranks, accumulation, preset="released", losses=ALL, generator="momentum", identities=None):
@@ -80,9 +80,9 @@ def test_weights_give_the_mean_of_the_shares_means():
     """Shares (1, 2, -) and (3): means 1.5 and 3, so 2.25, where the plain mean of 1, 2, 3 is 2."""
     values, counted = torch.tensor([1.0, 2.0, 9.0, 3.0]), torch.tensor([True, True, False, True])
     share = torch.tensor([0, 0, 0, 1])
-    assert (share_weights(counted, share, 2, torch.float32) @ values).item() == pytest.approx(2.25)
-    assert (share_weights(counted, share, 3, torch.float32) @ values).item() == pytest.approx(1.5)  # an empty third
-    assert share_of(torch.zeros(6), 3).tolist() == [0, 0, 1, 1, 2, 2]
+    assert (rank_weights(counted, share, 2, torch.float32) @ values).item() == pytest.approx(2.25)
+    assert (rank_weights(counted, share, 3, torch.float32) @ values).item() == pytest.approx(1.5)  # an empty third
+    assert rank_of(torch.zeros(6), 3).tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_batch_that_cannot_be_cut_is_refused_with_the_field():

@@ -4,37 +4,39 @@ from argparse import Namespace
 
 import pytest
 import torch
-from people import tiny_config, write_people
-from published import PRETRAINING, RASA, SMALL, VOCABULARY, random_state, retrieval_state, small_config, wrapped
-from test_step import ROWS, WEIGHTS
 
 from rasa.commands.cli import main
 from rasa.config.run import Config
 from rasa.data.tokenizer import SPECIALS
 from rasa.errors import ResourceError
-from rasa.model.momentum import momentum_copy
-from rasa.model.queue import NOBODY, FeatureQueue
+from rasa.model.queue import NOBODY
 from rasa.model.rasa import build_model
 from rasa.training.train import train
 from rasa.weights.layouts import recognise
-from rasa.weights.released import REDUNDANT, load_released, names, read_state, resize_position_embedding, to_released
+from rasa.weights.released import REDUNDANT, names, read_state, resize_position_embedding, to_released
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.published import (
+    PRETRAINING,
+    RASA,
+    SMALL,
+    VOCABULARY,
+    load,
+    random_state,
+    retrieval_state,
+    small_config,
+    wrapped,
+)
+from tests.helpers.tiny_model import ALL
+from tests.helpers.tiny_step import ROWS, WEIGHTS
 
-ALL = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
 NEW_HEADS = {f"{head}_head.{part}" for head in ("prd", "mrtd") for part in ("weight", "bias")}
 POSITIONS = {"visual_encoder.pos_embed", "visual_encoder_m.pos_embed"}
 
 
-def load(state, weights=None, generator="momentum", image=384, momentum=True):
-    """(model, momentum, queue, report) after loading into a model of another seed's random start."""
-    model = build_model(small_config(weights or ALL, generator, image), VOCABULARY)
-    copy = momentum_copy(model.encoders, True, True) if momentum else None
-    queue = FeatureQueue(16, 8)
-    return model, copy, queue, load_released(state, model, copy, queue, "file.pth")
-
-
 @pytest.mark.parametrize(("name", "seed"), [("ALBEF.pth", 1), ("TCL_4M.pth", 2)])
 def test_a_pretraining_file_of_844_keys_loads_with_the_documented_differences_alone(tmp_path, name, seed):
-    """Those are: no PRD and RTD heads, no identities in the queue, both position embeddings of 256 px brought to 384."""
+    """Those are: no PRD and RTD heads, no identities in the queue,
+    both position embeddings of 256 px brought to 384."""
     given = random_state(PRETRAINING, seed)
     assert len(given) == 844 and given["visual_encoder.pos_embed"].shape[1] == 257
     torch.save({"model": given}, tmp_path / name)
@@ -160,7 +162,9 @@ def one_step(folder, weights, row, directory, **model):
     }
     values["fidelity"] = {"preset": "released"}
     said = []
-    result = train(Config.model_validate(values), directory, lambda *_: None, cache=folder / "cache", say=said.append)
+    result = train(
+        Config.model_validate(values), directory, lambda *_: None, cache=folder / "cache", notify=said.append
+    )
     return result, said
 
 
@@ -182,7 +186,8 @@ def evaluate(folder, weights) -> int:
 @pytest.mark.parametrize("backbone", ["albef", "tcl"])
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_trains_from_a_file_of_844_keys(outside, tmp_path, backbone, row):
-    """What starts at random is the row's own new heads and the queue's identities, each named; all else is the file's."""
+    """What starts at random is the row's own new heads and the queue's identities, each named;
+    all else is the file's."""
     result, said = one_step(outside, outside / f"{backbone}.pth", row, tmp_path, backbone=backbone)
     (line,) = (line for line in said if "tensors loaded" in line)
     heads = [name for name, loss in (("prd_head", "prd"), ("mrtd_head", "rtd")) if loss in ROWS[row][0]]
@@ -221,8 +226,8 @@ def test_position_embeddings_of_no_square_are_refused_with_a_remedy():
     with pytest.raises(ResourceError) as refused:
         load(state)
     assert (
-        "visual_encoder.pos_embed is of 32 patches, no square, so it cannot be brought to 24 x 24; set data.image_size and "
-        "model.patch_size to those of these weights"
+        "visual_encoder.pos_embed is of 32 patches, no square, so it cannot be brought to 24 x 24; set "
+        "data.image_size and model.patch_size to those of these weights"
     ) in str(refused.value)
 
 

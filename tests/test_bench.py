@@ -1,4 +1,5 @@
-"""`rasa bench`: both sides run and agree, what they cost is what the model of the FLOPs says, and records are complete."""
+"""`rasa bench`: both sides run and agree, what they cost is what the model of the FLOPs says,
+and records are complete."""
 
 import json
 

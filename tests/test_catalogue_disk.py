@@ -3,12 +3,12 @@
 import time
 
 import pytest
-from mounts import disk, full, read_only
-from processes import Command, rasa, wait_until
-from test_main_job import newest, run_directory
-from unbroken import goes_on, lines, unbroken
 
 from rasa.weights.folder import newest_checkpoint
+from tests.helpers.mounts import disk, full, read_only
+from tests.helpers.one_row import newest, run_directory
+from tests.helpers.processes import Command, rasa, wait_until
+from tests.helpers.unbroken import goes_on, lines, unbroken
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 

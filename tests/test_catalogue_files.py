@@ -9,14 +9,15 @@ import zlib
 
 import pytest
 import torch
-from people import write_people
-from processes import rasa
-from test_checkpoint import saved
 
 from rasa.config.run import Data
 from rasa.data.load import load_dataset
 from rasa.errors import ResourceError
 from rasa.weights.folder import load_checkpoint, newest_checkpoint
+from tests.helpers.checkpoints import saved
+from tests.helpers.one_row import EVERYTHING, newest, run_directory, write_suite
+from tests.helpers.people import write_people
+from tests.helpers.processes import rasa
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 
@@ -87,7 +88,8 @@ def test_three_missing_images_among_40_000_are_found_in_seconds(tmp_path):
 
 
 def rewrite(folder, **changes):
-    """Change fields of a checkpoint's record and give it a fitting hash again: a file of another program, not a damaged one."""
+    """Change fields of a checkpoint's record and give it a fitting hash again:
+    a file of another program, not a damaged one."""
     body = json.loads((folder / "state.json").read_text()) | changes
     body.pop("sha256")
     body = {name: value for name, value in body.items() if value is not None}
@@ -118,8 +120,6 @@ def test_a_checkpoint_of_another_format_is_refused_with_its_number(tmp_path, cha
 
 def test_the_same_seed_twice_is_100_steps_to_the_bit_and_another_seed_is_not(tmp_path):
     """Loader workers, too, change no bit of 104 steps."""
-    from test_main_job import EVERYTHING, newest, run_directory, write_suite
-
     people = write_people(tmp_path / "people", train=70, val=3, test=3, images=2)
     suite = write_suite(tmp_path, people, EVERYTHING, "momentum", epochs=3)
     ends = []

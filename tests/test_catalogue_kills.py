@@ -11,11 +11,11 @@ import signal
 import time
 
 import pytest
-from processes import MANY, Command, fresh_store, rasa, wait_until
-from test_main_job import newest, run_directory
-from unbroken import ENDED, EPOCHS, STEPS, end_of, goes_on, groups, killed, lines, unbroken
 
 from experiments.plan import recorded_runs
+from tests.helpers.one_row import newest, run_directory
+from tests.helpers.processes import MANY, Command, fresh_store, rasa, wait_until
+from tests.helpers.unbroken import ENDED, EPOCHS, STEPS, end_of, goes_on, groups, killed, lines, unbroken
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 

@@ -11,12 +11,13 @@ import signal
 import time
 
 import pytest
-from people import tiny_config, write_people
-from processes import Command, fresh_store, rasa, wait_until
 
 from experiments.plan import recorded_runs
 from experiments.rundir import FAILURE, RESULT, read_json, read_points
 from experiments.store import open_store
+from tests.helpers.many_rows import write_suite
+from tests.helpers.people import write_people
+from tests.helpers.processes import Command, fresh_store, rasa, wait_until
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 
@@ -24,28 +25,11 @@ ROWS = 10
 TIMES = ("minutes", "pairs_per_s", "peak_mib")
 BAD = {
     "row-2": {"optimisation": {"learning_rate": 1e30, "head_learning_rate": 1e30}},
-    # Its first feature map takes 8 x 256 x 256 x 64 x 4 bytes = 134 MB for each encoder, over 1 GB at 64 images a batch.
+    # Its first feature map takes 8 x 256 x 256 x 64 x 4 bytes = 134 MB for each encoder,
+    # over 1 GB at 64 images a batch.
     "row-5": {"data": {"image_size": [512, 512]}, "model": {"patch_size": 1}, "optimisation": {"batch_size": 64}},
 }
 MEMORY_MIB = 700
-
-
-def write_suite(folder, rows, changes=None):
-    """A suite of one epoch whose rows differ in p_weak; `changes` are merged into the rows of that name."""
-    config = tiny_config(folder / "unused", {"cl": 0.5, "itm": 1.0, "prd": 0.5})
-    config["data"].pop("root")
-    config["optimisation"] |= {"epochs": 1, "checkpoint_steps": 2}
-    objectives = config.pop("objectives")
-    entries = [
-        {"name": f"row-{i}", "labels": [str(i)], "changes": {"objectives": objectives | {"p_weak": 0.05 * (i + 1)}}}
-        for i in range(rows)
-    ]
-    for entry in entries:
-        entry["changes"] |= (changes or {}).get(entry["name"], {})
-    folder.mkdir(parents=True, exist_ok=True)
-    spec = {"suite": "own", "title": "A test", "labels": ["Setting"], "base": config, "rows": entries}
-    (folder / "own.yaml").write_text(json.dumps(spec))
-    return folder / "own.yaml"
 
 
 def table(folder):

@@ -1,4 +1,7 @@
-"""FAULT 27 by the real thing: a bare environment, no network, odd paths. Whole interpreters, started as a shell would."""
+"""FAULT 27 by the real thing: a bare environment, no network, odd paths.
+
+Whole interpreters, started as a shell would.
+"""
 
 import os
 import subprocess
@@ -6,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from people import write_people
-from test_main_job import write_suite
+
+from tests.helpers.one_row import write_suite
+from tests.helpers.people import write_people
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 

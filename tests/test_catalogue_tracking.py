@@ -8,13 +8,13 @@ import sqlite3
 import time
 
 import pytest
-from people import write_people
-from processes import MANY, Command, fresh_store, rasa, wait_until
-from servers import Mlflow, listening
-from test_catalogue_suites import write_suite
 
 from experiments.rundir import read_points
 from experiments.store import open_store
+from tests.helpers.many_rows import write_suite
+from tests.helpers.people import write_people
+from tests.helpers.processes import MANY, Command, fresh_store, rasa, wait_until
+from tests.helpers.servers import Mlflow, listening
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be busy
 
@@ -30,7 +30,8 @@ def people(tmp_path_factory):
 
 
 def filed(uri):
-    """All that a store has of the suite: rows, and of each seed's run state, parameters, every point, names of files."""
+    """All that a store has of the suite: rows, and of each seed's run state, parameters,
+    every point, names of files."""
     client = open_store(uri)
     experiment = client.get_experiment_by_name("own")
     found = client.search_runs([experiment.experiment_id])
@@ -56,7 +57,8 @@ def points(client, run, name):
 
 @pytest.mark.parametrize("command", [False, pytest.param(True, marks=MANY)])
 def test_what_a_server_lost_and_missed_is_there_after_sync_even_from_elsewhere(people, tmp_path, command):
-    """The server is killed after the first third of a suite, stays away, and comes back empty; the workspace is renamed.
+    """The server is killed after the first third of a suite, stays away, and comes back empty;
+    the workspace is renamed.
 
     No line but one tells of it, the runs end, and after `rasa sync` the store equals that of runs with a server.
     """
@@ -110,7 +112,8 @@ def test_a_server_that_hangs_holds_up_no_run(people, tmp_path):
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=MANY)])
 def test_a_sqlite_store_that_another_program_has_locked_loses_nothing(people, tmp_path, seconds):
-    """Locked from the first step on, until the run has ended and so many seconds longer, while `rasa sync` waits or refuses."""
+    """Locked from the first step on, until the run has ended and so many seconds longer,
+    while `rasa sync` waits or refuses."""
     suite, workspace = write_suite(tmp_path, 1), tmp_path / "workspace"
     uri = fresh_store(tmp_path / "store")
     given = {"folder": workspace, "environment": {"MLFLOW_TRACKING_URI": uri}}

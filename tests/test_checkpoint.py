@@ -7,13 +7,7 @@ import torch
 
 from rasa.errors import ResourceError
 from rasa.weights.folder import load_checkpoint, newest_checkpoint, prune, save_checkpoint
-
-TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(3, dtype=torch.int64)}
-
-
-def saved(folder, step, **state):
-    save_checkpoint(folder / f"step-{step:09d}", TENSORS, {"step": step} | state)
-    return folder / f"step-{step:09d}"
+from tests.helpers.checkpoints import TENSORS, saved
 
 
 def test_round_trip_is_exact(tmp_path):

@@ -6,19 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from people import write_people
 
 from experiments.yaml_io import load_mapping
 from rasa.commands.cli import main
-
-HEAVY = ("torch", "timm", "transformers", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy", "rich")
-LIGHT = f"""
-import sys
-from rasa.commands.cli import main
-code = main(sys.argv[1:])
-print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
-sys.exit(code)
-"""
+from tests.helpers.light_start import LIGHT
+from tests.helpers.people import write_people
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["doctor", "--help"]])

@@ -5,10 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from clip_folder import SIZES, vocabulary, write_clip, write_tokenizer
-from people import tiny_config, write_people
-from test_model import ALL, tiny
-from test_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, Fixed, inputs, text
 
 from rasa.commands.cli import main
 from rasa.config.fidelity import Fidelity
@@ -26,6 +22,10 @@ from rasa.model.rasa import build_model
 from rasa.training.step import Teachers, step_losses
 from rasa.weights.inspect import inspect
 from rasa.weights.released import initial_state, load_released, read_state, to_released
+from tests.helpers.clip_folder import SIZES, vocabulary, write_clip, write_tokenizer
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.tiny_model import ALL, tiny
+from tests.helpers.tiny_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, Fixed, inputs, text
 
 CAPTIONS = [
     "a man in a red shirt and jeans",
@@ -137,7 +137,8 @@ def test_what_clip_has_not_starts_random_and_is_named(clip):
 
 
 def test_a_text_is_read_in_clips_order():
-    """Four cells <end> a b <start> are read at 3 1 2 0; the first cell sees all, a word those before it and the start."""
+    """Four cells <end> a b <start> are read at 3 1 2 0; the first cell sees all,
+    a word those before it and the start."""
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
     assert reading_order(mask).tolist() == [[3, 1, 2, 0], [1, 0, 2, 3]]
     encoder = build_model(on_clip(), 50).double().encoders.text

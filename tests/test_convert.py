@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import PRETRAINING, RASA, random_state, retrieval_state, wrapped
-from test_backbones import ALL, load
 
 from rasa.commands.cli import main
 from rasa.errors import ResourceError
 from rasa.weights.files import bounded_memory
 from rasa.weights.folder import load_checkpoint
 from rasa.weights.released import REDUNDANT, read_state
+from tests.helpers.published import PRETRAINING, RASA, load, random_state, retrieval_state, wrapped
+from tests.helpers.tiny_model import ALL
 
 
 def run(*arguments) -> int:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_loader import SPLIT, TOKENIZER
 
 from rasa.config.run import Data
 from rasa.data.loader import TrainingLoader
 from rasa.data.transforms import Crops, enlarged, normalise, two_views
+from tests.helpers.ten_images import SPLIT, TOKENIZER
 
 SIZE = (14, 28)  # from images of 16 x 32
 
@@ -55,7 +55,8 @@ def test_batches_carry_their_crops(folder):
 
 
 def test_corners_are_uniform_over_the_room(folder):
-    """Tops 0, 1, 2 of 16 - 14 rows, lefts 0 to 4; each a third and a fifth of the 20 x 60 x 2 draws, give or take 0.05."""
+    """Tops 0, 1, 2 of 16 - 14 rows, lefts 0 to 4; each a third and a fifth of the 20 x 60 x 2 draws,
+    give or take 0.05."""
     corners = torch.cat([b.crops.corners.flatten(0, 1) for e in range(60) for b in loader(folder).epoch(e)])
     for column, values in ((0, 3), (1, 5)):
         shares = corners[:, column].bincount(minlength=values) / len(corners)

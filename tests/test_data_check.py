@@ -7,7 +7,6 @@ import sys
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from test_pedes import people, record, write
 
 from rasa.commands.data import data as data_group
 from rasa.config.benchmark import BenchmarkParams
@@ -16,6 +15,7 @@ from rasa.data.check import check
 from rasa.data.load import ensure_builtin, load_dataset
 from rasa.data.stats import contact_sheet, stats
 from rasa.errors import ResourceError
+from tests.helpers.pedes_folder import people, record, write
 
 SMALL = BenchmarkParams(
     train_identities=3, val_identities=1, test_identities=2, images_per_identity=2, image_height=32, image_width=16
@@ -266,6 +266,9 @@ def test_builtin_benchmark_needs_a_writable_folder(tmp_path):
 
 
 def test_command_module_imports_click_alone():
-    code = "import sys, rasa.commands.data; print(sorted({'torch', 'numpy', 'rich', 'pydantic', 'PIL'} & set(sys.modules)))"
+    code = (
+        "import sys, rasa.commands.data; "
+        "print(sorted({'torch', 'numpy', 'rich', 'pydantic', 'PIL'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

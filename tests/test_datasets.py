@@ -1,13 +1,12 @@
-"""Every data set in its published layout: read, trained one epoch, evaluated by its own protocol, checked and counted."""
+"""Every data set in its published layout: read, trained one epoch, evaluated by its own protocol,
+checked and counted."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
-from dataset_folders import write_finegrained, write_icfg, write_imagefolder, write_karpathy, write_rstp, write_saved
-from dataset_folders import write_table as write_own
-from people import tiny_config, write_people
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -15,9 +14,20 @@ from experiments.wording import describe
 from rasa.commands.data import data as data_group
 from rasa.config.formats import FORMATS
 from rasa.config.run import Config, Data
-from rasa.data.load import SOURCES, load_dataset
+from rasa.data import readers as readers_package
+from rasa.data.load import load_dataset
 from rasa.data.locate import detect_format
 from rasa.training.train import train
+from tests.helpers.dataset_folders import (
+    write_finegrained,
+    write_icfg,
+    write_imagefolder,
+    write_karpathy,
+    write_rstp,
+    write_saved,
+)
+from tests.helpers.dataset_folders import write_table as write_own
+from tests.helpers.people import tiny_config, write_people
 
 WRITERS = {
     "cuhk-pedes": write_people,
@@ -79,7 +89,9 @@ def config_of(name, root, **changes):
 
 
 def test_every_format_has_a_reader_and_is_in_the_config():
-    assert set(FORMATS) == set(SOURCES) == set(WRITERS) == set(Data.model_fields["format"].annotation.__args__)
+    assert set(FORMATS) == set(WRITERS) == set(Data.model_fields["format"].annotation.__args__)
+    readers = {path.stem for path in Path(readers_package.__path__[0]).glob("*.py")} - {"__init__", "rows"}
+    assert {format.reader for format in FORMATS.values()} == readers
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -159,7 +171,8 @@ def test_a_format_that_is_none_is_one_fault():
 
 
 def test_a_format_adds_nothing_to_the_identity_of_a_run():
-    """The fields of `data` that the hash of a run covers, by name: a new one would make every finished run a new one."""
+    """The fields of `data` that the hash of a run covers, by name:
+    a new one would make every finished run a new one."""
     config = Config.model_validate({"data": {"root": "."}, "objectives": {"weights": {"cl": 1}}})
     assert set(config.identity()["data"]) == {
         "format",
@@ -176,7 +189,8 @@ def test_a_format_adds_nothing_to_the_identity_of_a_run():
 
 
 def test_workers_change_nothing_about_crops(folders, tmp_path):
-    """Crops are drawn by seed and epoch, whoever decodes: two runs on CUB end in the same weights, another seed does not."""
+    """Crops are drawn by seed and epoch, whoever decodes:
+    two runs on CUB end in the same weights, another seed does not."""
     weights = []
     for number, (workers, seed) in enumerate([(0, 0), (1, 0), (0, 1)]):
         config = config_of("cub", folders("cub")) | {"seed": seed}

@@ -4,9 +4,21 @@ import math
 
 import pytest
 import torch
-from test_train import cache, go, people, row  # noqa: F401  # fixtures
 
 from rasa.training.detectors import detection
+from tests.helpers.people import write_people
+from tests.helpers.short_runs import go, row
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return write_people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """The fixed generator is trained once for all tests."""
+    return tmp_path_factory.mktemp("cache")
 
 
 def test_detection_by_hand():
@@ -30,7 +42,7 @@ def test_with_one_class_nothing_is_said_of_telling_apart():
 
 
 @pytest.mark.parametrize("name", ["itm", "p-itm-prd", "f-rtd", "m-rtd"])
-def test_a_run_measures_the_heads_that_it_trains_and_is_not_moved_by_it(people, cache, tmp_path, name):  # noqa: F811
+def test_a_run_measures_the_heads_that_it_trains_and_is_not_moved_by_it(people, cache, tmp_path, name):
     asked, told = go(row(people, name, evaluation={"detectors": True}), tmp_path / "asked", cache)
     plain, quiet = go(row(people, name), tmp_path / "plain", cache)
     assert asked["test"] == plain["test"] and told.of("train") == quiet.of("train")
@@ -41,7 +53,7 @@ def test_a_run_measures_the_heads_that_it_trains_and_is_not_moved_by_it(people, 
         assert 0 < val["rtd_base"] < 100 and val["rtd_loss"] > 0 and 0 <= val["rtd_auc"] <= 100
 
 
-def test_another_seed_is_asked_the_same_pairs(people, cache, tmp_path):  # noqa: F811
+def test_another_seed_is_asked_the_same_pairs(people, cache, tmp_path):
     """Of PRD: which pairs are weak. (Of RTD a trained generator's words differ.)"""
     bases = []
     for seed in (0, 1):

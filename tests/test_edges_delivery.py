@@ -1,18 +1,20 @@
-"""What a store has is asked of the store: emptied, moved and copied workspaces, lost answers, one run's damage, many runs."""
+"""What a store has is asked of the store: emptied, moved and copied workspaces, lost answers,
+one run's damage, many runs."""
 
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
-from test_runner import stops_at_step_7, trainer
-from test_tracking import children, planned
 
 from experiments import store
-from experiments.courier import Tracker, sync
 from experiments.filed import Filed, pages
+from experiments.outcome import NO_CALLBACKS
 from experiments.rundir import METRICS, RESULT, TRACKING, read_json, write_json
-from experiments.runner import UNWATCHED, execute
+from experiments.runner import execute
+from experiments.uploader import Tracker, sync
+from tests.helpers.stand_in import stops_at_step_7, trainer
+from tests.helpers.tracked import children, planned
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +23,8 @@ def made(tmp_path_factory):
     workspace = tmp_path_factory.mktemp("made") / "old"
     workspace.mkdir()
     tracker = Tracker(store.default_uri(workspace), workspace, print)
-    watch = UNWATCHED._replace(deliver=tracker.deliver)
-    execute(planned(workspace, "cl", "itm", seeds=[0, 1]), workspace, watch=watch, train=trainer)
+    callbacks = NO_CALLBACKS._replace(deliver=tracker.deliver)
+    execute(planned(workspace, "cl", "itm", seeds=[0, 1]), workspace, callbacks=callbacks, train=trainer)
     return workspace
 
 
@@ -78,7 +80,7 @@ def test_a_copied_workspace_syncs_nothing_twice_and_writes_nothing_into_the_old_
     assert figures(client) == before
     (one,) = planned(copy, "p-itm")
     tracker = Tracker(store.default_uri(copy), copy, print)
-    execute([one], copy, watch=UNWATCHED._replace(deliver=tracker.deliver), train=trainer)
+    execute([one], copy, callbacks=NO_CALLBACKS._replace(deliver=tracker.deliver), train=trainer)
     (run,) = children(client, row="p-itm")
     (old,) = children(client, row="cl", seed="0")
     for record in (run, old):
@@ -100,9 +102,9 @@ def test_elsewhere_and_back_is_still_once(copy):
 def test_without_its_notes_a_running_run_goes_on_where_the_store_stands(copy):
     tracker = Tracker(store.default_uri(copy), copy, print)
     (run,) = planned(copy, "mlm")
-    execute([run], copy, watch=UNWATCHED._replace(deliver=tracker.deliver), train=stops_at_step_7)
+    execute([run], copy, callbacks=NO_CALLBACKS._replace(deliver=tracker.deliver), train=stops_at_step_7)
     (run.directory / TRACKING).unlink()
-    execute(planned(copy, "mlm"), copy, watch=UNWATCHED._replace(deliver=tracker.deliver), train=trainer)
+    execute(planned(copy, "mlm"), copy, callbacks=NO_CALLBACKS._replace(deliver=tracker.deliver), train=trainer)
     assert [step for step, _ in figures(opened(copy))["mlm", "0"]["train/loss"]] == list(range(10))
 
 
@@ -137,7 +139,10 @@ def test_a_run_that_failed_again_while_the_tracker_was_away_is_brought_up_to_dat
 
     uri = store.default_uri(copy)
     execute(
-        planned(copy, "f-rtd"), copy, watch=UNWATCHED._replace(deliver=Tracker(uri, copy, print).deliver), train=fails
+        planned(copy, "f-rtd"),
+        copy,
+        callbacks=NO_CALLBACKS._replace(deliver=Tracker(uri, copy, print).deliver),
+        train=fails,
     )
     (run,) = planned(copy, "f-rtd")
     (run.directory / "failure.json").write_text('{"message": "again", "time": "2030-01-01T00:00:00+00:00"}')

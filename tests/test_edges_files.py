@@ -1,4 +1,5 @@
-"""Files from elsewhere: weights that are none, vocabularies that bring code, captions and images as other systems write them."""
+"""Files from elsewhere: weights that are none, vocabularies that bring code,
+captions and images as other systems write them."""
 
 import json
 import struct
@@ -8,7 +9,6 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from people import write_people
 from PIL import Image
 
 from rasa.config.run import Data
@@ -21,6 +21,7 @@ from rasa.training.masked_lm import check_masked_lm
 from rasa.weights.files import read_tensors
 from rasa.weights.layouts import recognise
 from reports.formats import csv_of
+from tests.helpers.people import write_people
 
 STATE = {f"visual_encoder.blocks.{i}.norm1.weight": torch.ones(4) for i in range(2)}
 

@@ -5,17 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from people import tiny_config, write_people
 
-from experiments.runner import failed
+from experiments.execution import failed
 from rasa import memory
 from rasa.config.run import Config
 from rasa.errors import ResourceError, RunFailed
 from rasa.evaluation.split import retrieval_too_large
-from rasa.memory import check_room, is_out_of_memory, memory_told
+from rasa.memory import check_room, is_out_of_memory, memory_explained
 from rasa.training.train import train
 from rasa.weights.files import bounded_memory
 from rasa.weights.folder import load_checkpoint, save_checkpoint
+from tests.helpers.people import tiny_config, write_people
 
 
 def test_the_words_of_torch_s_own_allocator_are_known():
@@ -26,7 +26,7 @@ def test_the_words_of_torch_s_own_allocator_are_known():
         is_out_of_memory(fault.value) and is_out_of_memory(MemoryError()) and is_out_of_memory(torch.OutOfMemoryError())
     )
     assert not is_out_of_memory(RuntimeError("shapes differ"))
-    with pytest.raises(RuntimeError, match="shapes"), memory_told(lambda: "too large"):
+    with pytest.raises(RuntimeError, match="shapes"), memory_explained(lambda: "too large"):
         raise RuntimeError("shapes differ")
 
 

@@ -1,4 +1,5 @@
-"""What is typed after -o is what is read; runs and studies by the names that a person has at hand; streams and locales."""
+"""What is typed after -o is what is read; runs and studies by the names that a person has at hand;
+streams and locales."""
 
 import os
 import subprocess
@@ -6,8 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from people import write_people
-from test_runner import trainer
 
 from experiments.layers import parse_override
 from experiments.plan import plan
@@ -15,6 +14,8 @@ from experiments.runner import execute
 from experiments.spec import load_suite, resolve
 from rasa.commands.cli import main
 from rasa.errors import SpecError
+from tests.helpers.people import write_people
+from tests.helpers.stand_in import trainer
 
 AS_TYPED = [
     "/data/set #2",

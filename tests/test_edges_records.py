@@ -6,21 +6,22 @@ import signal
 import stat
 
 import pytest
-from people import write_people
-from test_runner import STEPS, stops_at_step_7, trainer
-from test_tracking import planned as tracked_plan
 
 from experiments import store
-from experiments.courier import Tracker
+from experiments.outcome import NO_CALLBACKS, raise_for
 from experiments.plan import plan, recorded_runs
 from experiments.rundir import METRICS, RESULT, MetricsLog, read_json, read_points, read_result, write_json
-from experiments.runner import UNWATCHED, execute, raise_for
+from experiments.runner import execute
 from experiments.spec import load_suite
 from experiments.stop import Stop
+from experiments.uploader import Tracker
 from rasa.commands.cli import main
 from rasa.weights.folder import save_checkpoint, save_tensors
 from reports.load import load_runs
 from reports.variants import folder_name, variant
+from tests.helpers.people import write_people
+from tests.helpers.stand_in import STEPS, stops_at_step_7, trainer
+from tests.helpers.tracked import planned as tracked_plan
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_damaged_tail_is_cut_when_the_run_goes_on_and_said(people, tmp_path, t
         file.write(tail)
     lines = []
     (outcome,) = execute(
-        planned(people, tmp_path, "cl"), tmp_path, watch=UNWATCHED._replace(say=lines.append), train=trainer
+        planned(people, tmp_path, "cl"), tmp_path, callbacks=NO_CALLBACKS._replace(notify=lines.append), train=trainer
     )
     assert outcome.state == "finished"
     assert [point.step for point in read_points(run.directory) if point.group == "train"] == list(range(2 * STEPS))
@@ -160,7 +161,7 @@ def test_status_and_report_say_the_same_of_a_run_that_was_killed(tmp_path):
         raise SystemExit  # as far as records go, what kill -9 leaves: no end is noted
 
     with pytest.raises(SystemExit):
-        execute([run], tmp_path, watch=UNWATCHED._replace(deliver=tracker.deliver), train=killed)
+        execute([run], tmp_path, callbacks=NO_CALLBACKS._replace(deliver=tracker.deliver), train=killed)
     assert [run.state for run in recorded_runs(tmp_path)] == ["interrupted"]
     options = [f"data.root={tmp_path / 'people'}", "optimisation.epochs=2"]
     table = load_runs(load_suite("table4"), "smoke", options, uri, tmp_path).runs

@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-import golden_set as golden
 import numpy as np
 import pytest
 import torch
-from dataset_folders import write_finegrained
-from people import tiny_config, write_people
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -16,6 +13,9 @@ from rasa.commands.cli import main
 from rasa.config.benchmark import BenchmarkParams
 from rasa.data.synthetic.write import write_benchmark
 from rasa.data.transforms import MEAN, STD
+from tests.helpers import golden_set as golden
+from tests.helpers.dataset_folders import write_finegrained
+from tests.helpers.people import tiny_config, write_people
 
 EVAL, FACTS = golden.tensors("eval"), golden.FACTS["evaluation"]
 # Which recorded text is written for which recorded image, so that each image has at least one of its own person.
@@ -112,7 +112,8 @@ def test_a_released_checkpoint_gives_the_recorded_score_matrix(recorded, tmp_pat
     """Weights wrapped as released, PNG files and captions through the tokenizer: all scores of the official code.
 
     Recorded pixels are arbitrary numbers, which no image file holds; so each is written as the four bytes of its value
-    in steps of 2^-28, and the patch embedding, which is linear, adds them up again. Nothing else of the checkpoint changes.
+    in steps of 2^-28, and the patch embedding, which is linear, adds them up again. Nothing else of the checkpoint
+    changes.
     """
     weights = recorded / "rasa.pth"
     if converted:
@@ -142,7 +143,8 @@ def test_the_figures_are_a_table_for_people(recorded, capsys):
 
 
 def test_the_start_on_cub_by_its_protocol(tmp_path, capsys):
-    """Weights by their short name on a folder of Reed et al.'s layout, which is found: classes are searched, both ways."""
+    """Weights by their short name on a folder of Reed et al.'s layout, which is found:
+    classes are searched, both ways."""
     root = write_finegrained(tmp_path / "cub", "cub")
     arguments = ["start", "--data", root]  # its recipe has the image size, the heads and the vocabulary
     assert run("evaluate", *arguments) == 0
@@ -152,7 +154,8 @@ def test_the_start_on_cub_by_its_protocol(tmp_path, capsys):
     assert run("evaluate", *arguments, "--json") == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     # Two classes of three coloured images each, six in all: the 50 found first are all six, half of them right.
-    # A class's first image is right or not, so R@1 of two classes is 0, 50 or 100; of six images it is a sixth's multiple.
+    # A class's first image is right or not, so R@1 of two classes is 0, 50 or 100; of six images
+    # it is a sixth's multiple.
     assert (
         metrics["ap50"] == 50
         and metrics["r1"] in (0, 50, 100)

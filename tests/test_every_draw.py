@@ -1,11 +1,9 @@
-"""Each kind of draw is another one at another seed and, where it is drawn again, at another epoch; dropout acts everywhere."""
+"""Each kind of draw is another one at another seed and, where it is drawn again, at another epoch;
+dropout acts everywhere."""
 
 import numpy as np
 import pytest
 import torch
-from people import tiny_config, write_people
-from recipe import training
-from test_model import tiny
 
 from rasa.config.run import Data
 from rasa.data.dataset import Split
@@ -15,6 +13,10 @@ from rasa.draws import Draws
 from rasa.model.packing import Text
 from rasa.model.rasa import build_model
 from rasa.training.train import train
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.recipe import training
+from tests.helpers.tiny_model import tiny
+from tests.helpers.tiny_step import inputs
 
 # 40 images of ten people, a caption each
 SPLIT = Split(
@@ -68,7 +70,8 @@ def test_the_two_views_have_flips_and_crops_of_their_own(tmp_path):
 
 
 def test_order_and_flips_do_not_share_their_draws(tmp_path):
-    """The flip of a sample says nothing of its place: of 40 samples, as many of the flipped as of the others come early."""
+    """The flip of a sample says nothing of its place: of 40 samples,
+    as many of the flipped as of the others come early."""
     early = torch.zeros(40, dtype=torch.bool)
     found = [drawn(tmp_path, seed, 0) for seed in range(20)]
     both = 0
@@ -145,8 +148,6 @@ def places(encoder):
 def test_dropout_acts_at_every_place_of_both_encoders():
     """Embeddings, attention weights and every sublayer's output: switched on alone, each makes two passes differ."""
     encoders = build_model(tiny(dropout=0.2), 50).encoders.train()
-    from test_step import inputs
-
     caption, image = Text.of(inputs().annotated, "cpu"), encoders.project_image(encoders.encode_image(inputs().view1))
     with torch.no_grad():
         states = encoders.eval().encode_text(caption)

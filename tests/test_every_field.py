@@ -1,9 +1,10 @@
 """Every field of a config does something: two values of it give another first step, ranking, result or other bytes.
 
-The table has a line for each field of rasa/config/run.py, rasa/config/fidelity.py and BenchmarkParams; a field without one fails, and
-so does a category that no line names. What changes no number says why. What is observed:
+The table has a line for each field of rasa/config/run.py, rasa/config/fidelity.py and BenchmarkParams; a field without
+one fails, and so does a category that no line names. What changes no number says why. What is observed:
 
-- step: losses, gradient norm, rates and alpha of the first steps (the logged total is left out: the log adds it up itself)
+- step: losses, gradient norm, rates and alpha of the first steps (the logged total is left out: the log adds it up
+  itself)
 - ranking: scores, best images and ranks of the untrained model on the test split
 - result: what a whole run of one step returns, less its cost
 - bytes: the built-in benchmark's files
@@ -20,9 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from people import tiny_config, write_people
 from pydantic import BaseModel
-from recipe import training
 from safetensors.torch import save_file
 
 from rasa.config.benchmark import BenchmarkParams
@@ -31,6 +30,8 @@ from rasa.config.run import Config, Data, Objectives, Target
 from rasa.data.synthetic.write import write_benchmark
 from rasa.training.train import train
 from rasa.weights.released import to_released
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.recipe import training
 
 
 class Line(NamedTuple):
@@ -72,7 +73,9 @@ FIELDS: dict[str, Line | str] = {
     "data.tokenizer": Line("step", ("captions", "@vocab.txt")),
     "data.vocabulary_size": Line("step", (2000, 32)),
     "data.val_identities": Line("step", (2, 4), {"data.format": "icfg-pedes"}),
-    "data.workers": "who decodes; tests/test_train.py::test_the_same_seed_repeats_to_the_bit_and_workers_change_nothing",
+    "data.workers": (
+        "who decodes; tests/test_train.py::test_the_same_seed_repeats_to_the_bit_and_workers_change_nothing"
+    ),
     "data.image_cache_gib": "where decoded images lie; tests/test_loader.py::test_cache_and_prefetch_change_nothing",
     "data.target.format": Line("ranking", ("cuhk-pedes", "rstpreid"), TARGET, but="as data.format"),
     "data.target.root": Line("ranking", ("@people", "@other"), {"data.target": {}}),
@@ -225,7 +228,8 @@ def categories(annotation: Any) -> set[Any]:
 
 
 def test_every_field_has_a_line_and_every_line_a_field():
-    """If this fails for a field of yours: add a line to FIELDS with two values that change something, or say why not."""
+    """If this fails for a field of yours: add a line to FIELDS with two values that change something,
+    or say why not."""
     assert {"data.target.format", "data.synthetic.noise", "objectives.weights.itc"} <= fields_of(Config).keys()
     assert fields_of(Config).keys() ^ FIELDS.keys() == set()
     assert {Data, Objectives, Fidelity} <= {f.annotation for f in Config.model_fields.values()}

@@ -1,15 +1,14 @@
 """A GPU that is not there: every row's forward pass and retrieval, on tensors that have a place and no numbers.
 
-CPU tensors stay real. What touches the device is fake (torch's FakeTensorMode), so tensors of two places that meet raise,
-and so does whatever would make the CPU wait for a number of the GPU's. The backward pass cannot be run so: autograd asks
-for a CUDA context; nor can bf16, which torch switches off where there is no GPU.
+CPU tensors stay real. What touches the device is fake (torch's FakeTensorMode), so tensors of two places that meet
+raise, and so does whatever would make the CPU wait for a number of the GPU's. The backward pass cannot be run so:
+autograd asks for a CUDA context; nor can bf16, which torch switches off where there is no GPU.
 """
 
 from collections import Counter
 
 import pytest
 import torch
-from test_step import ROWS
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,6 +24,7 @@ from rasa.numerics import FiniteGuard
 from rasa.training.inputs import step_inputs
 from rasa.training.optimizer import gradient_norm, parameter_groups
 from rasa.training.step import step_losses
+from tests.helpers.tiny_step import ROWS
 
 DEVICE = torch.device("cuda:0")
 BATCH = 6

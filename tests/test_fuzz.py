@@ -18,7 +18,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from people import write_people
 
 from experiments.plan import judge, recorded_runs
 from experiments.rundir import About, MetricsLog, read_about, read_config, read_json, read_points, workspace_of
@@ -31,6 +30,7 @@ from rasa.data.tokenizer import clean_caption, train_tokenizer
 from rasa.errors import RasaError
 from rasa.weights.files import read_tensors
 from rasa.weights.folder import load_checkpoint, newest_checkpoint, save_checkpoint
+from tests.helpers.people import write_people
 
 CASES = int(os.environ.get("FUZZ_CASES", "2400"))
 
@@ -276,7 +276,12 @@ def test_annotation_files(records, more):
             assert all((dataset.image_root / file).is_file() for file in split.image_files)
 
 
-TABLE = "image,caption,split,identity\nimgs/cam0/0001_0.png,a man,train,1\nimgs/cam0/0003_0.png,a coat,val,3\nimgs/cam0/0004_0.png,a bag,test,4\n"
+TABLE = (
+    "image,caption,split,identity\n"
+    "imgs/cam0/0001_0.png,a man,train,1\n"
+    "imgs/cam0/0003_0.png,a coat,val,3\n"
+    "imgs/cam0/0004_0.png,a bag,test,4\n"
+)
 
 
 @cases(0.1)

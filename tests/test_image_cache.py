@@ -88,8 +88,8 @@ def count_calls(monkeypatch, function):
     return names
 
 
-def cached(root, folder, files=FILES, size=SIZE, limit_gib=1.0, say=lambda line: None):
-    return cached_images(files, root, size, folder, limit_gib, 2, say)
+def cached(root, folder, files=FILES, size=SIZE, limit_gib=1.0, notify=lambda line: None):
+    return cached_images(files, root, size, folder, limit_gib, 2, notify)
 
 
 def caches(folder):
@@ -113,12 +113,12 @@ def wait_until(condition):
 
 
 def test_cache_holds_what_decode_gives_and_cannot_be_written(root, folder, decoded, said):
-    images = cached(root, folder, say=said.append)
+    images = cached(root, folder, notify=said.append)
     assert images.shape == (COUNT, 3, *SIZE) and images.dtype == np.uint8 and not images.flags.writeable
     assert np.array_equal(images, expected(root))
     assert sorted(decoded) == sorted(Path(file).name for file in FILES)
     assert len(said) == 1 and "decoding 40 images" in said[0]
-    assert np.array_equal(cached(root, folder, say=said.append), images)
+    assert np.array_equal(cached(root, folder, notify=said.append), images)
     assert len(decoded) == COUNT and len(said) == 1
 
 
@@ -239,7 +239,7 @@ def test_file_of_another_size_is_built_again(root, folder, decoded, size):
 
 
 def test_limit_refuses_in_one_line_before_anything_is_read(root, folder, hashed, said):
-    assert cached(root, folder, limit_gib=BYTES / GIB / 2, say=said.append) is None
+    assert cached(root, folder, limit_gib=BYTES / GIB / 2, notify=said.append) is None
     assert len(said) == 1 and "\n" not in said[0]
     assert "not cached but decoded at each use" in said[0] and "raise data.image_cache_gib above" in said[0]
     assert hashed == [] and not folder.exists()
@@ -248,15 +248,15 @@ def test_limit_refuses_in_one_line_before_anything_is_read(root, folder, hashed,
 def test_limit_holds_for_all_caches_of_the_folder_together(root, folder, said):
     limit = 1.5 * BYTES / GIB
     images = cached(root, folder, limit_gib=limit)
-    assert cached(root, folder, FILES[::-1], limit_gib=limit, say=said.append) is None
+    assert cached(root, folder, FILES[::-1], limit_gib=limit, notify=said.append) is None
     assert len(said) == 1 and "beside the" in said[0] and "remove old ones or raise data.image_cache_gib" in said[0]
-    assert np.array_equal(cached(root, folder, limit_gib=limit, say=said.append), images)  # what is there is used
+    assert np.array_equal(cached(root, folder, limit_gib=limit, notify=said.append), images)  # what is there is used
     assert len(said) == 1 and len(caches(folder)) == 1
 
 
 def test_limit_of_zero_is_a_wish_and_no_line(root, folder, said):
-    assert cached(root, folder, limit_gib=0, say=said.append) is None
-    assert cached(root, folder, [], say=said.append) is None
+    assert cached(root, folder, limit_gib=0, notify=said.append) is None
+    assert cached(root, folder, [], notify=said.append) is None
     assert said == [] and not folder.exists()
 
 
@@ -264,14 +264,14 @@ def test_full_disk_is_refused_before_and_during_the_build(root, folder, said, de
     usage = shutil.disk_usage(root)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=image_cache.MARGIN + BYTES - 1))
-        assert cached(root, folder, say=said.append) is None
+        assert cached(root, folder, notify=said.append) is None
     assert len(said) == 1 and "GiB to spare" in said[0] and decoded == []
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", full)
-    assert cached(root, folder, say=said.append) is None
+    assert cached(root, folder, notify=said.append) is None
     assert len(said) == 3 and "No space left on device" in said[-1]  # the second tells of the beginning
     assert list((folder / "image-cache").glob("*.u8")) + list((folder / "image-cache").glob(".building-*")) == []
 
@@ -284,7 +284,7 @@ def test_write_in_pieces_is_completed(root, folder, monkeypatch):
 
 def test_folder_that_cannot_be_made_is_refused(root, folder, said):
     folder.write_text("a file")
-    assert cached(root, folder, say=said.append) is None
+    assert cached(root, folder, notify=said.append) is None
     assert len(said) == 1 and "choose a writable folder" in said[0]
 
 
@@ -309,5 +309,5 @@ def test_image_that_changes_during_the_build_is_not_kept(root, folder, said, mon
         return decode(path, size)
 
     monkeypatch.setattr(image_cache, "decode", meddling)
-    assert cached(root, folder, say=said.append) is None
+    assert cached(root, folder, notify=said.append) is None
     assert "some changed while they were decoded" in said[-1] and caches(folder) == []

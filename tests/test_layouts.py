@@ -6,7 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-from dataset_folders import (
+
+from rasa.config.run import Data
+from rasa.data.check import check
+from rasa.data.load import load_dataset
+from rasa.data.locate import detect_format
+from rasa.data.stats import stats
+from rasa.errors import ResourceError
+from tests.helpers.dataset_folders import (
     karpathy,
     picture,
     table,
@@ -18,14 +25,7 @@ from dataset_folders import (
     write_saved,
     write_table,
 )
-from test_pedes import record, write
-
-from rasa.config.run import Data
-from rasa.data.check import check
-from rasa.data.load import load_dataset
-from rasa.data.locate import detect_format
-from rasa.data.stats import stats
-from rasa.errors import ResourceError
+from tests.helpers.pedes_folder import record, write
 
 
 def section(root, name, **changes):
@@ -76,8 +76,8 @@ def test_other_json_is_told_by_what_it_holds(tmp_path):
     write_karpathy(tmp_path, "flickr30k")
     file = tmp_path / "dataset_flickr30k.json"
     expected = (
-        "expected Karpathy's dataset_flickr30k.json: an object with images, a list of records with filename, imgid, split, "
-        "sentences"
+        "expected Karpathy's dataset_flickr30k.json: an object with images, a list of records with filename, imgid, "
+        "split, sentences"
     )
     file.write_text("[1, 2]")
     assert refusal(tmp_path, "flickr30k") == f"{file}: holds a list; {expected}"
@@ -98,8 +98,8 @@ def test_another_data_set_lies_there(tmp_path):
         "dataset_coco.json, which looks like coco: set data.format to coco"
     )
     assert refusal(tmp_path, "cub") == (
-        f"{tmp_path / 'cvpr2016_cub'}: the annotation folder of format cub is missing; but there is dataset_coco.json, which "
-        "looks like coco: set data.format to coco"
+        f"{tmp_path / 'cvpr2016_cub'}: the annotation folder of format cub is missing; but there is "
+        "dataset_coco.json, which looks like coco: set data.format to coco"
     )
 
 
@@ -175,7 +175,8 @@ def test_karpathy_record_without_a_field(tmp_path, field):
 
 @pytest.mark.parametrize(("name", "first"), [("cub", "001.Red_Bird/Red_Bird_0000_796100"), ("flowers", "image_00000")])
 def test_reeds_layout_by_hand(tmp_path, name, first):
-    """Four classes of three images with ten captions: 12 images and 120 captions to train; labels are the names' numbers."""
+    """Four classes of three images with ten captions: 12 images and 120 captions to train;
+    labels are the names' numbers."""
     dataset = load_dataset(section(write_finegrained(tmp_path / "root", name), name))
     train = dataset.splits["train"]
     assert train.image_files[0] == f"{first}.jpg" and train.captions[0].endswith(" is red")
@@ -372,8 +373,8 @@ def test_identity_in_two_splits(tmp_path):
         row["identity"] = "p0"
     write_table(tmp_path, rows=rows)
     assert refusal(tmp_path, "table") == (
-        f"{tmp_path / 'captions.csv'}: line 40: identity p0 is in test, but line 2 has it in train; give each identity one "
-        "split"
+        f"{tmp_path / 'captions.csv'}: line 40: identity p0 is in test, but line 2 has it in train; give each "
+        "identity one split"
     )
 
 
@@ -444,8 +445,9 @@ def test_one_metadata_file_for_all_with_a_column_split(tmp_path):
     assert dataset.splits["train"].image_files == ("0.png", "1.png", "2.png", "3.png")
     write_rows(tmp_path / "metadata.csv", [{"file_name": "0.png", "text": "A man"}])
     assert refusal(tmp_path, "imagefolder") == (
-        f"{tmp_path / 'metadata.csv'}: has no column for the split, found 'file_name', 'text'; expected columns file_name or "
-        "image; text or caption or captions; split; and identity or label, unless every image is a class of its own"
+        f"{tmp_path / 'metadata.csv'}: has no column for the split, found 'file_name', 'text'; expected columns "
+        "file_name or image; text or caption or captions; split; and identity or label, unless every image is a class "
+        "of its own"
     )
 
 
@@ -498,8 +500,8 @@ def test_pyarrow_is_not_installed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert refusal(root, "datasets") == (
-        f"{root / 'train' / 'data-00000-of-00001.arrow'}: Arrow and parquet files need pyarrow; run: pip install pyarrow, or "
-        "export the data set as an imagefolder"
+        f"{root / 'train' / 'data-00000-of-00001.arrow'}: Arrow and parquet files need pyarrow; run: pip install "
+        "pyarrow, or export the data set as an imagefolder"
     )
 
 
@@ -522,8 +524,8 @@ def test_images_cannot_be_unpacked(tmp_path):
     root = write_saved(tmp_path)
     (root / "unpacked-images").write_text("in the way")
     assert refusal(root, "datasets") == (
-        f"{root / 'unpacked-images'}: images cannot be unpacked there (File exists); set data.image_folder to a writable "
-        "folder"
+        f"{root / 'unpacked-images'}: images cannot be unpacked there (File exists); set data.image_folder to a "
+        "writable folder"
     )
 
 

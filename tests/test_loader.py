@@ -10,18 +10,14 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from rasa.config.run import Data
-from rasa.data.dataset import Split
 from rasa.data.loader import TrainingLoader, ahead, encode_captions, image_batches
-from rasa.data.tokenizer import train_tokenizer
 from rasa.data.transforms import MEAN, STD, ImageFault, _statistics, decode, normalise, two_views
-
-WORDS = ("red", "blue", "green", "grey")
+from tests.helpers.ten_images import SPLIT, TOKENIZER
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +27,6 @@ def folder(tmp_path_factory):
     for image in range(10):
         Image.new("L", (12, 16), 20 * image).save(root / f"{image}.png")
     return root
-
-
-# Ten images of five identities; image i has captions 2 i and 2 i + 1, all different and of different lengths.
-SPLIT = Split(
-    name="train",
-    image_files=tuple(f"{image}.png" for image in range(10)),
-    image_identities=np.arange(10) // 2,
-    captions=tuple(f"person {' '.join(WORDS[: caption % 4 + 1])} {caption}" for caption in range(20)),
-    caption_images=np.arange(20) // 2,
-)
-TOKENIZER = train_tokenizer(SPLIT.captions, 200)
 
 
 def loader(folder, split=SPLIT, workers=0, truncate=True, max_tokens=50, **changes):
@@ -171,7 +156,8 @@ def test_number_and_size_of_steps(folder, batch_size, max_steps, sizes):
 
 @pytest.mark.parametrize("max_steps", [1, 2])
 def test_short_epochs_go_on_through_the_pass(folder, max_steps):
-    """Three steps make a pass; epochs of one or two steps cut the same stream, so that no pair comes twice in a pass."""
+    """Three steps make a pass; epochs of one or two steps cut the same stream,
+    so that no pair comes twice in a pass."""
     whole, cut = loader(folder), loader(folder, max_steps=max_steps)
     stream = [batch for number in range(2) for batch in whole.epoch(number)]
     pieces = [batch for number in range(6 // max_steps) for batch in cut.epoch(number)]
@@ -267,7 +253,7 @@ def test_cache_limit_of_the_config_holds(folder, tmp_path):
     said = []
     data = Data(root=folder, image_size=(16, 8), image_cache_gib=1e-6)
     arguments = ("annotated", 0.1, "identity", "caption", True, 6, None, 0)
-    loading = TrainingLoader(SPLIT, folder, TOKENIZER, data, *arguments, cache=tmp_path, say=said.append)
+    loading = TrainingLoader(SPLIT, folder, TOKENIZER, data, *arguments, cache=tmp_path, notify=said.append)
     assert len(said) == 1 and "data.image_cache_gib above 1e-06" in said[0]
     assert all(torch.equal(a.images, b.images) for a, b in zip(loading.epoch(0), loader(folder).epoch(0), strict=True))
 

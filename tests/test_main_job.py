@@ -10,55 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from people import tiny_config, write_people
 from PIL import Image
 
 from rasa.commands.cli import main
 from rasa.data.tokenizer import tokenizer_from_vocabulary
 from rasa.errors import SpecError
 from rasa.training.masked_lm import check_masked_lm
-from rasa.weights.folder import load_checkpoint
-
-
-def write_suite(folder: Path, root: Path, losses: dict, generator: str | None, **optimisation) -> Path:
-    """A user's own suite file of one row, with the sizes of `people.tiny_config` (JSON is YAML)."""
-    config = tiny_config(root, losses, generator)
-    config["data"].pop("root")
-    config["optimisation"] |= optimisation
-    spec = {
-        "suite": "own",
-        "title": "A test",
-        "labels": ["Setting"],
-        "base": config,
-        "rows": [{"name": "row", "labels": ["one"], "changes": {"objectives": config.pop("objectives")}}],
-    }
-    (folder / "own.yaml").write_text(json.dumps(spec))
-    return folder / "own.yaml"
+from tests.helpers.one_row import EVERYTHING, newest, run_directory, without_time, write_suite
+from tests.helpers.people import write_people
 
 
 def run(*arguments) -> int:
     return main([str(a) for a in arguments])
 
 
-def run_directory(workspace: Path) -> Path:
-    (found,) = (workspace / "runs").glob("own/row/*/seed-0-*")
-    return found
-
-
-def newest(directory: Path):
-    return load_checkpoint(max((directory / "checkpoints").glob("step-*")))
-
-
-def without_time(directory: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "time"} for line in lines if line["group"] != "cost"]
-
-
-EVERYTHING = {"cl": 0.5, "itm": 1.0, "prd": 0.5, "mlm": 1.0, "rtd": 0.5}
-
-
 def test_kill_9_in_the_middle_of_an_epoch_then_the_same_command(tmp_path, monkeypatch):
-    """A real SIGKILL between two checkpoints of epoch 2; weights, moments, queues and figures equal the unbroken run's."""
+    """A real SIGKILL between two checkpoints of epoch 2;
+    weights, moments, queues and figures equal the unbroken run's."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     people = write_people(tmp_path / "people", train=40)
     suite = write_suite(tmp_path, people, EVERYTHING, "momentum", checkpoint_steps=4, max_steps_per_epoch=None)

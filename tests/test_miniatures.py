@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from people import tiny_config, write_people
 from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -20,6 +19,7 @@ from rasa.data.load import load_dataset
 from rasa.data.synthetic.write import write_benchmark
 from rasa.errors import ResourceError
 from rasa.training.train import train
+from tests.helpers.people import tiny_config, write_people
 
 PEOPLE = {"train_identities": 12, "val_identities": 3, "test_identities": 4}
 SHORT = ["-o", "optimisation.epochs=1", "-o", "optimisation.max_steps_per_epoch=2", "-o", "optimisation.batch_size=8"]
@@ -220,7 +220,8 @@ def test_faults_of_a_target_name_its_fields(tmp_path, target, message):
 
 
 def test_a_report_is_of_runs_on_the_target_asked_for(tmp_path, capsys):
-    """Its name and folder are tags; runs that were tested on another folder are left out, also once the folders are gone."""
+    """Its name and folder are tags; runs that were tested on another folder are left out,
+    also once the folders are gone."""
     for name, seed in (("home", 0), ("away", 7), ("far", 9)):
         write_people(tmp_path / name, train=16, seed=seed)
     values = tiny_config(Path("home"), {"cl": 0.5, "itm": 1.0}, optimisation={"epochs": 1})

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from freeze_numbers import FILE, PRESETS, ids, rows, steps
-from people import write_people
+
+from tests.freeze_numbers import FILE, PRESETS, ids, rows, steps
+from tests.helpers.people import write_people
 
 RENEW = "if that is meant, run `python -m tests.freeze_numbers` and commit the difference"
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_model import tiny
 
 from rasa.errors import RunFailed
 from rasa.model.rasa import build_model, compile_layers
 from rasa.numerics import FiniteGuard, autocast, float32_products, resolve_compile, resolve_precision
+from tests.helpers.tiny_model import tiny
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -26,7 +26,10 @@ def test_soften_mixes_the_momentum_distribution():
 
 
 def test_info_nce():
-    """Logits (ln 3, 0) have probabilities (3/4, 1/4). Target (1, 0) costs ln 4/3, target (1/2, 1/2) costs ln 4 - ln 3 / 2."""
+    """Logits (ln 3, 0) have probabilities (3/4, 1/4).
+
+    Target (1, 0) costs ln 4/3, target (1/2, 1/2) costs ln 4 - ln 3 / 2.
+    """
     logits = torch.tensor([[math.log(3), 0.0]] * 2)
     loss = contrastive.info_nce(logits, torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
     assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4) - math.log(3) / 2) / 2)

@@ -1,14 +1,13 @@
 """Parity with the authors' code: recorded losses, intermediates, gradients, optimizer steps, queues, EMA, retrieval.
 
-Nothing here is fitted: sizes, ids, rates and outcomes come from the set (tests/golden_set.py). Double precision is
-compared at 1e-9, the precision to which the set states its losses; recorded float32 tensors at the rounding that the
+Nothing here is fitted: sizes, ids, rates and outcomes come from the set (tests/helpers/golden_set.py). Double precision
+is compared at 1e-9, the precision to which the set states its losses; recorded float32 tensors at the rounding that the
 set itself gives for float32.
 """
 
 import json
 from pathlib import Path
 
-import golden_set as golden
 import pytest
 import torch
 
@@ -21,6 +20,7 @@ from rasa.objectives.language import MaskDraws, mask_tokens
 from rasa.training.optimizer import alpha_at, learning_rates, parameter_groups
 from rasa.training.step import step_losses
 from rasa.weights.released import REDUNDANT, names, resize_position_embedding, to_released
+from tests.helpers import golden_set as golden
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 FACT_FILES = Path(__file__).parent / "golden" / "facts"

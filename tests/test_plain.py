@@ -8,11 +8,8 @@ import random
 import typing
 from types import SimpleNamespace
 
-import golden_set as golden
 import pytest
 import torch
-from test_model import ALL, tiny
-from test_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, inputs
 
 from benchmarks.plain import PUSHED, plain_ema, plain_push, plain_rerank, plain_step
 from rasa.config.fidelity import PRESETS, Fidelity
@@ -27,6 +24,9 @@ from rasa.model.rasa import build_model
 from rasa.training.optimizer import parameter_groups
 from rasa.training.step import Teachers, step_losses
 from rasa.weights.released import names
+from tests.helpers import golden_set as golden
+from tests.helpers.tiny_model import ALL, tiny
+from tests.helpers.tiny_step import ROWS, SPECIAL, VOCABULARY, WEIGHTS, inputs
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 TOLERANCE = 1e-10

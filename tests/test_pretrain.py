@@ -38,7 +38,8 @@ SMALL = Recipe(
 
 
 def test_matching_over_candidates_by_hand():
-    """Undecided (0, 0) pairs: choosing among three costs ln 3, saying yes or no costs ln 2; the mean is (ln 3 + ln 2) / 2."""
+    """Undecided (0, 0) pairs: choosing among three costs ln 3, saying yes or no costs ln 2;
+    the mean is (ln 3 + ln 2) / 2."""
     assert matching_over_candidates(torch.zeros(4, 3, 2)).item() == pytest.approx((math.log(3) + math.log(2)) / 2)
     sure = torch.tensor([[[-20.0, 20.0], [20.0, -20.0], [20.0, -20.0]]])
     assert matching_over_candidates(sure).item() < 1e-6
@@ -88,7 +89,7 @@ def test_a_stopped_start_goes_on_with_the_same_bits(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         pretrain(SMALL, tmp_path / "stopped", tmp_path, lambda *row: None, should_stop=lambda: next(stops))
     told = []
-    again = pretrain(SMALL, tmp_path / "stopped", tmp_path, lambda *row: None, say=told.append)
+    again = pretrain(SMALL, tmp_path / "stopped", tmp_path, lambda *row: None, notify=told.append)
     assert "going on from step 6" in told
     assert again["val"] == whole["val"] and again["curve"] == whole["curve"]
     one, two = (load_checkpoint(tmp_path / name / "start")[0] for name in ("whole", "stopped"))

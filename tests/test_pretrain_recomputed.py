@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from recipe import PlainAdamW, clamp, doubled, views
 
 from benchmarks.plain import feature, fuse, text_states, word_logits
 from rasa.config.benchmark import BenchmarkParams
@@ -17,6 +16,7 @@ from rasa.evaluation.split import evaluate_split
 from rasa.training.pretrain import Pretraining, Recipe
 from rasa.weights.folder import load_checkpoint
 from rasa.weights.released import to_released
+from tests.helpers.recipe import PlainAdamW, clamp, doubled, views
 
 RECIPE = Recipe(
     seed=4,

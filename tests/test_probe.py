@@ -5,7 +5,6 @@ import re
 
 import pytest
 import torch
-from people import tiny_config, write_people
 
 from rasa.config.run import Config
 from rasa.data.load import load_dataset
@@ -13,6 +12,7 @@ from rasa.data.tokenizer import build_tokenizer
 from rasa.evaluation.split import evaluate_split
 from rasa.evaluation.word_probe import Answer, exchange, exchanged, falls, sensitivity_figures
 from rasa.model.rasa import build_model
+from tests.helpers.people import tiny_config, write_people
 
 
 def many(caption, kind):

@@ -1,11 +1,10 @@
-"""The word probe's figures by a second, slow way: query by query, every image of the gallery, all in double precision."""
+"""The word probe's figures by a second, slow way: query by query, every image of the gallery,
+all in double precision."""
 
 import math
 
 import pytest
 import torch
-from people import tiny_config, write_people
-from recipe import doubled
 
 from benchmarks.plain import feature, plain_rerank, text_states
 from rasa.config.run import Config
@@ -14,6 +13,8 @@ from rasa.data.tokenizer import build_tokenizer
 from rasa.data.transforms import normalise
 from rasa.evaluation.word_probe import KINDS, exchanged, sensitivity_figures
 from rasa.model.rasa import build_model
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.recipe import doubled
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,8 @@ def first_right(order, split, query):
 
 
 def expected_figures(before, after):
-    """Of (own score, first right rank) of each query with the written and with the exchanged caption; shares in percent."""
+    """Of (own score, first right rank) of each query with the written and with the exchanged caption;
+    shares in percent."""
     count, falls = len(before), [b[0] - a[0] for b, a in zip(before, after, strict=True)]
     mean = sum(falls) / count
     deviation = math.sqrt(sum((fall - mean) ** 2 for fall in falls) / (count - 1))

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from freeze_profiles import FILE, PROFILES, flat, given, resolved
 
 from experiments.spec import load_suite, resolve
+from tests.freeze_profiles import FILE, PROFILES, flat, given, resolved
 
 RENEW = "if that is meant, run `python -m tests.freeze_profiles` and commit the difference"
 

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from test_retrieval import CPU, encode, model, query_major, run, seeded, small, split  # noqa: F401
 
 from rasa.data.dataset import Split
 from rasa.evaluation.metrics import evaluate_order, final_order, stage1_order
 from rasa.evaluation.protocols import (
-    Settings,
     both_ways,
     by_class,
     class_features,
@@ -19,9 +17,25 @@ from rasa.evaluation.protocols import (
     selection_key,
     texts_of,
 )
-from rasa.evaluation.rank import EncodedGallery, EncodedQueries
+from rasa.evaluation.rank import EncodedGallery, EncodedQueries, RankingSettings
+from tests.helpers.tiny_retrieval import CPU, few_pairs, query_major, random_split, run, seeded, sharp_model
 
-SETTINGS = Settings(6, "logit", "stage1", 7, 50, 100, "float32", CPU)
+SETTINGS = RankingSettings(6, "logit", "stage1", 7, 50, 100, "float32", CPU)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return few_pairs()
+
+
+@pytest.fixture(scope="module")
+def split():
+    return random_split()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return sharp_model()
 
 
 def stage_1_alone(similarity_TN):
@@ -35,10 +49,11 @@ def stage_1_alone(similarity_TN):
 def test_text_and_image_retrieval_with_five_captions_by_hand():
     """Three images with five captions each; the columns below are the images, the rows the captions.
 
-    IR, a caption's best image: captions 0-4 (of image 0): 0, 0, 0, 0, 1; captions 5-9 (of image 1): 1, 1, 0, 0, 0; captions
-    10-14 (of image 2): 0 first, 1 second, 2 third for all. So 4 + 2 + 0 of 15 are right at once, and with 3 images all in
-    the first five. TR, an image's best captions: image 0: caption 0 (9.0), its own: rank 1. Image 1: caption 4 (of image 0,
-    8.0), then 5 (7.0), its own: rank 2. Image 2: the ten captions of the others (2.0) before its own (1.0): rank 11.
+    IR, a caption's best image: captions 0-4 (of image 0): 0, 0, 0, 0, 1; captions 5-9 (of image 1): 1, 1, 0, 0, 0;
+    captions 10-14 (of image 2): 0 first, 1 second, 2 third for all. So 4 + 2 + 0 of 15 are right at once, and with 3
+    images all in the first five. TR, an image's best captions: image 0: caption 0 (9.0), its own: rank 1. Image 1:
+    caption 4 (of image 0, 8.0), then 5 (7.0), its own: rank 2. Image 2: the ten captions of the others (2.0) before its
+    own (1.0): rank 11.
     """
     similarity = torch.tensor(
         [[9.0, 1, 2]]
@@ -58,7 +73,7 @@ def test_text_and_image_retrieval_with_five_captions_by_hand():
     assert ranking.stage1.metrics == ranking.final.metrics
 
 
-def in_double(small):  # noqa: F811
+def in_double(small):
     """The tiny model's gallery and queries in double precision: 9 texts, 7 images."""
     width = 8
     features = (
@@ -69,7 +84,7 @@ def in_double(small):  # noqa: F811
     return gallery, EncodedQueries(features[1], small.texts), features[1] @ features[0].T
 
 
-def every_pair(small):  # noqa: F811
+def every_pair(small):
     """Match logits [9, 7] of all pairs, each computed alone."""
     everything = torch.arange(7).expand(9, -1)
     return query_major(small.model, small.states, small.packing, small.tokens, everything)
@@ -77,8 +92,9 @@ def every_pair(small):  # noqa: F811
 
 @torch.no_grad()
 @pytest.mark.parametrize(("topk", "beyond"), [(1, "stage1"), (4, "stage1"), (4, "tied"), (20, "stage1")])
-def test_both_stages_in_both_directions(small, topk, beyond):  # noqa: F811
-    """Stage 2 re-ranks the first K images of each text, and the first K texts of each image, by the same pairs' scores."""
+def test_both_stages_in_both_directions(small, topk, beyond):
+    """Stage 2 re-ranks the first K images of each text, and the first K texts of each image,
+    by the same pairs' scores."""
     gallery, queries, similarity = in_double(small)
     whom_N, whom_T = torch.arange(7) % 4, torch.arange(9) % 4
     ranking = both_ways(small.model, gallery, queries, whom_N, whom_T, SETTINGS._replace(topk=topk, beyond=beyond))
@@ -98,7 +114,7 @@ def test_both_stages_in_both_directions(small, topk, beyond):  # noqa: F811
     assert ranking.final.metrics == pytest.approx(expected, abs=1e-9)
 
 
-def test_images_are_searched_as_without_the_other_direction(model, split):  # noqa: F811
+def test_images_are_searched_as_without_the_other_direction(model, split):
     pixels, texts, whom_N, whom_T = split
     alone = run(model, split)
     described = Split("test", ("",) * 20, whom_N.numpy(), ("",) * 30, np.arange(30) % 20)
@@ -114,7 +130,10 @@ def test_images_are_searched_as_without_the_other_direction(model, split):  # no
 
 
 def test_precision_at_50_by_hand():
-    """Class 0 has 40 of 60 images and ranks them first: 40 of 50. Class 1 has 20 and ranks 15 among its first 50: 30 %."""
+    """Class 0 has 40 of 60 images and ranks them first: 40 of 50.
+
+    Class 1 has 20 and ranks 15 among its first 50: 30 %.
+    """
     whom = torch.tensor([0] * 40 + [1] * 20)
     orders = torch.stack([torch.arange(60), torch.cat([torch.arange(45, 60), torch.arange(45)])])
     assert precision_at(orders, whom, torch.tensor([0, 1]), 50) == pytest.approx((80 + 30) / 2)
@@ -153,7 +172,7 @@ def test_texts_of_by_hand():
 @torch.no_grad()
 @pytest.mark.parametrize("ranking_score", ["logit", "probability"])
 @pytest.mark.parametrize("topk", [2, 50])
-def test_joint_states_are_averaged_over_a_class(small, ranking_score, topk):  # noqa: F811
+def test_joint_states_are_averaged_over_a_class(small, ranking_score, topk):
     """By all pairs alone: the head is linear, so the logit of the mean state is the mean of the logits.
 
     With the other class's logit held at 0 the log-odds of the mean state are the mean logit too.
@@ -183,7 +202,7 @@ def test_joint_states_are_averaged_over_a_class(small, ranking_score, topk):  # 
 
 
 @torch.no_grad()
-def test_an_image_reads_its_five_nearest_classes(small):  # noqa: F811
+def test_an_image_reads_its_five_nearest_classes(small):
     """Nine classes of one text: with topk 1 each class reads an image, and each of the 7 images 5 classes."""
     gallery, queries, similarity = in_double(small)
     fused = []
@@ -221,6 +240,6 @@ def test_queries_are_captions_or_classes():
     assert query_identities("classes", described).tolist() == [2, 7]
 
 
-def test_unknown_protocol(model, split):  # noqa: F811
+def test_unknown_protocol(model, split):
     with pytest.raises(ValueError, match="protocol 'both' is none of text-to-image, both-ways, classes"):
         evaluate_by("both", model, lambda: (), split[1], Split("test", (), np.array([0]), (), np.array([0])), SETTINGS)

@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from people import write_people
 from safetensors.numpy import load_file, save_file
 from scipy.stats import norm
 
 from experiments import predictions
 from experiments.commands import plan as plan_command
 from experiments.commands import status
-from experiments.courier import sync
 from experiments.evaluate import evaluate
 from experiments.plan import plan
 from experiments.records import PACKED, read_record, read_run
@@ -29,11 +27,13 @@ from experiments.runner import execute
 from experiments.spec import load_suite
 from experiments.start import plan_starts
 from experiments.store import default_uri
+from experiments.uploader import sync
 from rasa.data.load import load_dataset
 from rasa.errors import RasaError, ResourceError
 from reports.commands import publish, report, restore, verify
 from reports.publication import MANIFEST, RECORDS, digests
 from reports.verify import differing_lines, differing_records
+from tests.helpers.people import write_people
 
 TINY = """
 suite: tiny
@@ -48,7 +48,7 @@ rows:
 QUERIES = 48  # of 24 people
 
 
-def draws(config, directory, log, should_stop, resume_from_step, cache, say):
+def draws(config, directory, log, should_stop, resume_from_step, cache, notify):
     """A ranking in which each query's two right images have ranks by chance, better for the later rows."""
     resume_from_step(0)
     skill = sum(config.objectives.weights.values())
@@ -139,7 +139,8 @@ def test_average_precisions_keep_their_sum():
 
 
 def test_what_is_kept_of_queries_is_small_and_whole():
-    """8,000 queries of 1,000 people with four right images each among 4,000, found to R@1 57 and mAP 31: under 18.5 kB."""
+    """8,000 queries of 1,000 people with four right images each among 4,000,
+    found to R@1 57 and mAP 31: under 18.5 kB."""
     draw = np.random.default_rng(0)
     beyond = 4000 * norm.sf(draw.normal(2.6, 1.1, (8000, 4)))  # how many wrong images score higher
     right_T4 = np.sort(1 + draw.poisson(beyond), axis=1) + np.arange(4)

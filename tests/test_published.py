@@ -1,4 +1,5 @@
-"""The paper's tables: every one against counts, sums and lines typed here from the paper's text; the reader; the layout."""
+"""The paper's tables: every one against counts, sums and lines typed here from the paper's text;
+the reader; the layout."""
 
 import csv
 import io
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_reports import PNG, _runs
 
 from experiments.spec import PaperTable, Suite, load_suite, suite_names
 from rasa.errors import ResourceError, SpecError
@@ -22,6 +22,7 @@ from reports.load import SuiteRuns
 from reports.published import Entry, load_published, parse, published_names
 from reports.tables import suite_lines
 from reports.verdict import judge
+from tests.helpers.tiny_report import PNG, tidy
 
 PEOPLE = ("r1", "r5", "r10", "map")
 # By table and data set: how many lines it has, and how many figures and which sum each of its columns.
@@ -109,7 +110,8 @@ def test_the_sums_above_are_of_all_that_there_is():
 
 
 # Lines as the paper prints them, from each end and the middle of each table, with every kind of gap.
-# Every line of the paper, taken from its text by a program and not from reports/paper; a system's lines of one table joined.
+# Every line of the paper, taken from its text by a program and not from reports/paper;
+# a system's lines of one table joined.
 PAPER = json.loads((Path(__file__).parent / "golden" / "facts" / "paper_tables.json").read_text())["lines"]
 
 
@@ -274,7 +276,7 @@ RUNS = [("rasa", 0, "finished", 76.0), ("rasa", 1, "finished", 78.0), ("new", 0,
 
 
 def _lines(*more):
-    return suite_lines(_runs(*RUNS, *more), SUITE)
+    return suite_lines(tidy(*RUNS, *more), SUITE)
 
 
 def test_ours_stand_under_the_papers_lines():
@@ -318,7 +320,7 @@ def test_rows_of_no_line_of_a_table_of_several_data_sets_are_named():
 
 def test_one_system_on_two_data_sets_has_the_seeds_of_each():
     suite = Suite.model_validate({"suite": "m", "rows": [{"name": "rasa-cub"}, {"name": "rasa-flowers"}]})
-    runs = _runs(("rasa-cub", 0, "finished", 80.0)).assign(**{"test/tr_r1": 81.5, "test/ap50": 70.0})
+    runs = tidy(("rasa-cub", 0, "finished", 80.0)).assign(**{"test/tr_r1": 81.5, "test/ap50": 70.0})
     grid = as_published(load_published("table6"), suite_lines(runs, suite))
     assert [cell.text for cell in grid.rows[-1]][:4] == ["RaSa (Ours)", "", "ours", "CUB: n = 1; Flowers: missing"]
     assert [cell.text for cell in grid.rows[-1]][4:] == ["81.5", "70.0", "missing", "missing"]
@@ -371,7 +373,7 @@ def test_all_formats_have_the_papers_table():
 )
 def test_the_papers_data_are_those_of_the_suites_table(datasets, images, captions, expected):
     sizes = {"test": {"images": images, "captions": captions, "identities": 9}}
-    assert on_papers_data(SuiteRuns(_runs(*RUNS).assign(data="icfg-pedes"), (), sizes), datasets) is expected
+    assert on_papers_data(SuiteRuns(tidy(*RUNS).assign(data="icfg-pedes"), (), sizes), datasets) is expected
 
 
 def _printed(*arguments: str):

@@ -1,7 +1,7 @@
 """Which images choose the epoch, which are reported, and with whose weights: by ranking every epoch's weights anew.
 
-Validation, test and the target's test split hold other people's images. Weights move a lot at each step, so that the best
-epoch on validation is neither the last one nor the best on test; both are asserted of the runs that are looked at.
+Validation, test and the target's test split hold other people's images. Weights move a lot at each step, so that the
+best epoch on validation is neither the last one nor the best on test; both are asserted of the runs that are looked at.
 """
 
 import copy
@@ -9,8 +9,6 @@ from hashlib import sha256
 
 import pytest
 import torch
-from people import tiny_config, write_people
-from recipe import training
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -20,6 +18,8 @@ from rasa.data.transforms import decode
 from rasa.evaluation.split import evaluate_split
 from rasa.weights.folder import load_checkpoint
 from rasa.weights.released import to_released
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.recipe import training
 
 EPOCHS = 6
 

@@ -1,17 +1,17 @@
 """The product's own training step: three recorded steps of the authors' code, and the recipe written a second time.
 
-The run is made by `Training` itself, from a data folder and a file of weights: models, queues, groups, rates, alpha, EMA,
-clamp and log are those of any run. In double precision, so that every step can be compared.
+The run is made by `Training` itself, from a data folder and a file of weights: models, queues, groups, rates, alpha,
+EMA, clamp and log are those of any run. In double precision, so that every step can be compared.
 """
 
-import golden_set as golden
 import pytest
 import torch
-from people import tiny_config, write_people
-from recipe import PlainTraining, in_double, training
 
 from rasa.draws import Draws
 from rasa.weights.released import to_released
+from tests.helpers import golden_set as golden
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.recipe import PlainTraining, in_double, training
 
 FACTS, SIZES = golden.FACTS, golden.SIZES
 AT = [(0, 3), (1, 0), (1, 1)]  # with four steps an epoch alpha is 3/4 of 0.4, then 0.4 and 0.4: the recorded ones

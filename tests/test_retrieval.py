@@ -6,23 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from test_model import tiny
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rasa.data.tokenizer import Encoded, Tokens
 from rasa.evaluation.index import top_k
 from rasa.evaluation.metrics import evaluate_order, final_order, stage1_order
-from rasa.evaluation.rank import evaluate, measure
+from rasa.evaluation.rank import measure
 from rasa.evaluation.rerank import PackedTexts, blocks, match_scores, pieces, rerank
 from rasa.model.packing import Text
 from rasa.model.rasa import build_model
-
-CPU = torch.device("cpu")
-
-
-def seeded(number):
-    return torch.Generator().manual_seed(number)
+from tests.helpers.tiny_model import tiny
+from tests.helpers.tiny_retrieval import CPU, encode, few_pairs, query_major, random_split, run, seeded, sharp_model
 
 
 def whole(values):
@@ -148,61 +141,9 @@ def test_measure_never_holds_the_similarity_matrix():
 # Stage 2: rerank.py
 
 
-def encode(model, texts, images, tokens, length, width, dtype=torch.float32):
-    """Random texts of 3 to `length` tokens and random image tokens: (text states, their packing, image tokens)."""
-    lengths = torch.randint(3, length + 1, (texts,), generator=seeded(6))
-    ids = torch.randint(5, 50, (texts, length), generator=seeded(7))
-    text = Text.of(Tokens(ids, torch.arange(length) < lengths[:, None]), "cpu")
-    image_tokens = torch.randn(images, tokens, width, generator=seeded(8)).to(dtype)
-    with torch.no_grad():
-        return model.encoders.encode_text(text), text.packing, image_tokens
-
-
 @pytest.fixture(scope="module")
 def small():
-    """A tiny model in double precision with 9 texts, 7 images and 4 candidates per text; image 6 is nobody's."""
-    model = build_model(tiny(), 50).double().eval()
-    states, packing, image_tokens = encode(model, 9, 7, 5, 12, 32, torch.float64)
-    candidates = torch.rand(9, 6, generator=seeded(9)).topk(4).indices
-    texts = PackedTexts([(model.encoders.fusion.attend(states, packing), packing)])
-    return SimpleNamespace(
-        model=model, states=states, packing=packing, tokens=image_tokens, candidates=candidates, texts=texts
-    )
-
-
-def query_major(model, states, packing, image_tokens, candidates):
-    """Match logits [T, K], text by text: its states beside each of its candidates' tokens, all layers for all tokens.
-
-    Keys and values are projected for every pair anew, texts are padded to the longest, nothing is shared.
-    """
-    fusion, head = model.encoders.fusion, model.heads["itm"]
-    rectangle = torch.zeros(*packing.mask.shape, states.shape[1], dtype=states.dtype)
-    rectangle[packing.mask] = states
-
-    def attention(part, queries, source, mask=None):
-        heads = (
-            x.unflatten(-1, (part.heads, -1)).transpose(1, 2)
-            for x in (part.query(queries), part.key(source), part.value(source))
-        )
-        q, k, v = heads
-        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, None], float("-inf"))
-        return output(part.output, (scores.softmax(-1) @ v).transpose(1, 2).flatten(2), queries)
-
-    def output(part, hidden, residual):
-        return part.norm(part.dense(hidden) + residual)
-
-    rows = []
-    for text, images in enumerate(candidates):
-        hidden = rectangle[text].expand(len(images), -1, -1)
-        mask = packing.mask[text].expand(len(images), -1)
-        for layer in fusion.layers:
-            hidden = attention(layer.attention, hidden, hidden, mask)
-            hidden = attention(layer.cross_attention, hidden, image_tokens[images])
-            hidden = output(layer.output, F.gelu(layer.intermediate(hidden)), hidden)
-        rows.append(head(hidden[:, 0])[:, 1])
-    return torch.stack(rows)
+    return few_pairs()
 
 
 @pytest.mark.parametrize("tokens_per_call", [1, 10, 37, 100, 10**6])
@@ -217,7 +158,8 @@ def test_scores_depend_on_no_size(small, tokens_per_call, batch):
 
 
 def test_probability_ranks_by_the_log_odds(small):
-    """Of a softmax of two logits: the first less the second, so with the other class's held at 0 the match logit itself.
+    """Of a softmax of two logits: the first less the second,
+    so with the other class's held at 0 the match logit itself.
 
     Odds of e^17, e^18 and e^25 are three scores in float32, where their probabilities are all 1.
     """
@@ -310,40 +252,12 @@ def test_scores_at_full_width():
 
 @pytest.fixture(scope="module")
 def split():
-    """30 captions, 20 random images of 48 x 32 pixels, 8 identities, in batches of 6."""
-    lengths = torch.randint(3, 12, (30,), generator=seeded(11))
-    offsets = F.pad(lengths.cumsum(0), (1, 0))
-    texts = Encoded(torch.randint(5, 50, (int(offsets[-1]),), generator=seeded(12)), offsets, 0)
-    images = torch.randint(0, 256, (20, 3, 48, 32), generator=seeded(13), dtype=torch.uint8)
-    identities = torch.arange(20) % 8, torch.arange(30) % 8
-    return images, texts, *identities
+    return random_split()
 
 
 @pytest.fixture(scope="module")
 def model():
-    model = build_model(tiny(), 50)
-    model.encoders.vision.patch_embed.proj.weight.data.mul_(4)  # so that random pixels differ after two layers
-    return model
-
-
-def run(model, split, images=None, gallery_mib=100, precision="float32", tokens_per_call=50, topk=6):
-    pixels, texts, gallery_identity, text_identity = split
-    images = images or (lambda: pixels.split(6))
-    return evaluate(
-        model,
-        images,
-        texts,
-        gallery_identity,
-        text_identity,
-        topk,
-        "logit",
-        "stage1",
-        7,
-        tokens_per_call,
-        gallery_mib,
-        precision,
-        CPU,
-    )
+    return sharp_model()
 
 
 def same(first, second):
@@ -405,14 +319,14 @@ def test_streaming_is_keeping(model, split):
 def test_streaming_holds_one_batch_of_tokens_beside_the_next(model, split):
     made, alive = [], []
 
-    def watch(module, given, out):
+    def callbacks(module, given, out):
         alive.append(sum(reference() is not None for reference in made))
         made.append(weakref.ref(out))
 
     for gallery_mib, most in ((100, 3), (0, 1)):
         made.clear()
         alive.clear()
-        hook = model.encoders.vision.norm.register_forward_hook(watch)
+        hook = model.encoders.vision.norm.register_forward_hook(callbacks)
         run(model, split, gallery_mib=gallery_mib)
         hook.remove()
         assert max(alive) == most  # beside the one being encoded: of four batches kept three, or the one before

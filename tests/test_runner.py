@@ -9,46 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from people import write_people
 
 from experiments.environment import changed_files, code_hashes
+from experiments.outcome import NO_CALLBACKS, raise_for
 from experiments.plan import plan, planned_again, recorded_runs
+from experiments.resources import ensure_data
 from experiments.rundir import ENVIRONMENT, FAILURE, LOCK, METRICS, RESULT, SPEC, read_json, read_points
-from experiments.runner import UNWATCHED, ensure_data, execute, raise_for
+from experiments.runner import execute
 from experiments.spec import load_suite, parse_target
 from rasa.errors import ResourceError, RunFailed, SuiteFailed
 from rasa.lock import Lock
-
-STEPS = 5  # per epoch
-
-
-def trainer(config, directory, log, should_stop, resume_from_step, cache, say):
-    """Two epochs whose figures are functions of the step, checkpointed after each step in the trainer's layout."""
-    with (directory / "calls").open("a") as calls:
-        calls.write("trained\n")
-    done = [int(path.name[5:]) for path in directory.glob("checkpoints/step-*")]
-    step = max(done, default=0)
-    resume_from_step(step)
-    while step < STEPS * config.optimisation.epochs:
-        log("train", step, {"loss": 1 / (step + 1)})
-        step += 1
-        if step % STEPS == 0:
-            log("val", step, {"r1": float(step), "epoch": step // STEPS})
-        checkpoint(directory, step)
-        if should_stop():
-            raise KeyboardInterrupt
-        time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
-    figures = {"r1": 50.0 + config.seed, "r5": 60.0, "r10": 70.0, "map": 40.0}
-    log("test", step, figures)
-    cost = {"seconds": 4.0, "steps": step}
-    return {"selected": {"epoch": 2, "step": step, "val": {"r1": 10.0}}, "test": figures, "cost": cost}
-
-
-def checkpoint(directory, step):
-    folder = directory / "checkpoints" / f"step-{step:09d}"
-    folder.mkdir(parents=True)
-    state = {"epoch": step // STEPS, "step_in_epoch": step % STEPS}
-    (folder / "state.json").write_text(json.dumps({"state": state}))
+from tests.helpers.people import write_people
+from tests.helpers.stand_in import stops_at_step_7, trainer
 
 
 def fails_on_s_itm(config, directory, **rest):
@@ -61,19 +33,6 @@ def dies_on_s_itm(config, directory, **rest):
     if config.objectives.weights.keys() == {"cl", "itm"} and config.objectives.positives == "annotated":
         os.kill(os.getpid(), signal.SIGKILL)
     return trainer(config, directory, **rest)
-
-
-def stops_at_step_7(config, directory, log, should_stop, resume_from_step, cache, say):
-    steps = []
-    return trainer(
-        config,
-        directory,
-        lambda *figures: steps.append(log(*figures)),
-        lambda: len(steps) > 7,
-        resume_from_step,
-        cache,
-        say,
-    )
 
 
 def has_a_bug(config, directory, **rest):
@@ -326,13 +285,13 @@ def test_a_read_only_workspace_is_refused(people, tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_who_watches_hears_every_figure_once(people, tmp_path, jobs):
-    heard, ended = [], []
-    watch = UNWATCHED._replace(
-        heard=lambda about, *figures: heard.append((about.row, *figures[:2])), ended=ended.append
+    on_metrics, ended = [], []
+    callbacks = NO_CALLBACKS._replace(
+        on_metrics=lambda about, *figures: on_metrics.append((about.row, *figures[:2])), ended=ended.append
     )
-    execute(planned(people, tmp_path, "cl", "itm"), tmp_path, jobs=jobs, watch=watch, train=trainer)
+    execute(planned(people, tmp_path, "cl", "itm"), tmp_path, jobs=jobs, callbacks=callbacks, train=trainer)
     steps = [("train", step) for step in range(10)] + [("val", 5), ("val", 10), ("test", 10)]
-    assert sorted(heard) == sorted((row, *point) for row in ("cl", "itm") for point in steps)
+    assert sorted(on_metrics) == sorted((row, *point) for row in ("cl", "itm") for point in steps)
     assert sorted(outcome.about.row for outcome in ended) == ["cl", "itm"]
 
 
@@ -356,7 +315,7 @@ def drive(workspace, people, jobs):
 
 
 def started_driver(workspace, people, jobs, step_seconds):
-    code = "import sys, test_runner; test_runner.drive(*sys.argv[1:])"
+    code = "import sys, tests.test_runner; tests.test_runner.drive(*sys.argv[1:])"
     return subprocess.Popen(
         [sys.executable, "-c", code, workspace, people, str(jobs)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEP_SECONDS": str(step_seconds)},

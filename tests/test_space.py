@@ -5,8 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from searching import SPACE, points, write_space
-from test_cli import LIGHT
 
 from experiments.layers import flatten
 from rasa.commands.cli import main
@@ -14,6 +12,8 @@ from rasa.errors import SpecError
 from studies.points import Points, point_name
 from studies.samplers import make_pruner, make_sampler
 from studies.space import Pruner, Sampler, load_space, space_names
+from tests.helpers.light_start import LIGHT
+from tests.helpers.searching import SPACE, points, write_space
 
 PRD, RATE = "objectives.weights.prd", "optimisation.learning_rate"
 

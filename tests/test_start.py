@@ -27,7 +27,8 @@ OVERRIDES = [
 
 
 def test_it_is_what_its_record_says():
-    """Hashes are checked on loading; the recipe is the shipped one; it has learned its coarse captions (chance: 0.5)."""
+    """Hashes are checked on loading; the recipe is the shipped one;
+    it has learned its coarse captions (chance: 0.5)."""
     tensors, record = load_checkpoint(start.WEIGHTS)
     assert sum(tensor.nbytes for tensor in tensors.values()) < 8 * 2**20
     assert (

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from people import tiny_config, write_people
 from safetensors.numpy import load_file, save_file
-from searching import fresh_store
 
 from experiments import store, tracking
-from experiments.courier import Tracker, sync
+from experiments.outcome import NO_CALLBACKS, raise_for
 from experiments.plan import data_reader, plan, planned_again, recorded_runs
 from experiments.rundir import FAILURE, METRICS, PREDICTIONS, RESULT, read_json, read_points
-from experiments.runner import UNWATCHED, execute, raise_for
+from experiments.runner import execute
 from experiments.spec import load_suite
 from experiments.start import plan_starts, without_headroom
+from experiments.uploader import Tracker, sync
 from rasa.commands.cli import main
 from rasa.config.run import Config
 from rasa.data.load import load_dataset
@@ -34,6 +33,8 @@ from reports.formats import csv_table, html, latex, markdown
 from reports.load import Queries, Start
 from reports.starts import NO_HEADROOM, OverStart, beats_start, headroom, over_start, start_lines
 from reports.tables import FIGURES, Line, Spread
+from tests.helpers.people import tiny_config, write_people
+from tests.helpers.searching import fresh_store
 
 CL = {"objectives": {"weights": {"cl": 0.5}, "positives": "annotated"}}
 ITM = {"objectives": {"weights": {"cl": 0.5, "itm": 1.0}, "positives": "annotated"}}
@@ -97,7 +98,7 @@ def planned(workspace: Path, file: str, seeds=(0,), overrides=()):
     return starts, plan(suite, suite.rows, "smoke", given, seeds, workspace, read)
 
 
-def trainer(config, directory, log, should_stop, resume_from_step, cache, say):
+def trainer(config, directory, log, should_stop, resume_from_step, cache, notify):
     """Stands in for training: CL answers the first query of each person, ITM both; validation is 40 and 60."""
     itm = "itm" in config.objectives.weights
     identity = np.repeat(np.arange(9, 15), 4)  # six people, two images each, two captions each
@@ -125,7 +126,7 @@ def tracked(workspace: Path):
     fill_store(workspace)
     tracker = Tracker(store.default_uri(workspace), workspace, print)
     assert tracker.open()
-    return UNWATCHED._replace(deliver=tracker.deliver)
+    return NO_CALLBACKS._replace(deliver=tracker.deliver)
 
 
 def reported(workspace: Path, file: str):
@@ -275,7 +276,7 @@ def test_two_suites_share_it(workspace):
     second = write_suite(workspace, "two", [{"name": "p", "changes": ITM}], optimisation={"epochs": 5})
     ((start,), _) = planned(workspace, second)
     assert (start.state, start.reason, start.seconds) == ("new", "as the finished own/start, which will be copied", 0.0)
-    (outcome,) = execute([start], workspace, watch=tracked(workspace))
+    (outcome,) = execute([start], workspace, callbacks=tracked(workspace))
     result = read_json(start.directory / RESULT)
     assert outcome.state == "finished" and result["copied_from"] == "own/start" and result["suite"] == "two"
     assert (start.directory / PREDICTIONS).read_bytes() == next(
@@ -289,7 +290,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_start_row import planned, execute, UNWATCHED
+from tests.test_start_row import planned, execute, UNWATCHED
 def heard(about, group, step, values):
     if group == "test":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -301,7 +302,7 @@ execute(planned(workspace, str(workspace / "own.yaml"))[0], workspace, watch=UNW
 def test_killed_in_between_it_is_done_again(workspace):
     """Nothing is resumed: each figure is reported once, and the result is that of an evaluation that was not killed."""
     file = write_suite(workspace)
-    arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(workspace)]
+    arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), str(workspace)]
     assert subprocess.run(arguments, check=False).returncode == -9
     ((start,), _) = planned(workspace, file)
     assert start.state == "interrupted" and not (start.directory / RESULT).exists()
@@ -375,7 +376,7 @@ def test_weights_without_an_itm_head_rank_by_stage_1(workspace):
     write_start(workspace / "weights", workspace / "people", {"cl": 0.5})
     file = write_suite(workspace)
     starts, runs = planned(workspace, file)
-    execute([*starts, *runs], workspace, watch=tracked(workspace), train=trainer)
+    execute([*starts, *runs], workspace, callbacks=tracked(workspace), train=trainer)
     result = read_json(starts[0].directory / RESULT)
     assert result["reranked"] is False and result["test"]["r1"] == result["test"]["stage1_r1"]
     report = reported(workspace, file)
@@ -385,10 +386,11 @@ def test_weights_without_an_itm_head_rank_by_stage_1(workspace):
 
 
 def test_the_table_begins_with_it_and_says_what_was_gained(workspace):
-    """CL reaches 50 and ITM 100 in both seeds, so their gains are 50 minus the start's stage 1 and 100 minus its R@1."""
+    """CL reaches 50 and ITM 100 in both seeds, so their gains are 50 minus the start's stage 1
+    and 100 minus its R@1."""
     file = write_suite(workspace)
     starts, runs = planned(workspace, file, seeds=[0, 1])
-    execute([*starts, *runs], workspace, watch=tracked(workspace), train=trainer)
+    execute([*starts, *runs], workspace, callbacks=tracked(workspace), train=trainer)
     result = read_json(starts[0].directory / RESULT)
     report = reported(workspace, file)
     gains = report.over_start
@@ -427,7 +429,7 @@ def test_no_row_above_its_start_is_no_headroom(workspace):
         line["values"] |= {"r1": 100.0, "stage1_r1": 50.0} if line["group"] == "test" else {}
     (start.directory / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     starts, runs = planned(workspace, file)
-    execute([*starts, *runs], workspace, watch=tracked(workspace), train=trainer)
+    execute([*starts, *runs], workspace, callbacks=tracked(workspace), train=trainer)
     report = reported(workspace, file)
     assert {row: (gain.value, gain.low, gain.high) for row, gain in report.over_start.items()} == {
         "cl": (0.0, 0.0, 0.0),
@@ -440,7 +442,7 @@ def test_no_row_above_its_start_is_no_headroom(workspace):
 def test_rows_whose_start_was_not_evaluated_say_so(workspace):
     file = write_suite(workspace)
     _, runs = planned(workspace, file)
-    execute(runs, workspace, watch=tracked(workspace), train=trainer)
+    execute(runs, workspace, callbacks=tracked(workspace), train=trainer)
     report = reported(workspace, file)
     assert not report.starts and not report.over_start
     assert any(
@@ -450,7 +452,10 @@ def test_rows_whose_start_was_not_evaluated_say_so(workspace):
 
 
 def test_plan_warns_of_a_start_near_the_best_row(workspace, capsys):
-    """ITM reaches 60 on validation: 54 is nine tenths of it. CL's 40 counts only before a re-ranking row has finished."""
+    """ITM reaches 60 on validation: 54 is nine tenths of it.
+
+    CL's 40 counts only before a re-ranking row has finished.
+    """
     file = write_suite(workspace)
     starts, runs = planned(workspace, file)
     execute([*starts, *runs], workspace, train=trainer)
@@ -529,10 +534,10 @@ def _row(name, *answers, versus=None):
 def test_gains_by_hand():
     """Six queries of four people. The start answers 1 and 2 (33.3), by stage 1 the first alone (16.7).
 
-    CL answers 1 to 3: 50 - 16.7 = 33.3, like with like. ITM answers all: 66.7. Person 7 gains 0, 9 200, 11 and 12 100, so
-    the rests are -133.3, 66.7, 33.3, 33.3, their squares 24444 in all, times 4 / 3 / 36: 905, and 3.182 times its root is
-    95.7. A row of seeds 4/6 and 6/6 gains 33.3 and 66.7: mean 50, sd 23.6,
-    and with one degree of freedom t is 12.706, so over seeds alone it is 50 ± 12.706 * 16.7 = ± 211.8, which contains 0.
+    CL answers 1 to 3: 50 - 16.7 = 33.3, like with like. ITM answers all: 66.7. Person 7 gains 0, 9 200, 11 and 12 100,
+    so the rests are -133.3, 66.7, 33.3, 33.3, their squares 24444 in all, times 4 / 3 / 36: 905, and 3.182 times its
+    root is 95.7. A row of seeds 4/6 and 6/6 gains 33.3 and 66.7: mean 50, sd 23.6, and with one degree of freedom t is
+    12.706, so over seeds alone it is 50 ± 12.706 * 16.7 = ± 211.8, which contains 0.
     """
     start = _start([1, 1, 2, 2, 2, 2], [1, 2, 2, 2, 2, 2], rows=("cl", "itm", "two"))
     rows = [_row("cl", [1, 1, 1, 0, 0, 0]), _row("itm", [1] * 6), _row("two", [1, 1, 1, 1, 0, 0], [1] * 6)]

@@ -69,8 +69,9 @@ def test_bootstrap_in_parts_is_deterministic(monkeypatch):
 def test_variance_over_people_by_hand():
     """Two people, one with two queries. Seed 0: 3 and 0, 0, mean 1; seed 1: 0 and 3, 0, mean 1.
 
-    The rest of a person is the total minus size times mean: seed 0: 2 and -2, seed 1: -1 and 1. So the sums of squares are
-    8 and 2, on average 5, times 2 / 1 / 9: 10 / 9. The product of the two seeds: -2 - 2 = -4, under 0, so nothing is shared.
+    The rest of a person is the total minus size times mean: seed 0: 2 and -2, seed 1: -1 and 1. So the sums of squares
+    are 8 and 2, on average 5, times 2 / 1 / 9: 10 / 9. The product of the two seeds: -2 - 2 = -4, under 0, so nothing
+    is shared.
     """
     found = clustered([[3, 0, 0], [0, 3, 0]], ["a", "b", "b"])
     assert found.mean.tolist() == [1.0, 1.0]
@@ -96,7 +97,8 @@ def test_variance_over_people_against_the_bootstrap():
 
 
 def test_what_seeds_share_is_told_from_what_they_do_not():
-    """300 people with a part of sd 20 that stays and one of sd 30 that every seed draws anew: 400 / 300 and 1300 / 300."""
+    """300 people with a part of sd 20 that stays and one of sd 30 that every seed draws anew:
+    400 / 300 and 1300 / 300."""
     draw = np.random.default_rng(5)
     stays, anew = draw.normal(0, 20, (500, 1, 300)), draw.normal(0, 30, (500, 4, 300))
     found = clustered(stays + anew, np.arange(300))

@@ -1,4 +1,5 @@
-"""Studies, with a stand-in for the trainer: killed workers and drivers, resuming, pruning, seeds, MLflow's agreement."""
+"""Studies, with a stand-in for the trainer: killed workers and drivers, resuming, pruning,
+seeds, MLflow's agreement."""
 
 import json
 import os
@@ -8,22 +9,22 @@ import sys
 from pathlib import Path
 
 import pytest
-import searching
-from searching import EPOCHS, epochs_trained, killed_once, people, points, searched, trainer, write_space
 
 from experiments import store
-from experiments.courier import sync
 from experiments.plan import plan, recorded_runs
 from experiments.rundir import RUNS
 from experiments.runner import execute
 from experiments.spec import load_suite
+from experiments.uploader import sync
 from rasa.errors import ResourceError, RunFailed, SpecError
-from studies.liveness import BEAT, DRIVER, DRIVERS, Driver, Watcher, machine
+from studies.liveness import BEAT, DRIVER, DRIVERS, DriverLock, Watcher, machine
 from studies.points import point_name
 from studies.session import search
 from studies.storage import open_storage
-from studies.study import Ledger
+from studies.study import SharedStudy
 from studies.trials import states, tally
+from tests.helpers import searching
+from tests.helpers.searching import EPOCHS, epochs_trained, killed_once, people, points, searched, trainer, write_space
 
 PRD, RATE = "objectives.weights.prd", "optimisation.learning_rate"
 
@@ -184,7 +185,8 @@ def test_two_objectives_have_a_pareto_front(tmp_path):
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_pruning_saves_epochs_and_loses_nothing_of_the_best(tmp_path, pruner):
-    """The stand-in's curves do not cross, so what a pruner stops is truly worse: the best stays, and epochs are saved."""
+    """The stand-in's curves do not cross, so what a pruner stops is truly worse:
+    the best stays, and epochs are saved."""
     sampler = {"name": "random"}  # so that both studies try the same points
     for name in ("all", "pruned"):
         (tmp_path / name).mkdir()
@@ -280,7 +282,7 @@ def slowly(config, directory, log, **rest):
 def started_driver(workspace, total, jobs, seconds, url=""):
     people(workspace)
     write_space(workspace)
-    code = "import sys, test_study; test_study.drive(*sys.argv[1:])"
+    code = "import sys, tests.test_study; tests.test_study.drive(*sys.argv[1:])"
     return subprocess.Popen(
         [sys.executable, "-c", code, workspace, str(total), str(jobs), url],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "EPOCH_SECONDS": str(seconds)},
@@ -347,14 +349,14 @@ def test_two_drivers_share_a_study_and_no_trial_is_there_twice(tmp_path):
     assert_mlflow_agrees(tmp_path, trials)
 
 
-def ledger(workspace, name="me", grace=60.0, clock=lambda: 0.0):
+def shared(workspace, name="me", grace=60.0, clock=lambda: 0.0):
     storage = open_storage(None, workspace)
-    return Ledger(points(workspace), storage, name, Watcher(workspace, grace, clock), print)
+    return SharedStudy(points(workspace), storage, name, Watcher(workspace, grace, clock), print)
 
 
 def test_a_silent_trial_of_another_machine_is_taken_over_after_the_grace_period_and_no_sooner(tmp_path):
     now = [0.0]
-    far, near = ledger(tmp_path, "far-away.1.a"), ledger(tmp_path, "me", 60.0, lambda: now[0])
+    far, near = shared(tmp_path, "far-away.1.a"), shared(tmp_path, "me", 60.0, lambda: now[0])
     theirs = far.next(1)
     assert near.next(1) is None
     far.beat(theirs, {"count": 1})
@@ -370,7 +372,7 @@ def test_a_driver_that_was_taken_for_dead_is_told_so_and_changes_nothing(tmp_pat
     from optuna.exceptions import UpdateFinishedTrialError
 
     now = [0.0]
-    far, near = ledger(tmp_path, "far-away.1.a"), ledger(tmp_path, "me", 60.0, lambda: now[0])
+    far, near = shared(tmp_path, "far-away.1.a"), shared(tmp_path, "me", 60.0, lambda: now[0])
     theirs = far.next(1)
     assert near.next(1) is None
     now[0] = 61.0
@@ -387,7 +389,7 @@ def test_a_driver_that_was_taken_for_dead_is_told_so_and_changes_nothing(tmp_pat
 
 def test_a_trial_that_was_cut_off_before_it_had_a_point_costs_no_budget(tmp_path):
     now = [0.0]
-    own = ledger(tmp_path, "me", 60.0, lambda: now[0])
+    own = shared(tmp_path, "me", 60.0, lambda: now[0])
     first = own.next(3)
     own.study.ask()  # by a process that died before it had named the parameters
     assert own.next(2) is None
@@ -405,7 +407,7 @@ def test_on_this_machine_a_driver_s_lock_says_at_once_whether_it_lives(tmp_path)
             self.user_attrs = {DRIVER: driver, BEAT: None}
 
     watcher = Watcher(tmp_path, 60.0, lambda: 0.0)
-    with Driver(tmp_path) as driver:
+    with DriverLock(tmp_path) as driver:
         assert driver.name.startswith(f"{machine()}.{os.getpid()}.")
         assert watcher.dead([Trial(driver.name)], "me") == []
     assert list((tmp_path / DRIVERS).iterdir()) == []

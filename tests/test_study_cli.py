@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from rich.console import Console
-from searching import fresh_store, people, points, write_space
 
 from experiments import store
 from experiments.plan import recorded_runs
@@ -20,8 +19,9 @@ from studies.rerun import FRESH
 from studies.screen import Screen
 from studies.space import load_space
 from studies.storage import open_storage
-from studies.study import Ledger, Measured
+from studies.study import Measured, SharedStudy
 from studies.trials import tally
+from tests.helpers.searching import fresh_store, people, points, write_space
 
 RATE = "optimisation.learning_rate"
 # The row's own rate lies in the space, but is not queued: --start-from has it.
@@ -181,7 +181,7 @@ def test_without_a_terminal_the_screen_has_lines_and_no_bars(tmp_path):
 def test_following_shows_a_trial_go_on_and_ends_with_the_study(tmp_path, terminal, monkeypatch, capsys):
     """Between the looks of the one that follows, the driver of a trial goes on, as soon as its last word is seen."""
     data, seen = people(tmp_path), sys.stderr
-    theirs = Ledger(points(tmp_path), open_storage(None, tmp_path), "far-12345678.1.a", Watcher(tmp_path), print)
+    theirs = SharedStudy(points(tmp_path), open_storage(None, tmp_path), "far-12345678.1.a", Watcher(tmp_path), print)
     trial = theirs.next(1)
 
     def beat(epoch):

@@ -4,17 +4,17 @@ import json
 import time
 
 import pytest
-from searching import EPOCHS, people, points, searched, trainer, write_space
 
 from experiments.plan import plan
 from experiments.runner import execute
 from experiments.spec import load_suite
 from rasa.commands.cli import main
 from rasa.errors import RunFailed, SpecError
-from studies.liveness import Driver
+from studies.liveness import DriverLock
 from studies.report import importances, page
 from studies.rerun import Winner, best_trials, winners
 from studies.trials import tally
+from tests.helpers.searching import EPOCHS, people, points, searched, trainer, write_space
 
 PRD, RATE = "objectives.weights.prd", "optimisation.learning_rate"
 TWO = [{"metric": "val/r1"}, {"metric": "cost/seconds"}]
@@ -141,14 +141,14 @@ def test_a_fault_that_ends_a_driver_gives_its_living_trials_back(tmp_path):
 def test_status_says_whose_driver_is_gone_and_follow_ends_then(tmp_path, capsys, monkeypatch):
     """As a kill -9 leaves it: a running trial, and a lock that nobody holds."""
     from studies.storage import open_storage
-    from studies.study import Ledger
+    from studies.study import SharedStudy
 
     monkeypatch.setattr("studies.commands.FOLLOW_SECONDS", 0.05)
-    bound, driver = points(tmp_path), Driver(tmp_path)
-    ledger = Ledger(bound, open_storage(None, tmp_path), driver.name, None, print)
-    ledger._watcher = type("Nobody", (), {"dead": lambda *_: []})()
+    bound, driver = points(tmp_path), DriverLock(tmp_path)
+    shared = SharedStudy(bound, open_storage(None, tmp_path), driver.name, None, print)
+    shared._watcher = type("Nobody", (), {"dead": lambda *_: []})()
     with driver:
-        assert ledger.next(3) is not None
+        assert shared.next(3) is not None
         assert command(tmp_path, "status") == 0
         assert "its driver is gone" not in capsys.readouterr().out
     (tmp_path / "studies" / "drivers" / f"{driver.name}.lock").touch()
@@ -161,12 +161,12 @@ def test_status_says_whose_driver_is_gone_and_follow_ends_then(tmp_path, capsys,
 def _started(workspace, changes):
     """The trials of a study that `--start-from` alone has filled."""
     from studies.storage import open_storage
-    from studies.study import Ledger
+    from studies.study import SharedStudy
 
-    ledger = Ledger(points(workspace, [0, 1], **changes), open_storage(None, workspace), "driver", None, print)
-    ledger.start_from("sweep")
-    trials = ledger.trials()
-    ledger.study._storage.delete_study(ledger.study._study_id)
+    shared = SharedStudy(points(workspace, [0, 1], **changes), open_storage(None, workspace), "driver", None, print)
+    shared.start_from("sweep")
+    trials = shared.trials()
+    shared.study._storage.delete_study(shared.study._study_id)
     return trials
 
 

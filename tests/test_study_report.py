@@ -5,8 +5,6 @@ import json
 import numpy as np
 import optuna
 import pytest
-from drawings import kept
-from searching import EPOCHS, people, points, quality, searched, trainer, write_space
 
 from experiments.plan import plan
 from experiments.runner import execute
@@ -20,7 +18,9 @@ from studies.report import effort, export, numbers, page, write
 from studies.rerun import FRESH, Spread, best_trials, chosen, fresh_seeds, rerun, winners
 from studies.space import load_space
 from studies.storage import open_storage
-from studies.study import Ledger, Measured
+from studies.study import Measured, SharedStudy
+from tests.helpers.drawings import kept
+from tests.helpers.searching import EPOCHS, people, points, quality, searched, trainer, write_space
 
 PRD, RATE = "objectives.weights.prd", "optimisation.learning_rate"
 
@@ -219,11 +219,11 @@ def overturned(config, *rest, **more):
 
 def test_the_winner_of_the_re_run_is_exported_and_not_that_of_the_search(tmp_path, capsys):
     bound, file, storage = points(tmp_path), tmp_path / "best.yaml", open_storage(None, tmp_path)
-    ledger = Ledger(bound, storage, "me", Watcher(tmp_path), print)
+    shared = SharedStudy(bound, storage, "me", Watcher(tmp_path), print)
     for _ in range(3):  # trained by nobody, but told as the stand-in would have it
-        trial = ledger.next(3)
-        ledger.complete(trial, Measured([[quality(bound.runs(trial.params)[0].config)]], {}, 1.0, EPOCHS))
-    rerun(bound, chosen(bound, ledger.trials(), 2), 2, 1, train=overturned)
+        trial = shared.next(3)
+        shared.complete(trial, Measured([[quality(bound.runs(trial.params)[0].config)]], {}, 1.0, EPOCHS))
+    rerun(bound, chosen(bound, shared.trials(), 2), 2, 1, train=overturned)
     command = ["study", "report", write_space(tmp_path), "-o", f"data.root={people(tmp_path)}", "--workspace", tmp_path]
     command += ["--top", "2", "--rerun", "2", "--export", file, "--json"]  # all re-runs are there
     assert main([str(part) for part in command]) == 0

@@ -1,4 +1,5 @@
-"""Storages of studies: torn journals, many processes, a real PostgreSQL server, one driver for sqlite, nobody at home."""
+"""Storages of studies: torn journals, many processes, a real PostgreSQL server,
+one driver for sqlite, nobody at home."""
 
 import json
 import os
@@ -9,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import servers
 
 from rasa.errors import ResourceError
 from studies.journal import REMOVED, Journal, repair
 from studies.storage import TRIALS, open_storage, shown
+from tests.helpers import servers
 
 PROCESSES, EACH = int(os.environ.get("STUDY_PROCESSES", "4")), int(os.environ.get("STUDY_TRIALS", "8"))
 
@@ -151,7 +152,7 @@ def work(url, trials):
 
 
 def many(url, processes, trials):
-    code = "import sys, test_study_storage as t; t.work(*sys.argv[1:])"
+    code = "import sys, tests.test_study_storage as t; t.work(*sys.argv[1:])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, url, str(trials)]
     started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(processes)]

@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from drawings import kept
-from test_reports import PNG
 
 from experiments.spec import Suite, load_suite, parse_target, resolve, row_digest
 from rasa.errors import SpecError
 from reports.load import COLUMNS, Queries
 from reports.sweeps import curves, draw, grid, sentences
 from reports.tables import suite_lines
+from tests.helpers.drawings import kept
+from tests.helpers.tiny_report import PNG
 
 SWEEP = {
     "name": "p",
@@ -128,7 +128,10 @@ def test_what_cannot_be_told_is_said():
     lines = suite_lines(runs(("p-0.1", 0, 50.0), ("p-0.2", 0, 51.0)), mine)
     (curve,) = curves(mine, lines, {})
     assert list(sentences([curve])) == [
-        "p^w (p): R@1 is best at 0.2; the paper's best is 0.1: no uncertainty is known, since the runs' queries are not."
+        (
+            "p^w (p): R@1 is best at 0.2; the paper's best is 0.1: "
+            "no uncertainty is known, since the runs' queries are not."
+        )
     ]
     (curve,) = curves(mine, suite_lines(runs(("p-0.2", 0, 50.0), ("p-0.3", 0, 51.0)), mine), {})
     assert next(iter(sentences([curve]))).endswith("that value has no finished run.")
@@ -146,7 +149,8 @@ def test_panels(tmp_path):
 
 
 def test_seeds_are_drawn_anew_and_their_distance_from_the_mean_is_stretched():
-    """Of ten queries 0.2 answers ten, 0.1 nine with seed 0 and one with seed 1; identities are alike, so only seeds vary.
+    """Of ten queries 0.2 answers ten, 0.1 nine with seed 0 and one with seed 1;
+    identities are alike, so only seeds vary.
 
     0.2 leads by 10 and 90 points, 50 on average. Seed 0 twice, in a quarter of the resamples: 50 - sqrt(2) * 40 = -6.6.
     """

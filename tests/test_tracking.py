@@ -9,20 +9,20 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from people import write_people
-from test_runner import stops_at_step_7, trainer
 
 from experiments import store, tracking
-from experiments.courier import Courier, Tracker, sync
 from experiments.delivery import Delivery, benchmark_params
 from experiments.filed import Filed
+from experiments.outcome import NO_CALLBACKS
 from experiments.plan import plan, recorded_runs
 from experiments.rundir import ENVIRONMENT, RESULT, TRACKING, read_json, write_json
-from experiments.runner import UNWATCHED, execute
-from experiments.spec import load_suite
+from experiments.runner import execute
+from experiments.uploader import Tracker, Uploader, sync
 from rasa.config.benchmark import BenchmarkParams
 from rasa.data.load import ensure_builtin
 from rasa.errors import ResourceError, RunFailed
+from tests.helpers.stand_in import stops_at_step_7, trainer
+from tests.helpers.tracked import children, planned
 
 
 def with_weights(config, directory, **rest):
@@ -37,27 +37,6 @@ def fails(config, directory, **rest):
     raise RunFailed("loss is nan")
 
 
-def planned(workspace, *rows, seeds=(0,)):
-    people = workspace / "people"
-    if not people.exists():
-        write_people(people, train=4, val=2, test=2, images=1)
-    suite = load_suite("table4")
-    return plan(
-        suite,
-        [suite.row(name) for name in rows],
-        "smoke",
-        [f"data.root={people}", "optimisation.epochs=2"],
-        seeds,
-        workspace,
-    )
-
-
-def children(client, **tags):
-    found = client.search_runs([client.get_experiment_by_name("table4").experiment_id], max_results=1000)
-    wanted = {"rasa.kind": "seed"} | {f"rasa.{name}": value for name, value in tags.items()}
-    return [run for run in found if wanted.items() <= run.data.tags.items()]
-
-
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory):
     """A workspace, with a space and a letter beyond ASCII in its name, in which a few runs came to different ends."""
@@ -65,10 +44,10 @@ def tracked(tmp_path_factory):
     lines = []
     tracker = Tracker(store.tracking_uri(workspace), workspace, lines.append)
     assert tracker.open()
-    watch = UNWATCHED._replace(deliver=tracker.deliver)
-    execute(planned(workspace, "m-rtd", seeds=[0, 1]), workspace, watch=watch, train=with_weights)
-    execute(planned(workspace, "cl"), workspace, watch=watch, train=stops_at_step_7)
-    execute(planned(workspace, "itm"), workspace, watch=watch, train=fails)
+    callbacks = NO_CALLBACKS._replace(deliver=tracker.deliver)
+    execute(planned(workspace, "m-rtd", seeds=[0, 1]), workspace, callbacks=callbacks, train=with_weights)
+    execute(planned(workspace, "cl"), workspace, callbacks=callbacks, train=stops_at_step_7)
+    execute(planned(workspace, "itm"), workspace, callbacks=callbacks, train=fails)
     assert lines == []
     return workspace
 
@@ -142,13 +121,13 @@ def test_delivering_again_changes_nothing(tracked, client):
 def test_a_resumed_run_has_each_step_once(tracked, client, lost):
     row = {"nothing": "p-itm", "the note that a batch arrived": "s-itm"}[lost]
     tracker = Tracker(store.tracking_uri(tracked), tracked, print)
-    watch = UNWATCHED._replace(deliver=tracker.deliver)
+    callbacks = NO_CALLBACKS._replace(deliver=tracker.deliver)
     (run,) = planned(tracked, row)
-    execute([run], tracked, watch=watch, train=stops_at_step_7)
+    execute([run], tracked, callbacks=callbacks, train=stops_at_step_7)
     cursor = read_json(run.directory / TRACKING)
     if lost != "nothing":  # as if the process had been killed between sending and noting
         write_json(run.directory / TRACKING, cursor | {"delivered": {"train/loss": 2}, "sending": True})
-    execute(planned(tracked, row), tracked, watch=watch, train=trainer)
+    execute(planned(tracked, row), tracked, callbacks=callbacks, train=trainer)
     history = client.get_metric_history(cursor["mlflow_run"], "train/loss")
     assert [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)] == [
         (step, 1 / (step + 1)) for step in range(10)
@@ -159,12 +138,12 @@ def test_a_resumed_run_has_each_step_once(tracked, client, lost):
 
 
 def test_a_row_stands_as_its_seeds_do_and_is_described_as_the_suite_s_file_is_now(tracked, client):
-    watch = UNWATCHED._replace(deliver=Tracker(store.tracking_uri(tracked), tracked, print).deliver)
+    callbacks = NO_CALLBACKS._replace(deliver=Tracker(store.tracking_uri(tracked), tracked, print).deliver)
 
     def row_after(train, seed, title):
         (run,) = planned(tracked, "p-itm-prd", seeds=[seed])
         run = run._replace(about=run.about.model_copy(update={"title": title}))
-        execute([run], tracked, watch=watch, train=train)
+        execute([run], tracked, callbacks=callbacks, train=train)
         return client.get_run(read_json(run.directory / TRACKING)["parent_run"])
 
     def sees(config, directory, **rest):
@@ -183,7 +162,7 @@ def test_a_row_stands_as_its_seeds_do_and_is_described_as_the_suite_s_file_is_no
 def test_a_run_deleted_in_the_tracker_stays_deleted(tracked, client):
     (run,) = planned(tracked, "itm-prd")
     tracker = Tracker(store.tracking_uri(tracked), tracked, print)
-    execute([run], tracked, watch=UNWATCHED._replace(deliver=tracker.deliver), train=stops_at_step_7)
+    execute([run], tracked, callbacks=NO_CALLBACKS._replace(deliver=tracker.deliver), train=stops_at_step_7)
     client.delete_run(read_json(run.directory / TRACKING)["mlflow_run"])
     assert tracker.deliver(run.directory)
     assert children(client, row="itm-prd") == []
@@ -200,11 +179,11 @@ def test_a_run_made_by_a_process_that_died_at_once_is_taken_over(tracked, client
 
 
 def test_a_stale_run_that_is_run_again_is_superseded(tracked, client):
-    watch = UNWATCHED._replace(deliver=Tracker(store.tracking_uri(tracked), tracked, print).deliver)
+    callbacks = NO_CALLBACKS._replace(deliver=Tracker(store.tracking_uri(tracked), tracked, print).deliver)
     (run,) = planned(tracked, "o-rtd")
-    execute([run], tracked, watch=watch, train=trainer)
+    execute([run], tracked, callbacks=callbacks, train=trainer)
     write_json(run.directory / ENVIRONMENT, read_json(run.directory / ENVIRONMENT) | {"code": {"rasa/gone.py": "0"}})
-    execute(planned(tracked, "o-rtd"), tracked, rerun_stale=True, watch=watch, train=trainer)
+    execute(planned(tracked, "o-rtd"), tracked, rerun_stale=True, callbacks=callbacks, train=trainer)
     runs = {child.data.tags["rasa.state"]: child for child in children(client, row="o-rtd")}
     assert set(runs) == {"superseded", "finished"}
     assert runs["finished"].data.tags["rasa.directory"] == str(run.directory.relative_to(tracked))
@@ -214,7 +193,7 @@ def test_a_tracker_that_is_away_costs_a_line_and_is_caught_up(tmp_path, tracked)
     lines = []
     closed = Tracker("http://127.0.0.1:1", tmp_path, lines.append)
     runs = planned(tmp_path, "cl", "itm")
-    outcomes = execute(runs, tmp_path, watch=UNWATCHED._replace(deliver=closed.deliver), train=trainer)
+    outcomes = execute(runs, tmp_path, callbacks=NO_CALLBACKS._replace(deliver=closed.deliver), train=trainer)
     assert [outcome.state for outcome in outcomes] == ["finished", "finished"]
     assert len(lines) == 1
     assert lines[0].startswith("tracking: http://127.0.0.1:1: ")
@@ -283,16 +262,16 @@ def test_four_processes_may_touch_a_fresh_store_first(tmp_path):
 
 def test_the_courier_delivers_all_before_it_ends_and_raises_its_own_faults_then(tmp_path):
     delivered = []
-    with Courier(delivered.append) as courier:
+    with Uploader(delivered.append) as uploader:
         for name in "abc":
-            courier.ask(tmp_path / name)
+            uploader.ask(tmp_path / name)
     assert delivered == [tmp_path / name for name in "abc"]
 
     def broken(directory):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), Courier(broken) as courier:
-        courier.ask(tmp_path)
+    with pytest.raises(ZeroDivisionError), Uploader(broken) as uploader:
+        uploader.ask(tmp_path)
 
 
 def test_names_that_reports_read_are_the_documented_ones():
@@ -309,7 +288,7 @@ def test_a_copied_run_arrives_with_all_its_figures_and_says_whose_they_are(track
     lines = []
     tracker = Tracker(store.tracking_uri(tracked), tracked, lines.append)
     assert tracker.open()
-    execute([run], tracked, watch=UNWATCHED._replace(deliver=tracker.deliver), train=fails)
+    execute([run], tracked, callbacks=NO_CALLBACKS._replace(deliver=tracker.deliver), train=fails)
     (original,) = children(client, row="m-rtd", seed="1")
     found = client.search_runs([client.get_experiment_by_name("mine").experiment_id], "tags.`rasa.kind` = 'seed'")
     assert lines == [] and len(found) == 1

@@ -4,15 +4,16 @@ import json
 
 import pytest
 import torch
-from people import tiny_config, write_people
 from safetensors.torch import load_file
-from test_step import ROWS, WEIGHTS
 
 from rasa.config.run import Config
 from rasa.data.tokenizer import train_tokenizer
 from rasa.errors import ResourceError, RunFailed, SpecError
 from rasa.training.train import train
 from rasa.weights.folder import load_checkpoint
+from tests.helpers.people import write_people
+from tests.helpers.short_runs import Recorder, go, row
+from tests.helpers.tiny_step import ROWS, WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -24,37 +25,6 @@ def people(tmp_path_factory):
 def cache(tmp_path_factory):
     """The fixed generator is trained once for all tests."""
     return tmp_path_factory.mktemp("cache")
-
-
-class Recorder:
-    """Keeps what a run reports."""
-
-    def __init__(self):
-        self.rows, self.start = [], None
-
-    def __call__(self, group, step, values):
-        self.rows.append((group, step, values))
-
-    def of(self, group):
-        return [(step, values) for g, step, values in self.rows if g == group]
-
-
-def go(config, directory, cache=None, **kwargs):
-    directory.mkdir(exist_ok=True)
-    log = Recorder()
-    starts = []
-    result = train(Config.model_validate(config), directory, log, resume_from_step=starts.append, cache=cache, **kwargs)
-    log.start = starts[0]
-    return result, log
-
-
-def row(people, name, **changes):
-    losses, positives, generator = ROWS[name]
-    config = tiny_config(people, {n: WEIGHTS[n] for n in losses}, generator)
-    config["objectives"]["positives"] = positives
-    for section, values in changes.items():
-        config[section] = config[section] | values
-    return config
 
 
 def final_tensors(directory):
@@ -128,7 +98,7 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_used(people, tmp
     raw[-1] ^= 1
     newest.write_bytes(bytes(raw))
     said = []
-    again, log = go(config, tmp_path / "run", say=said.append)
+    again, log = go(config, tmp_path / "run", notify=said.append)
     assert log.start == 9 and any("damaged" in line for line in said)
     assert again["test"] == first["test"]
 
@@ -154,7 +124,7 @@ def test_initial_weights_are_used_and_reported(people, tmp_path):
     config = row(
         people, "m-rtd", model={"weights": weights}, optimisation={"learning_rate": 1e-12, "min_learning_rate": 0.0}
     )
-    go(config, tmp_path / "run", say=said.append)
+    go(config, tmp_path / "run", notify=said.append)
     tensors, _ = final_tensors(tmp_path / "run")
     assert torch.allclose(tensors["model.heads.itm.weight"], load_file(weights)["itm_head.weight"], atol=1e-8)
     assert any("momentum model copied" in line and "mrtd_head" in line for line in said)
@@ -266,7 +236,7 @@ def test_accumulated_parts_train_as_the_whole_batch_does(people, cache, tmp_path
 def test_parts_smaller_than_the_shares_are_told(people, cache, tmp_path):
     told = []
     config = row(people, "itm", optimisation={"accumulation": 4, "max_steps_per_epoch": 1, "epochs": 1})
-    result, _ = go(config, tmp_path / "run", cache, say=told.append)
+    result, _ = go(config, tmp_path / "run", cache, notify=told.append)
     assert result["numerics"]["batch"] == "4 x 2"
     assert any("batch 4 x 2" in line and "in that part alone" in line for line in told)
 

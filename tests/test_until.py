@@ -6,7 +6,6 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from people import write_people
 from safetensors.numpy import save_file
 
 from experiments.commands import plan as plan_command
@@ -19,6 +18,7 @@ from experiments.spec import Suite, load_suite, read_spec
 from experiments.until import fitting, look, rows_of_steps, seen_before, standing, until_decided, words
 from rasa.errors import RunFailed, SpecError
 from rasa.lock import Lock
+from tests.helpers.people import write_people
 
 TINY = """
 suite: tiny
@@ -35,7 +35,7 @@ LEVELS = {0.5: 0.4, 0.6: 0.7, 0.7: 0.7, 0.8: 0.7}
 PEOPLE = np.arange(4000) // 2
 
 
-def trainer(config, directory, log, should_stop, resume_from_step, cache, say):
+def trainer(config, directory, log, should_stop, resume_from_step, cache, notify):
     """Hits of 4,000 queries: the rows `large` and `same` answer the same ones, `noisy` swings with the seed."""
     weight = config.objectives.weights["cl"]
     swing = {0: -0.1, 1: 0.1, 2: 0.0}[config.seed % 3] if weight == 0.8 else 0.0
@@ -83,7 +83,8 @@ def driver(suite, overrides, workspace, most=8, margin=1.0, trains=trainer, done
 
 
 def test_seeds_are_added_to_undecided_rows_alone(suite, overrides, tmp_path):
-    """30 points and none are decided by the third seed; `noisy` never is, and takes `same`, which it goes on from, along."""
+    """30 points and none are decided by the third seed; `noisy` never is, and takes `same`,
+    which it goes on from, along."""
     said = []
     now, bring, done = driver(suite, overrides, tmp_path)
     ended = until_decided(now, bring, said.append)

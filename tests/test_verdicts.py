@@ -68,7 +68,8 @@ def _known(mean, over_seeds, over_queries=0.0, clusters=math.inf, n=3):
 
 
 def test_spread_by_hand():
-    """Three steps of three seeds, s² 3, 6, 9, of which each borrows two degrees of freedom: (2 * 3 + 2 * 7.5) / 4 = 5.25.
+    """Three steps of three seeds, s² 3, 6, 9, of which each borrows two degrees of freedom:
+    (2 * 3 + 2 * 7.5) / 4 = 5.25.
 
     Over 3 seeds 1.75, and q = 2.25 makes 4: se 2. Degrees of freedom 16 / (1.75² / 4 + 2.25² / 300). The last one would
     have (2 * 4.5 + 2 * 9) / 4 = 6.75, but never less than its own.
@@ -80,7 +81,8 @@ def test_spread_by_hand():
 
 
 def test_a_wild_row_does_not_decide_for_all():
-    """s² 1, 1, 1, 900: the median of the others is 1, so 900 lends 6: (1 + 1 + 6) / 3, and (2 * 8 / 3 + 2) / 4 = 11 / 6."""
+    """s² 1, 1, 1, 900: the median of the others is 1, so 900 lends 6:
+    (1 + 1 + 6) / 3, and (2 * 8 / 3 + 2) / 4 = 11 / 6."""
     ((se, _),) = spread(_known(np.zeros(4), [1, 1, 1, 900.0]), np.full(4, 3)).scales
     assert se == pytest.approx(np.sqrt([11 / 18, 11 / 18, 11 / 18, 300]))
 
@@ -267,7 +269,8 @@ def test_foresight_of_decisions():
 
 
 def test_runs_until_decided_err_no_more_often_than_they_may():
-    """2,000 null suites of nine steps (the full tables: `python -m benchmarks.sequential`): at most 5 % + 4 se of 0.5 %."""
+    """2,000 null suites of nine steps (the full tables: `python -m benchmarks.sequential`):
+    at most 5 % + 4 se of 0.5 %."""
     setting = sequential.SETTINGS[0]
     shown_wrongly, equivalent_wrongly, _ = sequential.errors(setting, 2000, 0)
     assert shown_wrongly < 0.05 + 0.02 and equivalent_wrongly < 0.05 + 0.02

@@ -48,14 +48,14 @@ def cached_images(
     folder: Path,
     limit_gib: float,
     workers: int = 0,
-    say: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> Images | None:
     """`files` below `image_root`, decoded: uint8 [I, 3, H, W], mapped read-only, built now if it is not there yet.
 
-    None if it cannot be kept, with one line to `say`: the caches below `folder` would take more than `limit_gib`, the
-    disk is full, or it cannot be written; None without a line if the limit is 0. Other caches are left alone. Processes
-    that need the same one wait for the one that builds it, on `workers` threads (0: two per CPU, at most 16). Raises
-    ImageFault for the first damaged image, and keeps nothing then.
+    None if it cannot be kept, with one line to `notify`: the caches below `folder` would take more than `limit_gib`,
+    the disk is full, or it cannot be written; None without a line if the limit is 0. Other caches are left alone.
+    Processes that need the same one wait for the one that builds it, on `workers` threads (0: two per CPU, at most
+    16). Raises ImageFault for the first damaged image, and keeps nothing then.
     """
     if not files or limit_gib == 0:
         return None
@@ -70,14 +70,14 @@ def cached_images(
             with locked(place / "lock"):
                 if not _is_whole(file, shape):
                     _make_room(file, shape, limit_gib)
-                    say(f"{file}: decoding {len(files)} images, {_gib(shape):.2g} GiB, kept for all later runs")
+                    notify(f"{file}: decoding {len(files)} images, {_gib(shape):.2g} GiB, kept for all later runs")
                     _build(file, paths, signatures, size, threads)
         return np.asarray(np.memmap(file, np.uint8, "r", shape=shape))
     except (_NotCached, OSError) as reason:
         why = str(reason)
         if isinstance(reason, OSError):
             why = f"{reason.strerror or reason}; choose a writable folder with space"
-        say(f"{place}: images are not cached but decoded at each use: {' '.join(why.split())}")
+        notify(f"{place}: images are not cached but decoded at each use: {' '.join(why.split())}")
         return None
 
 

@@ -57,9 +57,9 @@ class TrainingLoader:
 
     An incomplete last batch is dropped; a split smaller than one batch gives a single short batch of all pairs.
     `positives` None: no caption is drawn for matching. `truncate`: cut captions at data.max_tokens tokens. `cache`: a
-    folder in which decoded images may be kept up to data.image_cache_gib; a line about it goes to `say`, and a damaged
-    image raises ImageFault here. `prefetch`: make batches in a background thread, in pinned memory if there is a GPU;
-    it pays where the trainer's CPU would wait otherwise. Neither changes a batch.
+    folder in which decoded images may be kept up to data.image_cache_gib; a line about it goes to `notify`, and a
+    damaged image raises ImageFault here. `prefetch`: make batches in a background thread, in pinned memory if there is
+    a GPU; it pays where the trainer's CPU would wait otherwise. Neither changes a batch.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TrainingLoader:
         seed: int,
         cache: Path | None = None,
         prefetch: bool = False,
-        say: Callable[[str], None] = lambda line: None,
+        notify: Callable[[str], None] = lambda line: None,
     ):
         self.split, self.positives, self.seed = split, positives, seed
         self.p_weak, self.weak_pool, self.weak_label = p_weak, weak_pool, weak_label
@@ -98,7 +98,7 @@ class TrainingLoader:
             data.workers,
             cache=cache,
             cache_gib=data.image_cache_gib,
-            say=say,
+            notify=notify,
         )
 
     @property
@@ -181,13 +181,13 @@ def image_batches(
     cache: Path | None = None,
     cache_gib: float = math.inf,
     prefetch: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> Iterable[Tensor]:
     """`files` in their order, `batch_size` at a time (the last may be short): uint8 [B, 3, H, W], each time anew.
 
     With `cache` they are decoded here, once, and a damaged one raises ImageFault here; else at each iteration.
     """
-    source = ImageSource(files, image_root, size, workers, keep=False, cache=cache, cache_gib=cache_gib, say=say)
+    source = ImageSource(files, image_root, size, workers, keep=False, cache=cache, cache_gib=cache_gib, notify=notify)
     return _InOrder(source, list(torch.arange(len(files)).split(batch_size)) if files else [], prefetch)
 
 
@@ -207,7 +207,7 @@ class ImageSource:
 
     In this one they stay in memory if they fit and `keep` is set. `cache` is the folder that holds the cache, of at
     most `cache_gib`; it is built here if need be, so a damaged image raises ImageFault here. A line about what is built
-    or why it cannot be goes to `say`.
+    or why it cannot be goes to `notify`.
     """
 
     def __init__(
@@ -219,11 +219,13 @@ class ImageSource:
         keep: bool = True,
         cache: Path | None = None,
         cache_gib: float = math.inf,
-        say: Callable[[str], None] = lambda line: None,
+        notify: Callable[[str], None] = lambda line: None,
     ):
         self.files = _Files(files, image_root, size)
         self.workers = workers
-        self._cached = None if cache is None else cached_images(files, image_root, size, cache, cache_gib, workers, say)
+        self._cached = (
+            None if cache is None else cached_images(files, image_root, size, cache, cache_gib, workers, notify)
+        )
         keep = keep and self._cached is None and len(files) * 3 * size[0] * size[1] <= KEPT_BYTES and workers == 0
         self._kept = torch.empty(len(files), 3, *size, dtype=torch.uint8) if keep else None
         self._present = torch.zeros(len(files), dtype=torch.bool)

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from rasa.callbacks import Log, Say
+from rasa.callbacks import Log, Notify
 from rasa.config.formats import FORMATS
 from rasa.config.run import Config, Objectives
 from rasa.cost import Clock, peak_mib, reset_peak
@@ -82,13 +82,13 @@ def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return values
 
 
-def evaluate_weights(config: Config, split: str, say: Say = lambda line: None) -> Evaluated:
+def evaluate_weights(config: Config, split: str, notify: Notify = lambda line: None) -> Evaluated:
     """Load `config.model.weights` into the model of `config` and rank one split of its data.
 
     Raises ResourceError if data, vocabulary or weights do not fit, with nothing left at a random start.
     """
-    held = load_weights(config, initial_state(config.model), say, test_only=split == "test")
-    searched = searched_split(held.dataset, split, config, None, held.device.type == "cuda", say)
+    held = load_weights(config, initial_state(config.model), notify, test_only=split == "test")
+    searched = searched_split(held.dataset, split, config, None, held.device.type == "cuda", notify)
     whom = query_identities(FORMATS[config.data.format].protocol, searched.split)
     return Evaluated(held.rank(searched), held.dataset, split, whom)
 
@@ -100,7 +100,7 @@ def evaluate_start(
     should_stop: Callable[[], bool] = lambda: False,
     resume_from_step: Callable[[int], None] = lambda step: None,
     cache: Path | None = None,
-    say: Say = lambda line: None,
+    notify: Notify = lambda line: None,
 ) -> dict[str, Any]:
     """What `config.model.weights` reach before any training, measured as a run's selected weights are.
 
@@ -114,10 +114,10 @@ def evaluate_start(
     state = initial_state(config.model)
     reranked = has_matching_head(state)
     objectives = Objectives(weights={"cl": 1.0, "itm": 1.0} if reranked else {"cl": 1.0})
-    held = load_weights(config.model_copy(update={"objectives": objectives}), state, say)
+    held = load_weights(config.model_copy(update={"objectives": objectives}), state, notify)
     reset_peak(held.device)
     with clock.stopped():  # images are decoded once for all runs
-        searched = searched_splits(held.dataset, config, cache, held.device.type == "cuda", say)
+        searched = searched_splits(held.dataset, config, cache, held.device.type == "cuda", notify)
     found: dict[str, dict[str, float]] = {}
     for name, each in searched.items():
         if should_stop():
@@ -163,7 +163,7 @@ class Loaded(NamedTuple):
         )
 
 
-def load_weights(config: Config, state: Mapping[str, Tensor], say: Say, test_only: bool = False) -> Loaded:
+def load_weights(config: Config, state: Mapping[str, Tensor], notify: Notify, test_only: bool = False) -> Loaded:
     """`state`, the tensors of `config.model.weights`, in the model of `config`. They must fill it. Raises as above."""
     device = pick_device(config.optimisation.device)
     if config.optimisation.threads:
@@ -171,7 +171,7 @@ def load_weights(config: Config, state: Mapping[str, Tensor], say: Say, test_onl
     from_captions = config.data.tokenizer == "captions"
     dataset = load_dataset(config.data, test_only=test_only and not from_captions)
     for note in dict.fromkeys((*dataset.notes, *dataset.tested.notes)):
-        say(note)
+        notify(note)
     captions = dataset.splits["train"].captions if from_captions else ()
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
     words = sizes_of(state)["vocabulary"]
@@ -189,7 +189,7 @@ def load_weights(config: Config, state: Mapping[str, Tensor], say: Say, test_onl
             f"{config.model.weights}: lacks {', '.join(lacking[:5])}; to rank by what it has, give "
             "-o 'objectives.weights={cl: 1}'"
         )
-    say(f"{config.model.weights}: {report}")
+    notify(f"{config.model.weights}: {report}")
     if "itm" not in config.objectives.weights:
-        say(f"{config.model.weights}: ranked by similarity alone (stage 1), without an ITM head")
+        notify(f"{config.model.weights}: ranked by similarity alone (stage 1), without an ITM head")
     return Loaded(model, dataset, tokenizer, config, device)

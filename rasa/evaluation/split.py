@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from rasa.callbacks import Say
+from rasa.callbacks import Notify
 from rasa.config.formats import FORMATS
 from rasa.config.run import Config
 from rasa.data.dataset import Dataset, Split
@@ -17,7 +17,7 @@ from rasa.data.tokenizer import Tokenizer
 from rasa.errors import ResourceError
 from rasa.evaluation.protocols import evaluate_by, query_identities
 from rasa.evaluation.rank import Ranking, RankingSettings
-from rasa.memory import is_full, memory_told, no_room
+from rasa.memory import is_full, memory_explained, no_room
 from rasa.model.rasa import RaSa
 from rasa.weights.folder import save_tensors
 
@@ -30,18 +30,18 @@ class SearchedSplit(NamedTuple):
 
 
 def searched_splits(
-    dataset: Dataset, config: Config, cache: Path | None, prefetch: bool, say: Say
+    dataset: Dataset, config: Config, cache: Path | None, prefetch: bool, notify: Notify
 ) -> dict[str, SearchedSplit]:
     """What a run is measured on: `val`, `test` and, where the test is on another data set, the own test as `source`."""
-    found = {"val": searched_split(dataset, "val", config, cache, prefetch, say)}
-    found["test"] = searched_split(dataset.tested, "test", config, cache, prefetch, say)
+    found = {"val": searched_split(dataset, "val", config, cache, prefetch, notify)}
+    found["test"] = searched_split(dataset.tested, "test", config, cache, prefetch, notify)
     if dataset.target is not None:
-        found["source"] = searched_split(dataset, "test", config, cache, prefetch, say)
+        found["source"] = searched_split(dataset, "test", config, cache, prefetch, notify)
     return found
 
 
 def searched_split(
-    dataset: Dataset, name: str, config: Config, cache: Path | None, prefetch: bool, say: Say
+    dataset: Dataset, name: str, config: Config, cache: Path | None, prefetch: bool, notify: Notify
 ) -> SearchedSplit:
     """The split of that name, to be searched."""
     split = dataset.splits[name]
@@ -54,7 +54,7 @@ def searched_split(
         cache,
         config.data.image_cache_gib,
         prefetch=prefetch,
-        say=say,
+        notify=notify,
     )
     return SearchedSplit(split, images)
 
@@ -64,7 +64,7 @@ def evaluate_split(
 ) -> Ranking:
     """The split ranked by its format's protocol; `gallery` yields its images in batches each time it is iterated."""
     protocol, settings = FORMATS[config.data.format].protocol, RankingSettings.of(config, device)
-    with memory_told(lambda: retrieval_too_large(split, config)):
+    with memory_explained(lambda: retrieval_too_large(split, config)):
         texts = encode_captions(tokenizer, split.captions, config.data.max_tokens)
         return evaluate_by(protocol, model, lambda: gallery, texts, split, settings)
 

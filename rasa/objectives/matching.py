@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rasa.objectives.shares import share_of
+from rasa.objectives.ranks import rank_of
 
 IGNORED = -100
 
@@ -30,7 +30,7 @@ def random_negative_weights(identities_B: Tensor, ranks: int = 1) -> Tensor:
 
 def negatives(identities_B: Tensor, ranks: int = 1) -> Tensor:
     """Which columns [B, B] are a negative of each row: another identity, in the same share of the batch."""
-    share = share_of(identities_B, ranks)
+    share = rank_of(identities_B, ranks)
     return (identities_B[:, None] != identities_B) & (share[:, None] == share)
 
 

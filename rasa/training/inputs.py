@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from rasa.callbacks import Say
+from rasa.callbacks import Notify
 from rasa.config.fidelity import Fidelity
 from rasa.config.run import Config
 from rasa.data.dataset import Dataset
@@ -33,11 +33,11 @@ class Inputs:
     galleries: dict[str, SearchedSplit]
 
 
-def read_words(config: Config, directory: Path, say: Say) -> tuple[Dataset, Tokenizer]:
+def read_words(config: Config, directory: Path, notify: Notify) -> tuple[Dataset, Tokenizer]:
     """The data set, and its tokenizer, which is also saved in `directory`. Raises ResourceError and SpecError."""
     dataset = load_dataset(config.data)
     for note in dict.fromkeys((*dataset.notes, *dataset.tested.notes)):
-        say(note)
+        notify(note)
     captions = dataset.splits["train"].captions
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
     tokenizer.save(directory / tokenizer.file)
@@ -45,17 +45,17 @@ def read_words(config: Config, directory: Path, say: Say) -> tuple[Dataset, Toke
 
 
 def read_images(
-    dataset: Dataset, tokenizer: Tokenizer, config: Config, cache: Path | None, prefetch: bool, say: Say
+    dataset: Dataset, tokenizer: Tokenizer, config: Config, cache: Path | None, prefetch: bool, notify: Notify
 ) -> Inputs:
     """Everything that needs decoded images. Raises ResourceError and SpecError.
 
     The first run on a data set fills `cache`.
     """
-    loader = training_pairs(dataset, "train", tokenizer, config, cache, prefetch, say)
+    loader = training_pairs(dataset, "train", tokenizer, config, cache, prefetch, notify)
     held_out = None
     if config.evaluation.detectors and set(DETECTORS) & set(config.objectives.weights):
-        held_out = training_pairs(dataset, "val", tokenizer, config, cache, prefetch, say)
-    searched = searched_splits(dataset, config, cache, prefetch, say)
+        held_out = training_pairs(dataset, "val", tokenizer, config, cache, prefetch, notify)
+    searched = searched_splits(dataset, config, cache, prefetch, notify)
     if "prd" in config.objectives.weights and not loader.has_weak_pairs:
         raise SpecError(
             "weights.prd needs weak pairs, but no identity of train has a caption that would make one; leave prd out"
@@ -76,7 +76,7 @@ def training_pairs(
     config: Config,
     cache: Path | None,
     prefetch: bool,
-    say: Say,
+    notify: Notify,
 ) -> TrainingLoader:
     """The pairs of `train`; of another split the same kind, for which draws do not depend on the run's seed."""
     fidelity, training = config.fidelity, split == "train"
@@ -95,7 +95,7 @@ def training_pairs(
         seed=config.seed if training else 0,
         cache=cache,
         prefetch=prefetch,
-        say=say,
+        notify=notify,
     )
 
 

@@ -19,7 +19,7 @@ from rasa.model.packing import Packing, Text, Wanted
 from rasa.model.rasa import Encoders, RaSa
 from rasa.objectives import language, replacement
 from rasa.objectives.language import MaskDraws, SpecialIds
-from rasa.objectives.shares import share_of, share_weights
+from rasa.objectives.ranks import rank_of, rank_weights
 
 
 class Masking(NamedTuple):
@@ -184,8 +184,8 @@ class MaskedText:
         ranks = self.fidelity.ranks
         if ranks == 1:
             return None
-        share_P = share_of(self.packing.mask, ranks)[positions_P // self.packing.mask.shape[1]]
-        return share_weights(counted_P, share_P, ranks, dtype)
+        share_P = rank_of(self.packing.mask, ranks)[positions_P // self.packing.mask.shape[1]]
+        return rank_weights(counted_P, share_P, ranks, dtype)
 
 
 def language_loss(text: MaskedText, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:

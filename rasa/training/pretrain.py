@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from rasa.callbacks import Log, Say
+from rasa.callbacks import Log, Notify
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.fidelity import Fidelity
 from rasa.config.run import Config, Data, Evaluation, Model, Objectives, Optimisation, Section
@@ -223,7 +223,7 @@ def pretrain(
     directory: Path,
     workspace: Path,
     log: Log,
-    say: Say = lambda line: None,
+    notify: Notify = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def pretrain(
     Leaves `start/`, a checkpoint folder of averaged weights under the released key names, and `vocab.txt`. People are
     rendered below `workspace` and kept. Raises ResourceError, or KeyboardInterrupt after a checkpoint.
     """
-    run = Pretraining(recipe, directory, workspace, log, say, torch.device(device))
+    run = Pretraining(recipe, directory, workspace, log, notify, torch.device(device))
     run.resume()
     while run.step < recipe.steps:
         run.train_epoch(should_stop)
@@ -242,13 +242,15 @@ def pretrain(
 class Pretraining:
     """The state of one pre-training: its people, the model and the average of its weights, and how far it is."""
 
-    def __init__(self, recipe: Recipe, directory: Path, workspace: Path, log: Log, say: Say, device: torch.device):
+    def __init__(
+        self, recipe: Recipe, directory: Path, workspace: Path, log: Log, notify: Notify, device: torch.device
+    ):
         self.started = time.monotonic()
-        self.recipe, self.directory, self.log, self.say, self.device = recipe, directory, log, say, device
+        self.recipe, self.directory, self.log, self.notify, self.device = recipe, directory, log, notify, device
         directory.mkdir(parents=True, exist_ok=True)
         folder = workspace / "data"
         root = ensure_builtin(
-            recipe.people, folder, lambda done, of: say(f"{done} of {of} images") if done == of else None
+            recipe.people, folder, lambda done, of: notify(f"{done} of {of} images") if done == of else None
         )
         self.config = recipe.config(root)
         self.dataset = load_dataset(self.config.data)
@@ -273,10 +275,10 @@ class Pretraining:
             max_steps=None,
             seed=recipe.seed,
             cache=folder,
-            say=say,
+            notify=notify,
         )
         self.gallery = image_batches(
-            val.image_files, self.dataset.image_root, recipe.image_size, 256, 0, folder, say=say
+            val.image_files, self.dataset.image_root, recipe.image_size, 256, 0, folder, notify=notify
         )
         captions = words.encode(list(train.captions), self.config.data.max_tokens)
         self.masking = Masking.of(captions, words.vocabulary_size, recipe)
@@ -307,7 +309,7 @@ class Pretraining:
                 raise ResourceError(f"{self.directory}: was begun with another recipe; give another folder")
             self.step, self.before, self.curve = saved["step"], saved["seconds"], saved["curve"]
             _restore(tensors, self.model, self.average, self.optimizer)
-            self.say(f"going on from step {self.step}")
+            self.notify(f"going on from step {self.step}")
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> None:
         """From where it stands to the end of the epoch, or of the recipe. Raises KeyboardInterrupt if told to stop."""

@@ -25,7 +25,7 @@ from rasa.model.rasa import Encoders, RaSa
 from rasa.numerics import autocast
 from rasa.objectives import contrastive, matching
 from rasa.objectives.language import SpecialIds
-from rasa.objectives.shares import share_of, share_weights
+from rasa.objectives.ranks import rank_of, rank_weights
 from rasa.training.masking import MaskedText, RtdWords, language_loss, replacement_loss
 
 # Of whose features (image or text) the contrast is, and against whose.
@@ -318,8 +318,8 @@ def itm_loss(
     logits_3B2 = in_full(model.heads["itm"](torch.cat([positive_BD, negative_2BD])), model.temperature)
     labels_3B, weights_3B = matching.matching_labels(has_image_B, has_text_B), None
     if ranks > 1:
-        share_3B = share_of(identity_B, ranks).repeat(3)
-        weights_3B = share_weights(labels_3B != matching.IGNORED, share_3B, ranks, logits_3B2.dtype)
+        share_3B = rank_of(identity_B, ranks).repeat(3)
+        weights_3B = rank_weights(labels_3B != matching.IGNORED, share_3B, ranks, logits_3B2.dtype)
     loss = matching.matching_loss(logits_3B2, labels_3B, weights_3B)
     trace = {"fusion_neg": negative_2BD, "itm_logits": logits_3B2, "weights_i2t": w_i2t_BB, "weights_t2i": w_t2i_BB}
     return loss, trace

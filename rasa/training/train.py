@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rasa.callbacks import Log, Say
+from rasa.callbacks import Log, Notify
 from rasa.config.formats import FORMATS
 from rasa.config.run import Config
 from rasa.cost import Clock, peak_mib, reset_peak
@@ -26,7 +26,7 @@ from rasa.evaluation.protocols import selection_key
 from rasa.evaluation.rank import Ranking
 from rasa.evaluation.split import evaluate_split, save_predictions
 from rasa.evaluation.word_probe import sensitivity_figures
-from rasa.memory import check_room, memory_told
+from rasa.memory import check_room, memory_explained
 from rasa.model.momentum import ema_update, momentum_copy
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import RaSa, build_model, compile_layers
@@ -51,15 +51,15 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     resume_from_step: Callable[[int], None] = lambda step: None,
     cache: Path | None = None,
-    say: Say = lambda line: None,
+    notify: Notify = lambda line: None,
 ) -> dict[str, Any]:
     """Train, select by validation, test once. Returns the run's figures as plain JSON types.
 
     `log(group, step, values)` receives every figure, `resume_from_step` once the step from which this process goes
-    on, `say` a line for a person. With `should_stop` true the step is finished, a checkpoint written, and
+    on, `notify` a line for a person. With `should_stop` true the step is finished, a checkpoint written, and
     KeyboardInterrupt raised. Raises RunFailed, ResourceError or SpecError with one line.
     """
-    run = Training(config, directory, log, say, cache)
+    run = Training(config, directory, log, notify, cache)
     resume_from_step(run.resume())
     run.check_room()
     while run.progress.epoch < config.optimisation.epochs:
@@ -71,9 +71,9 @@ def train(
 class Training:
     """The state of one run: what it reads, its models and optimizer, and how far it is. Each step is a method."""
 
-    def __init__(self, config: Config, directory: Path, log: Log, say: Say, cache: Path | None):
+    def __init__(self, config: Config, directory: Path, log: Log, notify: Notify, cache: Path | None):
         self.clock = Clock()
-        self.config, self.directory, self.log, self.say = config, directory, log, say
+        self.config, self.directory, self.log, self.notify = config, directory, log, notify
         self.device = pick_device(config.optimisation.device)
         if config.optimisation.threads:
             torch.set_num_threads(config.optimisation.threads)
@@ -81,12 +81,12 @@ class Training:
         self.precision = resolve_precision(config.optimisation.precision, self.device)
         self.compiled = resolve_compile(config.optimisation.compile, self.device)
 
-        dataset, tokenizer = read_words(config, directory, say)
+        dataset, tokenizer = read_words(config, directory, notify)
         with self.clock.stopped():  # images are decoded once for all runs, so not at this run's cost
-            self.inputs = read_images(dataset, tokenizer, config, cache, self.device.type == "cuda", say)
+            self.inputs = read_images(dataset, tokenizer, config, cache, self.device.type == "cuda", notify)
         self.parts = batch_parts(self.inputs.loader.batch_size, config.fidelity.ranks, config.optimisation.accumulation)
         if self.parts.note:
-            say(self.parts.note)
+            notify(self.parts.note)
 
         self.model, self.teachers = self._models(cache)
         self.optimizer = torch.optim.AdamW(
@@ -113,9 +113,9 @@ class Training:
             state = initial_state(config.model)
             kept = queue if config.fidelity.queue_from_weights else None
             report = load_released(state, model, momentum, kept, str(config.model.weights))
-            self.say(f"{config.model.weights}: {report}")
+            self.notify(f"{config.model.weights}: {report}")
             if "idx_queue" in report.loaded:
-                self.say(
+                self.notify(
                     f"{config.model.weights}: its queue comes with the identities of its own data; to train on another "
                     "data set give -o fidelity.queue_from_weights=false"
                 )
@@ -141,7 +141,7 @@ class Training:
         if found := newest_checkpoint(self.directory / "checkpoints"):
             tensors, saved, problems = found
             for problem in problems:
-                self.say(f"{problem}; going on from the one before")
+                self.notify(f"{problem}; going on from the one before")
             restored = Progress.model_validate(saved)
             if (restored.identity, restored.digests) != (self.progress.identity, self.progress.digests):
                 raise ResourceError(
@@ -179,7 +179,7 @@ class Training:
         self.guard.check()
 
     def _train_step(self, batch: Batch) -> None:
-        with memory_told(self._batch_too_large):
+        with memory_explained(self._batch_too_large):
             self._update(step_inputs(batch, self.device), Draws(self.config.seed, self.step))
 
     def _update(self, inputs: StepInputs, draws: Draws) -> None:

@@ -52,7 +52,8 @@ def write_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def write_clip(folder: Path, image_size: int = 48, **text) -> CLIPModel:
-    """The model of the sizes above with random weights that are all different from their usual start, and its tokenizer."""
+    """The model of the sizes above with random weights that are all different from their usual start,
+    and its tokenizer."""
     write_tokenizer(folder)
     words = vocabulary()
     ids = {"bos_token_id": words["<|startoftext|>"], "eos_token_id": words["<|endoftext|>"], "pad_token_id": 0}

@@ -1,12 +1,14 @@
-"""Small folders in the published layout of every data set but CUHK-PEDES: field names, file names and folders as released."""
+"""Small folders in the published layout of every data set but CUHK-PEDES:
+field names, file names and folders as released."""
 
 import csv
 import json
 from pathlib import Path
 
 import numpy as np
-from people import COLOURS
 from PIL import Image
+
+from tests.helpers.people import COLOURS
 
 NAMES = list(COLOURS)
 
@@ -37,7 +39,8 @@ def sentences(colour, count, what="a square"):
 
 
 def write_icfg(root: Path, train=8, test=4, images=3) -> Path:
-    """ICFG-PEDES.json and imgs/train, imgs/test: one caption an image, no validation split, labels from 0 in each part."""
+    """ICFG-PEDES.json and imgs/train, imgs/test: one caption an image, no validation split,
+    labels from 0 in each part."""
     records = []
     for split, people in (("train", train), ("test", test)):
         for person in range(people):
@@ -183,7 +186,8 @@ def write_imagefolder(root: Path, suffix=".jsonl", folders=("train", "validation
 
 
 def write_saved(root: Path, kind="arrow", held=True) -> Path:
-    """What `DatasetDict.save_to_disk` writes (Arrow streams), or a repository's data/*.parquet; images inside or by path."""
+    """What `DatasetDict.save_to_disk` writes (Arrow streams), or a repository's data/*.parquet;
+    images inside or by path."""
     import io
 
     import pyarrow

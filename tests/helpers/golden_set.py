@@ -22,7 +22,7 @@ from rasa.objectives.language import SpecialIds
 from rasa.training.step import StepInputs, Teachers
 from rasa.weights.released import load_released
 
-FOLDER = Path(os.environ.get("RASA_GOLDEN_DIR") or Path(__file__).parent / "golden")
+FOLDER = Path(os.environ.get("RASA_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 FACTS = json.loads((FOLDER / "facts.json").read_text())
 SIZES, TEXT, IDS = FACTS["config"], FACTS["config"]["text"], FACTS["config"]["special_token_ids"]
 SPECIAL = SpecialIds(IDS["pad"], IDS["cls"], IDS["sep"], IDS["mask"])

@@ -1,4 +1,7 @@
-"""Disks of a few MiB, in memory, that can really be full or read-only. Skipped, with the reason, where none may be mounted."""
+"""Disks of a few MiB, in memory, that can really be full or read-only.
+
+Skipped, with the reason, where none may be mounted.
+"""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""A small folder in CUHK-PEDES layout: people of coloured blocks, real PNG and JPEG files, captions that name the colours."""
+"""A small folder in CUHK-PEDES layout: people of coloured blocks, real PNG and JPEG files,
+captions that name the colours."""
 
 import json
 from pathlib import Path

@@ -24,7 +24,7 @@ IMPORTED = [
     "experiments.commands",
     "experiments.runner",
     "experiments.plan",
-    "experiments.courier",
+    "experiments.uploader",
     "experiments.progress",
     "mlflow",
     "mlflow.store.tracking.sqlalchemy_store",

@@ -6,8 +6,13 @@ from pathlib import Path
 import torch
 
 from rasa.config.run import Config
+from rasa.model.momentum import momentum_copy
+from rasa.model.queue import FeatureQueue
+from rasa.model.rasa import build_model
+from rasa.weights.released import load_released
+from tests.helpers.tiny_model import ALL
 
-FACTS = Path(__file__).parent / "golden" / "facts"
+FACTS = Path(__file__).parents[1] / "golden" / "facts"
 PRETRAINING = json.loads((FACTS / "checkpoint_keys.json").read_text())["pretraining_keys"]
 RASA = json.loads((FACTS / "full_size_model.json").read_text())["state_dict_keys"]
 # Width 768 becomes 12 (one head), its multiples alike; depth, number of keys, patches and the two grids stay.
@@ -87,3 +92,11 @@ def small_config(weights: dict[str, float], generator: str | None = None, image:
         }
         | sections
     )
+
+
+def load(state, weights=None, generator="momentum", image=384, momentum=True):
+    """(model, momentum, queue, report) after loading into a model of another seed's random start."""
+    model = build_model(small_config(weights or ALL, generator, image), VOCABULARY)
+    copy = momentum_copy(model.encoders, True, True) if momentum else None
+    queue = FeatureQueue(16, 8)
+    return model, copy, queue, load_released(state, model, copy, queue, "file.pth")

@@ -1,8 +1,8 @@
 """The product's own training, driven step by step, and the same recipe written a second time, slowly and by itself.
 
-`PlainTraining` shares no line with `rasa.training.train`: rates, soft-target weight, decay, AdamW, clipping, clamp, queue and EMA are
-written out here, and the losses are those of benchmarks/plain.py. What both are given are the initial weights, the
-batches of the loader and the named draws of (seed, step).
+`PlainTraining` shares no line with `rasa.training.train`: rates, soft-target weight, decay, AdamW, clipping, clamp,
+queue and EMA are written out here, and the losses are those of benchmarks/plain.py. What both are given are the initial
+weights, the batches of the loader and the named draws of (seed, step).
 """
 
 import copy

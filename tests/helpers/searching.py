@@ -7,12 +7,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from people import write_people
-
 from experiments import store
 from studies.points import Points
 from studies.session import search
 from studies.space import load_space
+from tests.helpers.people import write_people
 
 EPOCHS = 4
 SPACE = {
@@ -34,7 +33,7 @@ def quality(config):
     return 100 - 20 * abs(prd - 0.5) - 12 * abs(log10(rate) + 3)
 
 
-def trainer(config, directory, log, should_stop, resume_from_step, cache, say):
+def trainer(config, directory, log, should_stop, resume_from_step, cache, notify):
     """An epoch per step, a checkpoint after each; the value rises to the point's quality, by which pruners can go."""
     with (directory / "calls").open("a") as calls:
         calls.write(f"{os.getpid()}\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import processes
+from tests.helpers import processes
 
 USER = "studies"
 

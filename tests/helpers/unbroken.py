@@ -1,4 +1,5 @@
-"""A tiny run of all five losses, how it ends when nothing happens to it, and whether one that was broken ends so, too."""
+"""A tiny run of all five losses, how it ends when nothing happens to it,
+and whether one that was broken ends so, too."""
 
 import hashlib
 import json
@@ -6,9 +7,9 @@ import shutil
 import signal
 import time
 
-from people import write_people
-from processes import Command, rasa, wait_until
-from test_main_job import EVERYTHING, newest, run_directory, without_time, write_suite
+from tests.helpers.one_row import EVERYTHING, newest, run_directory, without_time, write_suite
+from tests.helpers.people import write_people
+from tests.helpers.processes import Command, rasa, wait_until
 
 EPOCHS, PEOPLE = 2, 18
 STEPS = PEOPLE * 3 * 2 // 8  # per epoch

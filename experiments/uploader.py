@@ -23,13 +23,13 @@ RETRY_AFTER = 60.0  # seconds for which a store that is away is left alone
 
 
 class Tracker:
-    """Delivers run directories to one store; every fault of the store becomes one line to `say`.
+    """Delivers run directories to one store; every fault of the store becomes one line to `notify`.
 
     `whole`: for many runs in a row, so that the store is read once; `settle` must come after the last of them.
     """
 
-    def __init__(self, uri: str, workspace: Path, say: Callable[[str], None], whole: bool = False):
-        self.uri, self._workspace, self._say, self._whole = uri, workspace, say, whole
+    def __init__(self, uri: str, workspace: Path, notify: Callable[[str], None], whole: bool = False):
+        self.uri, self._workspace, self._notify, self._whole = uri, workspace, notify, whole
         self.deleted: list[Path] = []  # runs that a person deleted in the store
         self._filed: Filed | None = None
         self._away_until = float("-inf")
@@ -70,7 +70,7 @@ class Tracker:
             if not lock.acquired:
                 raise ResourceError(f"{directory}: another process is delivering this run")
             with readable(directory):
-                delivery = Delivery(self._open(), self._workspace, directory, self._say)
+                delivery = Delivery(self._open(), self._workspace, directory, self._notify)
             with faults(self.uri):
                 arrived = delivery.send()
             if arrived == "deleted":
@@ -83,11 +83,11 @@ class Tracker:
             work()
         except StoreFault as fault:
             if self._away_until < 0:  # once per outage
-                self._say(f"tracking: {fault}; runs go on, `rasa sync` delivers later")
+                self._notify(f"tracking: {fault}; runs go on, `rasa sync` delivers later")
             self._away_until = time.monotonic() + RETRY_AFTER
             return False
         except ResourceError as fault:
-            self._say(f"tracking: {fault}")
+            self._notify(f"tracking: {fault}")
             return False
         self._away_until = float("-inf")
         return True
@@ -112,14 +112,14 @@ class Synced(NamedTuple):
     total: int
 
 
-def sync(workspace: Path, uri: str, say: Callable[[str], None]) -> Synced:
+def sync(workspace: Path, uri: str, notify: Callable[[str], None]) -> Synced:
     """Deliver every run directory of the workspace.
 
     Idempotent. Raises ResourceError if the tracker is away.
     """
     client = open_store(uri)  # raises, where the tracker only says
     # A study's trials are filed by the study (experiments/trials.py); as runs they would be there twice.
-    tracker, directories = Tracker(uri, workspace, say, whole=True), find_runs(workspace)
+    tracker, directories = Tracker(uri, workspace, notify, whole=True), find_runs(workspace)
     directories = [folder for folder in directories if not folder.parents[2].name.startswith(STUDY_SUITE)]
     with bulk(client, uri):
         reached = sum(tracker.deliver(directory) for directory in directories)
@@ -128,7 +128,7 @@ def sync(workspace: Path, uri: str, say: Callable[[str], None]) -> Synced:
     return Synced(reached - deleted, deleted, len(directories))
 
 
-class Courier:
+class Uploader:
     """A thread that calls `deliver` for each directory asked for, so that a slow store takes no time from training.
 
     Used as a context, whose end waits for the rest.

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 
-def share_of(rows_B: Tensor, ranks: int) -> Tensor:
+def rank_of(rows_B: Tensor, ranks: int) -> Tensor:
     """The share [B], 0 ... ranks - 1, of each row of a batch; consecutive rows belong together."""
     return torch.arange(len(rows_B), device=rows_B.device) * ranks // max(len(rows_B), 1)
 
 
-def share_weights(counted_N: Tensor, share_N: Tensor, ranks: int, dtype: torch.dtype) -> Tensor:
+def rank_weights(counted_N: Tensor, share_N: Tensor, ranks: int, dtype: torch.dtype) -> Tensor:
     """Weights [N] under which a sum of the counted terms (bool [N]) is the mean of the shares' means.
 
     A share in which nothing counts adds 0.
