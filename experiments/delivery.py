@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from experiments.adopt import COPIED_FROM
-from experiments.filed import ACTIVE, Filed, set_status, tag
+from experiments.filed import Filed, set_status, tag
 from experiments.layers import flatten
-from experiments.plan import judge
+from experiments.plan import state_of
 from experiments.rundir import (
     ABOUT,
     ENVIRONMENT,
@@ -34,6 +34,7 @@ from experiments.rundir import (
     read_result,
     write_json,
 )
+from experiments.store import ACTIVE
 from experiments.tracking import (
     BATCH,
     BENCHMARK,
@@ -357,7 +358,7 @@ def benchmark_params(root: str) -> str:
 
 
 def _state(directory: Path) -> str:
-    state = judge(directory)[0]
+    state = state_of(directory)[0]
     return STATES.get(state, state)
 
 

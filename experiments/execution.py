@@ -10,7 +10,7 @@ from typing import Any
 from experiments.adopt import COPIED_FROM, copied
 from experiments.environment import code_digest, environment
 from experiments.outcome import Callbacks, OnMetrics, Outcome, Train, finished, stopped
-from experiments.plan import DATA, PlannedRun, judge
+from experiments.plan import DATA, PlannedRun, state_of
 from experiments.rundir import (
     ABOUT,
     ENVIRONMENT,
@@ -115,7 +115,7 @@ def _refused_by_the_system(error: OSError, directory: Path) -> ResourceError:
 def _set_aside(directory: Path) -> Path | None:
     """Rename the directory of a stale run; None if another process has begun to run it again."""
     with Lock(directory / LOCK) as lock:
-        if not lock.acquired or judge(directory)[0] != "stale":
+        if not lock.acquired or state_of(directory)[0] != "stale":
             return None
         names = (directory.with_name(f"{directory.name}.stale-{number}") for number in count(1))
         return directory.rename(next(name for name in names if not name.exists()))

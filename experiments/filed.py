@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.rundir import About
-from experiments.store import artifact_location, mlflow_error, parent_lock
+from experiments.store import ACTIVE, experiment_of, mlflow_error, parent_lock
 from experiments.tracking import (
     DIRECTORY,
     ENDED,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1000  # runs per request
-ACTIVE = "active"
 
 
 class Filed:
@@ -51,14 +50,7 @@ class Filed:
         if suite in self._experiments:
             return self._experiments[suite]
         with parent_lock(self.uri, self._workspace):
-            found = self.client.get_experiment_by_name(suite)
-            if found is None:
-                location = artifact_location(self.uri, self._workspace)
-                experiment = self.client.create_experiment(suite, artifact_location=location)
-            else:
-                experiment = found.experiment_id
-                if found.lifecycle_stage != ACTIVE:
-                    self.client.restore_experiment(experiment)
+            experiment = experiment_of(self.client, self.uri, self._workspace, suite)
         if self._whole:
             self._experiments[suite] = experiment
             self._read(experiment)

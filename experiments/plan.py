@@ -100,7 +100,7 @@ def data_reader() -> Callable[[str], "Read"]:
 def recorded_runs(workspace: Path, suite: str = "*") -> list[Recorded]:
     """Every run of the workspace as its directory records it, in the suites' order; superseded ones are left out."""
     readable = _readable(find_runs(workspace, suite))
-    found = [Recorded(about, directory, *judge(directory)) for directory, about in readable]
+    found = [Recorded(about, directory, *state_of(directory)) for directory, about in readable]
     found = [run for run in found if run.state != "superseded"]
     return sorted(found, key=lambda run: (run.about.suite, run.about.profile, run.about.seed, run.about.order))
 
@@ -158,7 +158,7 @@ def _root(data: Data, workspace: Path) -> Path | None:
     return root.absolute() if root is not None and root.is_dir() else None  # it is built aside, so it is whole
 
 
-def judge(directory: Path) -> tuple[State, str]:
+def state_of(directory: Path) -> tuple[State, str]:
     """What the files in a run's directory say of it, in a word and in a sentence."""
     if SUPERSEDED.search(directory.name):
         return "superseded", "finished, and run again after the code changed"
@@ -254,7 +254,7 @@ def placed(
     if not about.run_id:
         return PlannedRun(about, config, None, "new", "the built-in benchmark is not built yet", seconds)
     directory = run_folder(workspace, about)
-    state, reason = judge(directory)
+    state, reason = state_of(directory)
     shelf = shelf or Shelf(workspace)
     if state == "new" and (same := twin(directory, shelf)) is not None:
         other = read_about(same)
@@ -277,7 +277,7 @@ def _once(runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
 def twin(directory: Path, shelf: Shelf | None = None) -> Path | None:
     """A finished run of another row, by the code as it is now, that computes what this one would; None without one."""
     for other in (shelf or Shelf(workspace_of(directory))).named(directory.name):
-        if other != directory and judge(other)[0] == "finished":
+        if other != directory and state_of(other)[0] == "finished":
             return other
     return None
 

@@ -8,7 +8,7 @@ A row that `extends` another one starts from that row's base and changes.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -214,26 +214,40 @@ def profile_names() -> list[str]:
 
 def load_suite(name_or_path: str) -> Suite:
     """A built-in suite by name, or the user's own file. Raises SpecError."""
-    if FILE.fullmatch(name_or_path):
-        suite = read_spec(Suite, Path(name_or_path), name_or_path)
-        if suite.suite in suite_names() and suite.model_dump() != load_suite(suite.suite).model_dump():
-            raise SpecError(f"{name_or_path}: suite: {suite.suite} is a built-in suite; give yours another name")
-        return suite
-    if name_or_path not in suite_names():
-        raise SpecError(f"no suite {name_or_path!r} (a file ends in .yaml){did_you_mean(name_or_path, suite_names())}")
-    return read_spec(Suite, files("experiments") / "specs" / f"{name_or_path}.yaml", f"{name_or_path}.yaml")
+    folder = files("experiments") / "specs"
+    return load_named(Suite, "suite", name_or_path, suite_names(), lambda name: (folder / name, name))
 
 
 def load_profile(name: str) -> Profile:
     """A built-in profile by name, or the user's own file. Raises SpecError."""
-    if FILE.fullmatch(name):
-        profile = read_spec(Profile, Path(name), name)
-        if profile.profile in profile_names() and profile.model_dump() != load_profile(profile.profile).model_dump():
-            raise SpecError(f"{name}: profile: {profile.profile} is a built-in profile; give yours another name")
-        return profile
-    if name not in profile_names():
-        raise SpecError(f"no profile {name!r} (a file ends in .yaml){did_you_mean(name, profile_names())}")
-    return read_spec(Profile, files("experiments") / "specs" / "profiles" / f"{name}.yaml", f"profiles/{name}.yaml")
+    folder = files("experiments") / "specs" / "profiles"
+    return load_named(Profile, "profile", name, profile_names(), lambda name: (folder / name, f"profiles/{name}"))
+
+
+def load_named(
+    model: type[_S],
+    field: str,
+    name_or_path: str,
+    built_in: Sequence[str],
+    file_of: Callable[[str], tuple[Traversable, str]],
+    noun: str = "",
+) -> _S:
+    """A built-in spec by name, or the user's own file, whose `field` names it. Raises SpecError.
+
+    `file_of` gives a built-in one's file, and how it is shown, by the file's name. A file of the user's may not take a
+    built-in name for something else.
+    """
+    if not FILE.fullmatch(name_or_path):
+        if name_or_path not in built_in:
+            hint = did_you_mean(name_or_path, built_in)
+            raise SpecError(f"no {noun or field} {name_or_path!r} (a file ends in .yaml){hint}")
+        file, shown = file_of(f"{name_or_path}.yaml")
+        return read_spec(model, file, shown)
+    spec = read_spec(model, Path(name_or_path), name_or_path)
+    own = getattr(spec, field)
+    if own in built_in and spec.model_dump() != load_named(model, field, own, built_in, file_of).model_dump():
+        raise SpecError(f"{name_or_path}: {field}: {own} is a built-in {field}; give yours another name")
+    return spec
 
 
 def parse_target(target: str) -> tuple[Suite, list[Row]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+ACTIVE = "active"  # an experiment or a run that is not deleted
 SQLITE = "sqlite:///"
 SQLITE_PATIENCE = 60  # seconds for which another writer is waited for
 SCHEMES = ("http", "https", "databricks", "postgresql", "mysql", "mssql")  # beside sqlite; the databases are MLflow's
@@ -148,6 +149,19 @@ def bulk(client: "MlflowClient", uri: str) -> Iterator[None]:
 def _journal(database: Path, mode: str) -> None:
     with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.OperationalError):
         connection.execute(f"pragma journal_mode = {mode}")  # refused while another program has the store open: no harm
+
+
+def experiment_of(client: "MlflowClient", uri: str, workspace: Path, name: str) -> str:
+    """The id of the experiment of that name: made if there is none, brought back if it was deleted.
+
+    Hold `parent_lock`, or two processes make it.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return client.create_experiment(name, artifact_location=artifact_location(uri, workspace))
+    if found.lifecycle_stage != ACTIVE:
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
 
 
 def artifact_location(uri: str, workspace: Path) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.environment import code_digest, environment
 from experiments.layers import flatten
 from experiments.rundir import ENVIRONMENT, RUNS, read_json
-from experiments.store import artifact_location, parent_lock
+from experiments.store import parent_lock
 
 # Tags of parent and child runs.
 KIND, SUITE, ROW, PROFILE, ROW_DIGEST = "rasa.kind", "rasa.suite", "rasa.row", "rasa.profile", "rasa.row_digest"
@@ -59,19 +59,14 @@ def log_benchmark(figures: dict[str, Any], uri: str, workspace: Path) -> str:
     """
     from mlflow.entities import Metric, Param
 
-    from experiments.store import faults, open_store
+    from experiments.store import experiment_of, faults, open_store
 
     client = open_store(uri)
     variants = {each["variant"].replace(" ", "-"): each for each in figures.get("variants", ())}
     flat = flatten(figures | {"variants": variants})
     numbers = {name: value for name, value in flat.items() if isinstance(value, int | float)}
     with faults(uri), parent_lock(uri, workspace):
-        found = client.get_experiment_by_name(BENCHMARKS)
-        experiment = (
-            found.experiment_id
-            if found
-            else client.create_experiment(BENCHMARKS, artifact_location=artifact_location(uri, workspace))
-        )
+        experiment = experiment_of(client, uri, workspace, BENCHMARKS)
         name = " ".join(str(figures[key]) for key in ("benchmark", "size", "device"))
         run = client.create_run(experiment, run_name=name, tags={KIND: "benchmark", **code_tags(environment())}).info
         now = run.start_time

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.filed import pages
-from experiments.store import artifact_location, parent_lock
+from experiments.store import ACTIVE, experiment_of, parent_lock
 from experiments.tracking import KIND, PARAM_LENGTH, PARENT, PROFILE, ROW, STATE, SUITE, TITLE
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class StudyRecord(NamedTuple):
 def deliver_study(client: "MlflowClient", uri: str, workspace: Path, study: StudyRecord) -> None:
     """Bring MLflow up to date with the study. The caller holds the study's lock; raises the store's faults."""
     with parent_lock(uri, workspace):
-        experiment = _experiment(client, uri, workspace, study.suite)
+        experiment = experiment_of(client, uri, workspace, study.suite)
         parent = _parent(client, experiment, workspace, study)
     filed = _filed(client, experiment, parent)
     for trial in study.trials:
@@ -67,15 +67,6 @@ def deliver_study(client: "MlflowClient", uri: str, workspace: Path, study: Stud
         ):
             _send(client, experiment, parent, study, trial, run)
     _end_parent(client, parent, study)
-
-
-def _experiment(client: "MlflowClient", uri: str, workspace: Path, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.create_experiment(name, artifact_location=artifact_location(uri, workspace))
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return found.experiment_id
 
 
 def _parent(client: "MlflowClient", experiment: str, workspace: Path, study: StudyRecord) -> str:
@@ -101,7 +92,7 @@ def _send(
 ) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    if run is not None and run.info.lifecycle_stage != "active":
+    if run is not None and run.info.lifecycle_stage != ACTIVE:
         return
     if run is None:
         tags = {KIND: KIND_TRIAL, STUDY: study.name, SUITE: study.suite, PROFILE: study.profile, PARENT: parent}

@@ -8,7 +8,7 @@ purpose, or by the parent's death.
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 
 from experiments.environment import cpu_count
@@ -22,24 +22,44 @@ from rasa.errors import RunFailed
 POLL = 0.5  # seconds between looks at the running ones' figures
 
 
-class Worker:
-    """A process that executes one run after the other."""
+class WorkerProcess:
+    """A process that executes one run after the other: `serve(tasks, messages)` in it, the pipes' other ends here."""
 
-    def __init__(self) -> None:
+    def __init__(self, serve: Callable[[Connection, Connection], None]) -> None:
         context = multiprocessing.get_context("spawn")
-        tasks, self.tasks = context.Pipe(duplex=False)
-        self.results, results = context.Pipe(duplex=False)
+        tasks, self._tasks = context.Pipe(duplex=False)
+        self.messages, messages = context.Pipe(duplex=False)
         # Not a daemon: those may have no children, and loading images may want some.
-        self._process = context.Process(target=_serve, args=(tasks, results))
+        self._process = context.Process(target=serve, args=(tasks, messages))
         self._process.start()
         tasks.close()
-        results.close()  # so that the worker's death ends the pipe
+        messages.close()  # so that the worker's death ends the pipe
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def train(self, run: PlannedRun, train: Train | None, threads: int) -> None:
+        """Begin a run. Raises OSError if the worker has died."""
+        self._tasks.send((run, train, threads))
+
+    def stop(self) -> None:
+        """Have the run that it has checkpointed and stopped; the worker ends then."""
+        self._tasks.close()
 
     def close(self) -> None:
-        """Let the worker end; a run that it has is checkpointed."""
-        self.tasks.close()
+        """Let the worker end, and wait for it."""
+        self._tasks.close()
         self._process.join()
-        self.results.close()
+        self.messages.close()
+
+
+def leave_signals_to_the_parent() -> None:
+    """In a worker: a terminal's Ctrl-C, and its end, reach the whole group, but only the parent says what they mean."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def run_all(
@@ -48,22 +68,22 @@ def run_all(
     """Execute the runs, `jobs` at a time; outcomes by the runs' numbers."""
     waiting, outcomes = deque(todo), {number: not_reached(run) for number, run in todo}
     threads = max(1, cpu_count() // max(1, jobs))
-    free = [Worker() for _ in range(jobs)]
+    free = [WorkerProcess(_serve) for _ in range(jobs)]
     busy: dict[Connection, Job] = {}
     try:
         while busy or (waiting and not stop.asked):
             if stop.asked:
                 for job in busy.values():
-                    job.worker.tasks.close()
+                    job.worker.stop()
             while waiting and free and not stop.asked:
                 job = Job(*waiting.popleft(), free.pop(), callbacks)
-                job.worker.tasks.send((job.run, train, threads))
-                busy[job.worker.results] = job
+                job.worker.train(job.run, train, threads)
+                busy[job.worker.messages] = job
             ready = wait(list(busy), timeout=POLL)
             for job in busy.values():
                 job.report()
             for results in [results for results in busy if results in ready]:
-                if (outcome := busy[results].hear(stop)) is not None:
+                if (outcome := busy[results].receive(stop)) is not None:
                     job = busy.pop(results)
                     outcomes[job.number] = outcome
                     free.append(job.worker)
@@ -76,7 +96,7 @@ def run_all(
 class Job:
     """A run in a worker, followed through its directory."""
 
-    def __init__(self, number: int, run: PlannedRun, worker: Worker, callbacks: Callbacks):
+    def __init__(self, number: int, run: PlannedRun, worker: WorkerProcess, callbacks: Callbacks):
         self.number, self.run, self.worker, self._callbacks = number, run, worker, callbacks
         self._directory = begin(run, callbacks)
         self._follower, self._silent = Follower(self._directory), True
@@ -90,10 +110,10 @@ class Job:
             self._callbacks.deliver(self._directory)
             self._silent = False
 
-    def hear(self, stop: Stop) -> Outcome | None:
+    def receive(self, stop: Stop) -> Outcome | None:
         """What the worker sent: None for a line, which is passed on, or the outcome. A worker that died is replaced."""
         try:
-            outcome: Outcome | str = self.worker.results.recv()
+            outcome: Outcome | str = self.worker.messages.recv()
             if isinstance(outcome, str):
                 self._callbacks.notify(f"{self.run.about.name}: {outcome}")
                 return None
@@ -101,7 +121,7 @@ class Job:
             died = RunFailed("its process died (killed, or out of memory); `rasa run` goes on from the last checkpoint")
             outcome = stopped(self.run) if stop.asked else failed(self.run, died)
             self.worker.close()
-            self.worker = Worker()
+            self.worker = WorkerProcess(_serve)
         self._callbacks.on_end(outcome)
         if outcome.state != "running":
             self._callbacks.deliver(self._directory)
@@ -110,9 +130,7 @@ class Job:
 
 def _serve(tasks: Connection, results: Connection) -> None:
     """In the worker: execute what comes, until nothing more can."""
-    # A terminal's Ctrl-C, and its end, reach the whole group, but only the parent decides what they mean.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    leave_signals_to_the_parent()
     try:
         while True:
             run, train, threads = tasks.recv()

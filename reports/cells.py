@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from experiments.decisions import Decision
 from experiments.spec import HEADINGS
+from rasa.config.run import DETECTORS
 from reports import grid
 from reports.grid import NONE, Grid
 from reports.grid import grid_of as _grid
 from reports.starts import OverStart
-from reports.tables import DETECTORS, FINISHED, KINDS, MISSING, UNTRAINED, Line, Spread, last_label_tells, telling_names
+from reports.tables import FINISHED, KINDS, MISSING, UNTRAINED, Line, Spread, last_label_tells, telling_names
 from reports.verdict import SHARE, Judged, Step, sentences
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 TOLD_APART = "What is decided: R@1 (and mAP) of each row minus that of the row before it, in percent points"
 SELECTION = "Selection: R@1 of the checkpoint that validation chose, of the last, and of the best on test (an oracle)"
-DETECTION = (
+DETECTION_CAPTION = (
     "What the detectors learned, on validation pairs: loss beside that of guessing the base rate (nats), the share of "
     "weak pairs or replaced words, and how well they are found (percent; AUC 50: not at all)"
 )
@@ -282,7 +283,7 @@ def _measured(lines: Sequence[Line], labels: Sequence[Column]) -> list[Grid]:
     grids = []
     if detecting:
         columns = [column for head in DETECTORS for column in _detection(head)]
-        grids.append(_grid(DETECTION, [*labels, *columns], detecting))
+        grids.append(_grid(DETECTION_CAPTION, [*labels, *columns], detecting))
     if probed:
         by_name = {line.name: line for line in lines}
         columns = [column for kind in KINDS for column in _sensitivity(kind, by_name)]

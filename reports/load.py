@@ -23,7 +23,7 @@ from experiments import tracking
 from experiments.decisions import Queries
 from experiments.evidence import SAME, tensors_in
 from experiments.layers import flatten
-from experiments.plan import judge
+from experiments.plan import state_of
 from experiments.predictions import from_steps, in_steps
 from experiments.rundir import PREDICTIONS, RESULT, RUNS, find_runs, read_result
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
@@ -314,7 +314,7 @@ def _record(run: "Run", workspace: Path) -> Record:
     here = tracking.local_directory(tags, workspace)
     record["directory"] = str(here) if here else ""
     if here and record["state"] == RUNNING:  # as last heard of; the directory knows of a kill
-        record["state"] = judge(here)[0].replace("new", RUNNING)
+        record["state"] = state_of(here)[0].replace("new", RUNNING)
     record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id, "data": _data_name(run)}
     record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column, and so is the next
     stated = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")

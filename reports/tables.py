@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from experiments.spec import Row, Suite
 from experiments.statistics import over_seeds
+from rasa.config.run import DETECTORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 FINISHED, MISSING = "finished", "missing"
 UNTRAINED = "untrained"  # the state of a line that no training belongs to
 # A line's figures by name: the column of the tidy table, and what one of its units is in the figure's.
-DETECTORS = ("prd", "rtd")
 DETECTION = ("loss", "guess", "base", "recall", "precision", "auc")  # as rasa/training/detectors.py defines them
 KINDS = ("colour", "garment", "accessory")
 PROBED = (

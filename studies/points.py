@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.layers import differences, flatten, merge, parse_override
-from experiments.plan import PlannedRun, data_reader, judge, plan
+from experiments.plan import PlannedRun, data_reader, plan, state_of
 from experiments.rundir import STUDY_SUITE, find_runs, read_about, suites_run
 from experiments.spec import LONGEST_NAME, NAME, Row, Suite, load_profile, parse_target, resolve, short_digest
 from experiments.wording import field_paths, nearest_keys
@@ -117,7 +117,7 @@ class Points:
         """The directory of a finished run of the same id, in whichever suite; None if there is none."""
         pattern = f"*/*/*/seed-{run.about.seed}-{run.about.run_id}/result.json"
         found = [path.parent for path in sorted((self.workspace / "runs").glob(pattern))]
-        return next((directory for directory in found if judge(directory)[0] == "finished"), None)
+        return next((directory for directory in found if state_of(directory)[0] == "finished"), None)
 
     def identity(self) -> dict[str, Any]:
         """What a study of this name has to agree on: the space, what it starts from, and the data and weights."""
@@ -159,7 +159,7 @@ class Points:
             digests = {"data": about.data_digest, "weights": about.weights_digest}
             point = {name: values.get(name) for name in self.space.parameters}
             agrees = rest == own["config"] and digests == own["digests"] and about.seed in self.seeds
-            if agrees and judge(directory)[0] == "finished" and self.contains(point):
+            if agrees and state_of(directory)[0] == "finished" and self.contains(point):
                 _, _, directories = found.setdefault(point_name(point), (f"{about.suite}/{about.row}", point, []))
                 directories.append(directory)
         return list(found.values())

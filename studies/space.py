@@ -7,14 +7,12 @@ validation or of cost: the test split is looked at once, by the runs that a repo
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from experiments.spec import FILE, Name, SpecFile, read_spec
+from experiments.spec import Name, SpecFile, load_named
 from experiments.wording import did_you_mean
-from rasa.errors import SpecError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -245,11 +243,5 @@ def space_names() -> list[str]:
 
 def load_space(name_or_path: str) -> Space:
     """A built-in space by name, or the user's own file. Raises SpecError."""
-    if FILE.fullmatch(name_or_path):
-        space = read_spec(Space, Path(name_or_path), name_or_path)
-        if space.study in space_names() and space.model_dump() != load_space(space.study).model_dump():
-            raise SpecError(f"{name_or_path}: study: {space.study} is a built-in study; give yours another name")
-        return space
-    if name_or_path not in space_names():
-        raise SpecError(f"no space {name_or_path!r} (a file ends in .yaml){did_you_mean(name_or_path, space_names())}")
-    return read_spec(Space, files("studies") / "spaces" / f"{name_or_path}.yaml", f"{name_or_path}.yaml")
+    folder = files("studies") / "spaces"
+    return load_named(Space, "study", name_or_path, space_names(), lambda name: (folder / name, name), noun="space")

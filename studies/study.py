@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from experiments.rundir import RESULT, read_points, read_result
 from rasa.errors import RunFailed, SpecError
 from studies.liveness import BEAT, DRIVER, Watcher
+from studies.other_drivers import end_as_failed, set_attribute
 from studies.points import Points, point_name
 from studies.samplers import make_pruner, make_sampler
 from studies.space import Sampler
@@ -185,7 +186,7 @@ class SharedStudy:
         """End a trial that failed for a reason of its own, and would again. Raises RunFailed if all of them do."""
         with self._alone():
             self._note(trial, {EPOCHS: epochs})
-            self._fail(trial._trial_id, reason)
+            self._fail(trial, reason)
         last = [t for t in self.trials() if t.state.is_finished() and SKIPPED not in t.user_attrs][-FAILURES:]
         if len(last) == FAILURES and tally(last).failed == FAILURES:
             raise RunFailed(f"{FAILURES} trials in a row failed, the last one so: {reason}")
@@ -287,7 +288,7 @@ class SharedStudy:
         deaths, point = int(trial.user_attrs.get(DEATHS, 0)) + died, fixed(trial)
         again, hopeless = {RETRY_OF: trial.number, DEATHS: deaths}, deaths > MAX_DEATHS
         if len(point) < len(self._distributions):
-            self.study._storage.set_trial_user_attr(trial._trial_id, SKIPPED, "cut off before it had a point")
+            set_attribute(self.study, trial, SKIPPED, "cut off before it had a point")
         elif not hopeless and all(other.user_attrs.get(RETRY_OF) != trial.number for other in self.trials()):
             self.study.add_trial(
                 optuna.create_trial(
@@ -297,15 +298,12 @@ class SharedStudy:
                     user_attrs=again,
                 )
             )
-        self._fail(trial._trial_id, f"{reason}, {deaths} times" if hopeless else reason)
+        self._fail(trial, f"{reason}, {deaths} times" if hopeless else reason)
         return not hopeless
 
-    def _fail(self, trial_id: int, reason: str) -> None:
-        from optuna.trial import TrialState
-
-        storage = self.study._storage  # of another driver's trial there is no Trial to tell
-        storage.set_trial_user_attr(trial_id, REASON, reason)
-        storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    def _fail(self, trial: "Trial | FrozenTrial", reason: str) -> None:
+        set_attribute(self.study, trial, REASON, reason)
+        end_as_failed(self.study, trial)
 
     def _note(self, trial: "Trial", attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():

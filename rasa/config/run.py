@@ -16,6 +16,7 @@ from rasa.config.formats import FORMATS
 
 LOSSES = ("cl", "itc", "itm", "prd", "mlm", "rtd")
 FUSION_LOSSES = ("itm", "prd", "mlm", "rtd")
+DETECTORS = ("prd", "rtd")  # whose heads detect something: weak pairs, replaced words
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
 IF_GIVEN: dict[str, Any] = {"identity": "if given"}  # null leaves the run id as it was before there was such a field
 if TYPE_CHECKING:

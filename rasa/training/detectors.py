@@ -8,13 +8,11 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from rasa.config.fidelity import Fidelity
-from rasa.config.run import Objectives
+from rasa.config.run import DETECTORS, Objectives
 from rasa.draws import Draws, in_mode
 from rasa.model.rasa import RaSa
 from rasa.objectives.language import IGNORED, SpecialIds
 from rasa.training.step import StepInputs, Teachers, step_losses
-
-DETECTORS = ("prd", "rtd")
 
 
 @torch.inference_mode()

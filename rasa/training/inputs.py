@@ -8,7 +8,7 @@ import torch
 
 from rasa.callbacks import Notify
 from rasa.config.fidelity import Fidelity
-from rasa.config.run import Config
+from rasa.config.run import DETECTORS, Config
 from rasa.data.dataset import Dataset
 from rasa.data.load import load_dataset
 from rasa.data.loader import Batch, TrainingLoader
@@ -17,7 +17,6 @@ from rasa.data.transforms import two_views
 from rasa.errors import SpecError
 from rasa.evaluation.split import SearchedSplit, searched_splits
 from rasa.objectives.language import SpecialIds
-from rasa.training.detectors import DETECTORS
 from rasa.training.step import StepInputs
 
 
