@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from experiments.rundir import RUNS, SPEC, SUPERSEDED
+from experiments.rundir import RESULT, RUNS, SPEC, SUPERSEDED, read_result
 from rasa.errors import ResourceError
 
+ROW = re.compile(r"(?P<suite>[\w.-]+)/(?P<row>[\w.-]+)")
 RUN_ID = re.compile(r"(?:seed-\d+-)?(?P<id>[0-9a-f]{6,12})")
 
 
@@ -28,3 +29,35 @@ def run_named(name: str | Path, workspace: Path = Path()) -> Path | None:
             f"{name} is the beginning of several runs' ids: {', '.join(folder.name for folder in found)}"
         )
     return found[0] if found else None  # of the same id: the same computation, under another row
+
+
+def finished_run(name: str, workspace: Path, profile: str | None = None, seed: int | None = None) -> Path:
+    """The finished run that a person means by a directory, an id, or SUITE/ROW with a profile and a seed.
+
+    Without a profile the row must have been run at one alone; without a seed it is the lowest that has finished. Raises
+    ResourceError, naming what there is instead.
+    """
+    if (found := run_named(name, workspace)) is not None:
+        return found
+    matched = ROW.fullmatch(name)
+    if matched is None:
+        raise ResourceError(f"{name}: no run's directory and no run's id; `rasa status` lists them")
+    folder = workspace / RUNS / matched["suite"] / matched["row"]
+    profiles = sorted(each.name for each in folder.glob("*/"))
+    if profile is None and len(profiles) > 1:
+        raise ResourceError(f"{name}: was run at the profiles {', '.join(profiles)}; name one with --profile")
+    if not profiles or (profile is not None and profile not in profiles):
+        at = f" at the profile {profile}" if profile else ""
+        raise ResourceError(f"{name}: has not been run{at} in {workspace.absolute()}; `rasa status` lists what has")
+    seeds: dict[int, list[Path]] = {}
+    for directory in sorted((folder / (profile or profiles[0])).glob("seed-*")):
+        if not SUPERSEDED.search(directory.name) and read_result(directory / RESULT) is not None:
+            seeds.setdefault(int(directory.name.split("-")[1]), []).append(directory)
+    chosen = min(seeds, default=None) if seed is None else seed
+    if chosen not in seeds:
+        known = f"finished are {', '.join(map(str, sorted(seeds)))}" if seeds else "none has finished"
+        raise ResourceError(f"{name}: seed {0 if chosen is None else chosen} has not finished; {known}")
+    if len(seeds[chosen]) > 1:
+        ids = ", ".join(directory.name for directory in seeds[chosen])
+        raise ResourceError(f"{name}: seed {chosen} was run with several configs or data sets: {ids}; give one id")
+    return seeds[chosen][0]

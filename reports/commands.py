@@ -1,4 +1,4 @@
-"""`rasa report | publish | verify | restore`.
+"""`rasa report | gallery | publish | verify | restore`.
 
 Only click is imported, here and by what is imported here, until it runs.
 """
@@ -169,3 +169,66 @@ def restore(folder: Path, workspace: Path) -> None:
         directory = put_back(record, workspace)
         click.echo(f"{record.about.name:28} {'restored' if directory else 'there already'}")
     click.echo("`rasa sync` files them in the tracker", err=True)
+
+
+@click.command(short_help="Queries with the images that runs found, chosen by rule.")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    help="Which queries: fixed, broken, wrong, stage-2-fixed, stage-2-broken, near-twin, random; may be given several "
+    "times. Default: all that these runs allow.",
+)
+@click.option("--wrong", is_flag=True, help="The same as --rule wrong.")
+@click.option("--number", type=click.IntRange(min=1), default=8, show_default=True, help="Queries of each rule.")
+@click.option("--draw", type=click.IntRange(min=0), default=0, show_default=True, help="Seed that chooses among them.")
+@profile_option
+@click.option("--seed", type=click.IntRange(min=0), help="Of runs that are named by their row; default: the lowest.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the page.")
+@workspace_option
+def gallery(
+    names: tuple[str, ...],
+    rules: tuple[str, ...],
+    wrong: bool,
+    number: int,
+    draw: int,
+    profile: str | None,
+    seed: int | None,
+    out: Path | None,
+    workspace: Path,
+) -> None:
+    """Write a page of test queries with the ten best images of each RUN: a directory, an id, or SUITE/ROW.
+
+    With several runs the rules compare the first with the last: which queries the later one has fixed or broken.
+    Queries are drawn by --draw and never by hand. The page and its thumbnails are written to WORKSPACE/gallery/NAMES,
+    or to --out.
+    """
+    import shlex
+
+    from experiments.finding import finished_run
+    from experiments.wording import did_you_mean
+    from reports.answers import read_answers
+    from reports.gallery import write_gallery
+    from reports.picks import RULES, pick
+
+    wanted = [*rules, *(["wrong"] if wrong else [])] or [*RULES]
+    for name in wanted:
+        if name not in RULES:
+            raise click.UsageError(f"--rule: no rule {name!r}{did_you_mean(name, list(RULES))}")
+    directories = [finished_run(name, workspace, profile, seed) for name in names]
+    asked, answers = read_answers(directories)
+    picked, without = pick(wanted, answers, asked, number, draw)
+    if (rules or wrong) and without:
+        raise click.UsageError(
+            f"--rule: {', '.join(without)} cannot be asked of {', '.join(names)}: fixed and broken compare two runs, "
+            "stage-2 rules need a run that re-ranks, near-twin the built-in benchmark"
+        )
+    label = "-".join(name.strip("/").split("/")[-1] for name in names)
+    folder = out or workspace / "gallery" / f"{label}-{directories[-1].name}"
+    command = shlex.join(["rasa", "gallery", *names, *(f"--rule={name}" for name in rules), f"--draw={draw}"])
+    title = f"What {' and '.join(each.name for each in answers)} found"
+    page = write_gallery(folder, title, picked, answers, asked, command)
+    for rule in picked:
+        click.echo(f"{rule.name}: {rule.total} of {len(asked.texts)} queries, {rule.sentence}")
+    click.echo(f"gallery: {page}", err=True)

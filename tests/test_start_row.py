@@ -290,12 +290,13 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from tests.test_start_row import planned, execute, UNWATCHED
-def heard(about, group, step, values):
+from tests.test_start_row import planned, execute, NO_CALLBACKS
+def on_metrics(about, group, step, values):
     if group == "test":
         os.kill(os.getpid(), signal.SIGKILL)
 workspace = Path(sys.argv[2])
-execute(planned(workspace, str(workspace / "own.yaml"))[0], workspace, watch=UNWATCHED._replace(heard=heard))
+callbacks = NO_CALLBACKS._replace(on_metrics=on_metrics)
+execute(planned(workspace, str(workspace / "own.yaml"))[0], workspace, callbacks=callbacks)
 """
 
 
