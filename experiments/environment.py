@@ -13,8 +13,7 @@ from typing import Any
 import rasa
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "safetensors", "numpy", "Pillow", "pydantic", "mlflow")
-# They change how a command is typed, not what a run computes.
-COMMAND_LINE = ("cli.py", "commands.py", "checkpoint_commands.py", "streams.py")
+COMMAND_LINE = "commands"  # the package that changes how a command is typed, not what a run computes
 
 
 def environment() -> dict[str, Any]:
@@ -62,7 +61,7 @@ def code_version() -> dict[str, Any]:
 def code_hashes() -> Mapping[str, str]:
     """SHA-256 of each Python file of the method, by its path, e.g. `rasa/objectives/matching.py`."""
     package = Path(rasa.__file__).resolve().parent
-    files = sorted(path for path in package.rglob("*.py") if path.relative_to(package).as_posix() not in COMMAND_LINE)
+    files = sorted(path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != COMMAND_LINE)
     return {
         path.relative_to(package.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }

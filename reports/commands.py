@@ -1,4 +1,4 @@
-"""`rasa report | gallery | publish | verify | restore`.
+"""`rasa report | gallery | compare | publish | verify | restore`.
 
 Only click is imported, here and by what is imported here, until it runs.
 """
@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from experiments.commands import (
+    json_option,
     margin_option,
     most_option,
     override_option,
@@ -232,3 +233,64 @@ def gallery(
     for rule in picked:
         click.echo(f"{rule.name}: {rule.total} of {len(asked.texts)} queries, {rule.sentence}")
     click.echo(f"gallery: {page}", err=True)
+
+
+@click.command(short_help="Two runs, rows or suites side by side.")
+@click.argument("a")
+@click.argument("b")
+@profile_option
+@click.option(
+    "--gallery",
+    "gallery_folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write a page of the queries that flip.",
+)
+@click.option("--number", type=click.IntRange(min=1), default=8, show_default=True, help="Queries of each kind there.")
+@click.option("--format", "kind", type=click.Choice(("md", "html", "latex")), default="md", help="What is printed.")
+@json_option
+@workspace_option
+def compare(
+    a: str,
+    b: str,
+    profile: str | None,
+    gallery_folder: Path | None,
+    number: int,
+    kind: str,
+    as_json: bool,
+    workspace: Path,
+) -> None:
+    """Say in what A and B differ, what each reaches, and which queries one has right and the other wrong.
+
+    Each is a run's directory or id, a row (SUITE/ROW, all its finished seeds, paired), or a suite (its rows, by name).
+    Differences are B minus A, tested over queries and seeds together.
+    """
+    import json
+
+    from reports import compare as comparing
+    from reports.formats import html, latex, markdown
+
+    first, second = (comparing.sides(name, workspace, profile) for name in (a, b))
+    rows = [(first[row], second[row]) for row in first if row in second]
+    if len(first) == len(second) == 1:
+        rows = list(zip(first.values(), second.values(), strict=True))
+    if not rows:
+        raise click.UsageError(f"{a} has the rows {', '.join(first)}, {b} has {', '.join(second)}: none in common")
+    found = [comparing.compare(*pair) for pair in rows]
+    if gallery_folder is not None and len(found) > 1:
+        raise click.UsageError("--gallery shows two runs; name one row of each suite")
+    if as_json:
+        click.echo(json.dumps([comparing.document(each) for each in found], indent=1))
+    else:
+        write = {"md": markdown, "html": html, "latex": latex}[kind]
+        click.echo("\n".join(write(comparing.page(each)) for each in found), nl=False)
+    if gallery_folder is not None:
+        from reports.answers import read_answers
+        from reports.gallery import write_gallery
+        from reports.picks import pick
+
+        pair = found[0].pairs[0]
+        asked, answers = read_answers([run.directory for run in pair])
+        picked, _ = pick(["fixed", "broken"], answers, asked, number, 0)
+        page = write_gallery(gallery_folder, f"{b} against {a}", picked, answers, asked, f"rasa compare {a} {b}")
+        click.echo(f"gallery: {page}", err=True)

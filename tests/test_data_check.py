@@ -248,7 +248,7 @@ def test_two_processes_build_one_benchmark(tmp_path):
     """Each reports how often it drew an image: one of them drew all, the other waited."""
     code = (
         "import sys; from pathlib import Path; from rasa.data.load import ensure_builtin;"
-        "from rasa.data.synthetic import BenchmarkParams; steps = [];"
+        "from rasa.config.benchmark import BenchmarkParams; steps = [];"
         f"params = BenchmarkParams.model_validate_json({SMALL.model_dump_json()!r});"
         "root = ensure_builtin(params, Path(sys.argv[1]), lambda *step: steps.append(step)); print(root, len(steps))"
     )

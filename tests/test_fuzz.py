@@ -19,7 +19,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.plan import judge, recorded_runs
+from experiments.plan import recorded_runs, state_of
 from experiments.rundir import About, MetricsLog, read_about, read_config, read_json, read_points, workspace_of
 from experiments.spec import load_suite, resolve
 from experiments.yaml_io import dump, load
@@ -378,7 +378,7 @@ def test_run_records(more):
         about = refused(read_about, hit)
         assert about is None or isinstance(about, About)
         refused(read_config, hit)
-        refused(judge, hit)
+        refused(state_of, hit)
         refused(read_json, hit / "result.json")
         refused(read_points, hit)
         refused(MetricsLog(hit).resume_from, 1)

@@ -287,7 +287,7 @@ def test_a_read_only_workspace_is_refused(people, tmp_path):
 def test_who_watches_hears_every_figure_once(people, tmp_path, jobs):
     on_metrics, ended = [], []
     callbacks = NO_CALLBACKS._replace(
-        on_metrics=lambda about, *figures: on_metrics.append((about.row, *figures[:2])), ended=ended.append
+        on_metrics=lambda about, *figures: on_metrics.append((about.row, *figures[:2])), on_end=ended.append
     )
     execute(planned(people, tmp_path, "cl", "itm"), tmp_path, jobs=jobs, callbacks=callbacks, train=trainer)
     steps = [("train", step) for step in range(10)] + [("val", 5), ("val", 10), ("test", 10)]

@@ -1,10 +1,13 @@
 """Where a data set's files lie in the folder that a user gave: its annotations, images, or what is there instead."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rasa.config.formats import FORMATS, Format
-from rasa.config.run import Data
 from rasa.errors import ResourceError, SpecError
+
+if TYPE_CHECKING:
+    from rasa.config.run import Data
 
 
 def detect_format(root: Path) -> str | None:
@@ -21,7 +24,7 @@ def _mark(root: Path, format: Format) -> Path | None:
     return next((path for name in format.annotations for path in sorted(root.glob(name))), None)
 
 
-def data_root(data: Data) -> Path:
+def data_root(data: "Data") -> Path:
     """The data set's folder. Raises SpecError if none is given, ResourceError if it is none."""
     if data.root is None:
         raise SpecError("data.root is not set; give the data set's folder, e.g. -o data.root=DIR")
@@ -33,7 +36,7 @@ def data_root(data: Data) -> Path:
     return root
 
 
-def annotation_path(data: Data, folder: bool = False) -> Path:
+def annotation_path(data: "Data", folder: bool = False) -> Path:
     """The annotation file (`folder`: folder) of the data set. Raises ResourceError, naming what lies there instead."""
     root, format = data_root(data), FORMATS[data.format]
     path = root / data.annotations if data.annotations else _mark(root, format) or root / format.annotations[0]
@@ -48,7 +51,7 @@ def annotation_path(data: Data, folder: bool = False) -> Path:
     raise ResourceError(f"{path}: the annotation {kind} of format {data.format} is missing; {remedy}")
 
 
-def image_folder(data: Data) -> Path:
+def image_folder(data: "Data") -> Path:
     """The folder below which all images lie. Raises ResourceError if it is not there."""
     folder = data_root(data) / data.image_folder
     if not folder.is_dir():
