@@ -82,7 +82,9 @@ class Attention(nn.Module):
 
     def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask_BL: Tensor | None) -> Tensor:
         """softmax(QK / sqrt(E)) V of [B, H, *, E] tensors, as [B, *, D]; dropout on the weights in training."""
-        mask = None if mask_BL is None else mask_BL[:, None, None, :]
+        mask = (
+            None if mask_BL is None else mask_BL[:, None, None, :]
+        )  # [B, 1, 1, L]: the same keys for all heads and queries
         p = self.dropout if self.training else 0.0
         if p and queries.device.type == "cpu":  # no fused kernel there has dropout
             mixed = _mix_with_dropout(queries, keys, values, mask, p)
@@ -93,8 +95,10 @@ class Attention(nn.Module):
     def over_text(self, hidden_ND: Tensor, packing: Packing, wanted: Wanted | None = None) -> Tensor:
         """Self-attention: [N, D], or of the wanted tokens alone [W, D]."""
         if wanted is None:
+            # One product for all three: the states are read once.  [N, D] -> 3 x [B, H, L, E]
             q, k, v = (self.split(x) for x in _project(hidden_ND, packing, self.query, self.key, self.value))
             return self.output(packing.pack(self.mix(q, k, v, packing.mask)), hidden_ND)
+        # Every token is a key, but only the wanted ones ask.
         asking_WD = take_rows(hidden_ND, wanted.rows)
         k, v = (self.split(x) for x in _project(hidden_ND, packing, self.key, self.value))
         q = self.split(wanted.packing.unpack(self.query(asking_WD)))
@@ -102,7 +106,8 @@ class Attention(nn.Module):
 
     def over_image(self, hidden_ND: Tensor, keys: Tensor, values: Tensor, packing: Packing) -> Tensor:
         """Cross-attention [N, D] of text b to image b."""
-        q = self.split(packing.unpack(self.query(hidden_ND)))
+        q = self.split(packing.unpack(self.query(hidden_ND)))  # [B, H, L, E]
+        # No mask: an image has no padding.
         return self.output(packing.pack(self.mix(q, keys, values, None)), hidden_ND)
 
     def over_images(self, hidden_ND: Tensor, keys: Tensor, values: Tensor, rows: Sequence[int]) -> Tensor:
@@ -123,10 +128,12 @@ def _project(hidden_ND: Tensor, packing: Packing, *maps: nn.Linear) -> tuple[Ten
 def _mix_with_dropout(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, p: float) -> Tensor:
     """The same as the fused kernel, [B, H, *, E]; scale and mask enter the first product."""
     shape = queries.shape
+    # [B, H, *, E] -> [BH, *, E]: bmm knows one batch axis.
     queries, keys, values = ((x.flatten(0, 1)) for x in (queries * shape[-1] ** -0.5, keys, values))
     if mask is None:
         scores = torch.bmm(queries, keys.mT)
     else:
+        # The least finite number, as BERT has it: a row that is all padding stays a number.
         bias = torch.zeros_like(mask, dtype=queries.dtype).masked_fill_(~mask, torch.finfo(queries.dtype).min)
         bias = bias.expand(-1, shape[1], -1, -1).flatten(0, 1)
         scores = torch.baddbmm(bias, queries, keys.mT)
@@ -161,6 +168,7 @@ class FusionLayer(TextLayer):
     ) -> Tensor:
         """[N, D], or the wanted tokens' states alone [W, D]."""
         hidden_ND = self.attention.over_text(hidden_ND, packing, wanted)
+        # From here on a token meets the image alone, so tokens that nobody wants are gone.
         asking = packing if wanted is None else wanted.packing
         return self.feed_forward(self.cross_attention.over_image(hidden_ND, keys, values, asking))
 
@@ -178,6 +186,7 @@ class TextEmbeddings(nn.Module):
 
     def forward(self, ids_BL: Tensor, packing: Packing) -> Tensor:
         positions_BL = torch.arange(ids_BL.shape[1], device=ids_BL.device).expand_as(ids_BL)
+        # Packed before the look-up, so that padding is not even looked up.
         hidden_ND = self.word_embeddings(packing.pack(ids_BL)) + self.position_embeddings(packing.pack(positions_BL))
         hidden_ND = self.norm(hidden_ND + self.token_type_embeddings.weight[0])
         return dropout(hidden_ND, self.dropout) if self.training else hidden_ND
@@ -204,7 +213,7 @@ class TextEncoder(nn.Module):
     def forward(self, ids_BL: Tensor, packing: Packing, wanted: Wanted | None = None) -> Tensor:
         """[N, D], or the wanted tokens' states alone [W, D]: the last layer computes no others."""
         hidden_ND = self.embeddings(ids_BL, packing)
-        last = len(self.layers) - 1
+        last = len(self.layers) - 1  # the layers before it need every token as a key
         for i, layer in enumerate(self.layers):
             hidden_ND = layer(hidden_ND, packing, wanted if i == last else None)
         return hidden_ND

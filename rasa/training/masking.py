@@ -84,6 +84,7 @@ class MaskedText:
     def _masked(self, purpose: str, rate: float) -> Masking:
         shape, draws = self.tokens.ids.shape, self.draws
         vocabulary = self.model.encoders.text.embeddings.word_embeddings.num_embeddings
+        # BERT's 80 : 10 : 10 of the chosen tokens: [MASK], a random word, as it was.
         drawn = MaskDraws(
             draws.bernoulli(f"{purpose} select", shape, rate),
             draws.bernoulli(f"{purpose} replace", shape, 0.8),
@@ -93,6 +94,7 @@ class MaskedText:
         ids_BL, labels_BL = language.mask_tokens(
             self.tokens.ids, drawn, self.special, self.fidelity.mask_separator, self.fidelity.mask_corruption
         )
+        # On the CPU: a GPU would have to say how many there are.
         positions_P = labels_BL.flatten().ne(language.IGNORED).nonzero().squeeze(1)
         return Masking(purpose, ids_BL, labels_BL, positions_P)
 
@@ -184,6 +186,7 @@ class MaskedText:
         ranks = self.fidelity.ranks
         if ranks == 1:
             return None
+        # A flat position's caption is its row of the rectangle.
         share_P = rank_of(self.packing.mask, ranks)[positions_P // self.packing.mask.shape[1]]
         return rank_weights(counted_P, share_P, ranks, dtype)
 
@@ -209,6 +212,7 @@ def language_loss(text: MaskedText, alpha: float) -> tuple[Tensor, dict[str, Ten
             log_p_PV = log_p_BLV.flatten(0, 1)[positions_P]
         else:
             log_p_PV = logits_PV.log_softmax(1)
+        # ALBEF's distillation: a share alpha of the target is what the momentum model says at the same positions.
         loss = (1 - alpha) * loss + alpha * language.soft_loss(log_p_PV, logits_mPV.softmax(1), weights_P)
         trace["mlm_logits_m_selected"] = logits_mPV
     return loss, trace
@@ -257,18 +261,21 @@ def replacement_loss(text: MaskedText, words: RtdWords) -> tuple[Tensor, dict[st
     """L_rtd (Eq. 5): the caption with the generator's words in place is told from the original, token by token."""
     fidelity, original_BL = text.fidelity, text.tokens.ids
     allowed_BL = replacement.replaceable(original_BL, text.tokens.mask, text.special, fidelity.mask_separator)
+    # Figure 3 replaces the masked words; the released code lets the generator speak at every token (MPS 189-190).
     everywhere = fidelity.rtd_replace == "all"
     positions_P = allowed_BL.flatten().nonzero().squeeze(1) if everywhere else text.for_rtd.positions_P
     positions_P = positions_P.to(text.device, non_blocking=True)
 
     original_BL = original_BL.to(text.device, non_blocking=True)
     new_ids_BL = original_BL.clone()
+    # The replaced caption is made without gradient: the generator is not trained by being found out.
     new_ids_BL.view(-1)[positions_P], generator_logits_PV = words.propose(text, positions_P)
     scored_BL = allowed_BL.to(text.device, non_blocking=True)
     if fidelity.rtd_ignore == "sampled-special":
         scored_BL = replacement.without_sampled_specials(scored_BL, new_ids_BL, text.special)
     labels_BL = replacement.replacement_labels(original_BL, new_ids_BL, scored_BL)
 
+    # All tokens are judged, not the replaced ones alone.
     states_ND = text.fuse("rtd", text.model.encoders, new_ids_BL, text.image_kv, text.packing)
     logits_N2 = text.model.heads["rtd"](states_ND).to(text.model.temperature.dtype)
     labels_N = text.packing.pack(labels_BL)

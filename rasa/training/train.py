@@ -191,6 +191,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rates[1] if group["heads"] else rates[0]
         alpha = alpha_at(config.objectives.alpha, config.objectives.alpha_warmup_epochs, epoch, i, steps_per_epoch)
+        # As the released code does inside its forward pass (MPS 72).
         if fidelity.ema_timing == "before":
             ema_update(momentum, self.model.encoders, config.model.momentum)
         self.optimizer.zero_grad(set_to_none=True)
@@ -204,6 +205,7 @@ class Training:
         if self.device.type == "cpu":
             self.guard.check()
         self.optimizer.step()
+        # As ALBEF's pre-training does; the released code has no clamp, and the field is null there.
         if config.model.temperature_range:
             with torch.no_grad():
                 self.model.temperature.clamp_(*config.model.temperature_range)
