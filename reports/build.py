@@ -12,7 +12,7 @@ from experiments.statistics import RESAMPLES
 from experiments.steps import MARGIN
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
-from reports import formats, sweeps
+from reports import forest, formats, sweeps
 from reports.cells import Report
 from reports.figures import bars, draw, draw_probe
 from reports.layout import as_published, competitors
@@ -26,7 +26,7 @@ from reports.verdict import SHARE, judge
 if TYPE_CHECKING:
     import pandas as pd
 
-PAGE, FIGURE, PROBE_FIGURE = "report.html", "r1.png", "sensitivity.png"
+PAGE, FIGURE, STEPS_FIGURE, PROBE_FIGURE = "report.html", "r1.png", "steps.png", "sensitivity.png"
 FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE}
 PAPER_DATA = "CUHK-PEDES"  # of a suite that names no table of the paper
 SHORT = 10  # characters of a commit
@@ -112,7 +112,7 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
             "md": formats.markdown(report),
             "csv": formats.csv_table(report),
             "latex": formats.latex(report),
-            "html": formats.html(report, *((folder / name).read_bytes() for name in pictures)),
+            "html": formats.html(report, *((folder / name, text) for name, text in pictures.items())),
         }
         for kind, file in FILES.items():
             write_text(folder / file, texts[kind])
@@ -121,18 +121,26 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
     return texts
 
 
-def draw_figures(report: Report, folder: Path) -> list[str]:
-    """Draw what the report has to show into `folder`; the files' names."""
+def draw_figures(report: Report, folder: Path) -> dict[str, str]:
+    """Draw what the report has to show into `folder`; the files' names, each with the same in words."""
+    drawn: dict[str, str] = {}
     paper = f"paper: {report.paper_data}" + ("" if report.comparable else " (other data)")
     ours = f"ours: {report.profile} ({_seeds(report.lines)})"
+    steps = forest.gains(report.lines, report.judged)
+    if any(gain.mean is not None for gain in steps) and not report.curves:
+        forest.draw(steps, ours, folder / STEPS_FIGURE)
+        drawn[STEPS_FIGURE] = forest.describe(steps)
     if report.curves:
         sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
+        drawn[FIGURE] = "Test R@1 over the values of each parameter, beside the published curves"
     else:
         draw(bars(report.all_lines), ours, paper, folder / FIGURE)
+        drawn[FIGURE] = "Test R@1 of each row, beside the published values"
     probed = [line for line in report.all_lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
     if probed:
         draw_probe(probed, f"sensitivity, {ours}", folder / PROBE_FIGURE)
-    return [FIGURE, *([PROBE_FIGURE] if probed else [])]
+        drawn[PROBE_FIGURE] = "How often each row notices a wrong word, and by what factor the ranks grow"
+    return drawn
 
 
 def notes(lines: Sequence[Line], profile: str, comparable: bool, paper_data: str = PAPER_DATA) -> Iterator[str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 from reports.cells import Report, grids
@@ -107,13 +108,13 @@ def latex(report: Report | Page) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html(report: Report | Page, *pictures_png: bytes) -> str:
-    """One page that needs no file beside it, with the pictures that there are."""
+def html(report: Report | Page, *pictures: tuple[Path, str]) -> str:
+    """One page that needs no file beside it. `pictures`: PNG files, each with the same in words."""
     from jinja2 import Environment, StrictUndefined
 
     template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    figures = [base64.b64encode(picture).decode("ascii") for picture in pictures_png]
+    figures = [(base64.b64encode(file.read_bytes()).decode("ascii"), text) for file, text in pictures]
     page = report if isinstance(report, Page) else page_of(report)
     return environment.from_string(template).render(report=page, grids=page.grids, figures=figures) + "\n"
 

@@ -8,13 +8,15 @@ from importlib.resources import files
 import pytest
 
 from experiments.spec import load_suite
+from reports import forest
 from reports.build import at_chance, mixed_code, notes, on_papers_data
 from reports.cells import grids, signed
 from reports.figures import bars, draw, draw_probe
 from reports.formats import csv_table, html, latex, markdown
 from reports.load import SuiteRuns
 from reports.tables import Spread, suite_lines, telling_names
-from tests.helpers.tiny_report import PNG, RUNS, SUITE, tidy, tiny_lines, tiny_report
+from reports.verdict import judge
+from tests.helpers.tiny_report import PNG, RUNS, SUITE, picture, suite_of, tidy, tiny_lines, tiny_report
 
 
 def test_mean_and_spread_by_hand():
@@ -124,10 +126,10 @@ def test_latex_escapes_and_groups():
     assert "% A step has no verdict before 3 seeds" in text
 
 
-def test_html_stands_alone_and_escapes():
-    page = html(tiny_report(title="<b>"), PNG)
+def test_html_stands_alone_and_escapes(tmp_path):
+    page = html(tiny_report(title="<b>"), picture(tmp_path, 'Ten "rows" < eleven'))
     assert "&lt;b&gt;" in page and "<b>" not in page
-    assert 'src="data:image/png;base64,iVBOR' in page
+    assert 'src="data:image/png;base64,iVBOR' in page and 'alt="Ten &#34;rows&#34; &lt; eleven"' in page
     assert "http" not in page
     assert "<strong>44.0</strong>" in page and "40.0  42.0  44.0" in page
 
@@ -233,14 +235,12 @@ def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
     assert "garment_apart_mean" not in record
     draw_probe(lines, "sensitivity", tmp_path / "probe.png")
     assert (tmp_path / "probe.png").read_bytes().startswith(PNG)
-    assert (
-        html(tiny_report(lines=lines), PNG, PNG).count("<img") == 2
-        and html(tiny_report(lines=lines), PNG).count("<img") == 1
-    )
+    one = picture(tmp_path)
+    assert [html(tiny_report(lines=lines), *[one] * number).count("<img") for number in (1, 2)] == [1, 2]
     for text in (
         markdown(tiny_report(lines=lines)),
         latex(tiny_report(lines=lines)),
-        html(tiny_report(lines=lines), PNG),
+        html(tiny_report(lines=lines)),
     ):
         assert "0.225 (0.320)" in text and "51.0 to 21.0" in text
 
@@ -274,3 +274,21 @@ def test_rows_are_called_by_what_tells_them_apart():
         lines = suite_lines(tidy(*((row.name, 0, "finished", 50.0) for row in mine.rows)), mine)
         assert list(telling_names(lines).values())[:2] == expected
         assert [bar.label for bar in bars(lines)][:2] == expected
+
+
+def test_the_step_plot_by_hand(tmp_path):
+    """Means, intervals, published gains and what could be seen are the report's; a step without runs says so."""
+    lines, queries = suite_of({"base": 0.6, "step": 0.8}, 3)
+    judged = judge(lines, queries, 200)
+    figure = {gain.label: gain for gain in forest.gains(lines, judged)}
+    assert len(figure) == len(judged.steps) and all(" from " in label for label in figure)
+    (shown,) = [gain for gain in figure.values() if gain.mean is not None]
+    step = judged.steps["step"]
+    assert shown[1:5] == (step.r1.mean, step.r1.low, step.r1.high, step.r1.published)
+    assert shown.could_see == step.foresight.could_see and shown.words == step.wording
+    others = [gain for gain in figure.values() if gain.mean is None]
+    assert others and {gain.words for gain in others} == {"not run"}
+    text = forest.describe(list(figure.values()))
+    assert f"{step.r1.mean:+.1f} [{step.r1.low:+.1f}, {step.r1.high:+.1f}], published" in text and "not run" in text
+    forest.draw(list(figure.values()), "ours", tmp_path / "steps.png")
+    assert (tmp_path / "steps.png").read_bytes().startswith(PNG)

@@ -12,7 +12,7 @@ from reports.cells import grids, signed
 from reports.formats import csv_table, html, latex, markdown
 from reports.tables import suite_lines
 from reports.verdict import judge, sentences
-from tests.helpers.tiny_report import PNG, SUITE, tidy, tiny_report
+from tests.helpers.tiny_report import SUITE, suite_of, tidy, tiny_report
 
 
 def _found(hits, average_precision=None):
@@ -20,21 +20,6 @@ def _found(hits, average_precision=None):
     hits = np.array(hits)
     average = hits * 0.5 + 0.25 if average_precision is None else np.array(average_precision)
     return Queries(np.where(hits, 1, 3), average, np.array([7, 7, 9, 9, 11, 12]))
-
-
-def _suite_of(rates, seeds, people=150):
-    """Lines and queries of `base` and `step` (and `one`), each with its rate of hits; a query's answer holds for all
-    seeds but for a tenth of the queries, which each seed answers anew."""
-    draw = np.random.default_rng(0)
-    identity = np.repeat(np.arange(people), 2)
-    shared = draw.random(2 * people)
-    queries, runs = {}, []
-    for row, rate in rates.items():
-        for seed in range(seeds):
-            hits = np.where(draw.random(2 * people) < 0.1, draw.random(2 * people), shared) < rate
-            queries[row, seed] = Queries(np.where(hits, 1, 3), hits * 0.5 + 0.25, identity)
-            runs.append((row, seed, "finished", 100 * hits.mean()))
-    return suite_lines(tidy(*runs), SUITE), queries
 
 
 def test_one_seed_has_no_verdict():
@@ -72,7 +57,7 @@ def test_one_seed_has_no_verdict():
 
 def test_a_step_that_is_shown():
     """60 to 80 % of the queries, and 2.5 points published: shown, and the published size lies below the interval."""
-    lines, queries = _suite_of({"base": 0.6, "step": 0.8, "one": 0.8}, 5)
+    lines, queries = suite_of({"base": 0.6, "step": 0.8, "one": 0.8}, 5)
     judged = judge(lines, queries, 200)
     step, one = judged.steps["step"], judged.steps["one"]
     assert step.r1.low > 10 and step.r1.high < 30 and step.r1.p_holm < 0.001
@@ -91,7 +76,7 @@ def test_a_step_that_is_shown():
 
 
 def test_no_headroom_is_said():
-    lines, queries = _suite_of({"base": 0.6, "step": 0.8}, 3)
+    lines, queries = suite_of({"base": 0.6, "step": 0.8}, 3)
     judged = judge(lines, queries, 200, beats_start={"step": False, "base": True})
     assert judged.steps["step"].verdict == judged.steps["step"].wording == "no headroom"
     assert "No headroom: step. Neither row" in "\n".join(sentences(judged))
@@ -100,7 +85,7 @@ def test_no_headroom_is_said():
 
 def test_undecided_says_how_often_it_would_be_shown():
     """2.5 points with 12 queries of 6 people: these runs would hardly ever show it."""
-    lines, queries = _suite_of({"base": 0.5, "step": 0.52}, 3, people=6)
+    lines, queries = suite_of({"base": 0.5, "step": 0.52}, 3, people=6)
     judged = judge(lines, queries, 200)
     step = judged.steps["step"]
     assert step.verdict == "undecided" and step.foresight.power < 0.3
@@ -150,7 +135,7 @@ def test_average_precision_without_a_right_image_is_not_compared():
 
 
 def test_steps_in_the_formats():
-    lines, queries = _suite_of({"base": 0.6, "step": 0.8}, 3)
+    lines, queries = suite_of({"base": 0.6, "step": 0.8}, 3)
     report = tiny_report(lines=lines, judged=judge(lines, queries, 200))
     records = {record["row"]: record for record in csv.DictReader(io.StringIO(csv_table(report)))}
     step = report.judged.steps["step"].r1
@@ -159,5 +144,5 @@ def test_steps_in_the_formats():
     assert (records["step"]["step_seeds"], records["step"]["step_published_size"]) == ("0;1;2", "below")
     assert records["base"]["step_verdict"] == "NA" and records["broken"]["step_r1_p"] == "NA"
     assert all(value != "" for record in records.values() for value in record.values())
-    for text in (markdown(report), html(report, PNG), latex(report)):
+    for text in (markdown(report), html(report), latex(report)):
         assert "What is decided" in text and "over other people and other trainings" in text

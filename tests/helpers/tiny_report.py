@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+
+from experiments.decisions import Queries
 from experiments.spec import Suite
 from reports.build import notes
 from reports.cells import Report
@@ -10,6 +13,15 @@ from reports.tables import suite_lines
 from reports.verdict import judge
 
 PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def picture(folder, text="A picture"):
+    """A PNG file and the same in words, as `html` takes them."""
+    file = folder / "picture.png"
+    file.write_bytes(PNG)
+    return file, text
+
+
 # Five rows: a base, a step from it, one with one seed, one that failed, one that was never run.
 SUITE = Suite.model_validate(
     {
@@ -63,3 +75,18 @@ def tiny_report(**changes):
     given |= {"judged": judge(given["lines"] if "lines" not in changes else changes["lines"], {}, 200)}
     given |= {"metrics": SUITE.metrics, "notes": list(notes(lines, "smoke", False)), "provenance": {"profile": "smoke"}}
     return Report(**(given | changes))
+
+
+def suite_of(rates, seeds, people=150):
+    """Lines and queries of `base` and `step` (and `one`), each with its rate of hits; a query's answer holds for all
+    seeds but for a tenth of the queries, which each seed answers anew."""
+    draw = np.random.default_rng(0)
+    identity = np.repeat(np.arange(people), 2)
+    shared = draw.random(2 * people)
+    queries, runs = {}, []
+    for row, rate in rates.items():
+        for seed in range(seeds):
+            hits = np.where(draw.random(2 * people) < 0.1, draw.random(2 * people), shared) < rate
+            queries[row, seed] = Queries(np.where(hits, 1, 3), hits * 0.5 + 0.25, identity)
+            runs.append((row, seed, "finished", 100 * hits.mean()))
+    return suite_lines(tidy(*runs), SUITE), queries
