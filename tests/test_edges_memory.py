@@ -34,11 +34,11 @@ def test_the_words_of_torch_s_own_allocator_are_known():
     ("place", "said"),
     [
         (
-            "forward_backward",
+            "rasa.training.train.forward_backward",
             r"out of memory with batch 8 in 1 parts at 32 x 16 pixels; try -o optimisation.accumulation=2",
         ),
         (
-            "evaluate_by",
+            "rasa.evaluation.split.evaluate_by",
             r"out of memory in retrieval on val: 24 captions, 12 images of 32 x 16 pixels.*-o evaluation.batch_size=",
         ),
     ],
@@ -47,7 +47,7 @@ def test_a_cpu_s_want_of_memory_names_batch_size_image_size_and_a_setting_that_f
     def greedy(*arguments, **named):
         return torch.empty(2**46)
 
-    monkeypatch.setattr(f"rasa.training.train.{place}", greedy)
+    monkeypatch.setattr(place, greedy)
     (tmp_path / "run").mkdir()
     config = Config.model_validate(tiny_config(write_people(tmp_path / "people")))
     with pytest.raises(RunFailed, match=said):

@@ -18,7 +18,7 @@ from rasa.data.loader import Batch
 from rasa.data.tokenizer import Encoded, Tokens
 from rasa.data.transforms import _statistics
 from rasa.draws import Draws
-from rasa.evaluation.rank import evaluate
+from rasa.evaluation.rank import RankingSettings, evaluate
 from rasa.model.momentum import ema_update
 from rasa.numerics import FiniteGuard
 from rasa.training.inputs import step_inputs
@@ -162,21 +162,9 @@ def searched(row, images, texts, batch_size, topk=4, score="logit", beyond="stag
     cuda = FakeCuda(may_wait=True)
     with cuda.fake, cuda:
         move(model)
-        found = evaluate(
-            model,
-            lambda: pixels.split(batch_size),
-            encoded,
-            torch.arange(images) % 3,
-            torch.arange(texts) % 3,
-            topk,
-            score,
-            beyond,
-            batch_size,
-            64,
-            gallery_mib,
-            "float32",
-            DEVICE,
-        )
+        settings = RankingSettings(topk, score, beyond, batch_size, 64, gallery_mib, "float32", DEVICE)
+        identities = torch.arange(images) % 3, torch.arange(texts) % 3
+        found = evaluate(model, lambda: pixels.split(batch_size), encoded, *identities, settings)
     assert found.best_TJ.device == DEVICE and found.best_TJ.shape == (texts, min(10, images))
     return dict(cuda.waits)
 
