@@ -277,6 +277,34 @@ def retry(suite: str, jobs: int, tracking_uri: str | None, workspace: Path, as_j
         _execute([planned_again(run, workspace) for run in found], workspace, jobs, False, tracking_uri, as_json)
 
 
+@click.command(short_help="Bring interrupted runs to their end.")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@jobs_option
+@workspace_option
+@tracking_option
+@json_option
+def resume(names: tuple[str, ...], jobs: int, workspace: Path, tracking_uri: str | None, as_json: bool) -> None:
+    """Go on with each RUN, a directory or an id, from its last checkpoint, as it was configured when it began.
+
+    No suite, profile or -o need be given again. A failed run is tried again, a finished one is left alone.
+    """
+    from experiments.finding import run_named
+    from experiments.plan import located, placed
+    from experiments.rundir import read_about, read_config, workspace_of
+    from rasa.errors import ResourceError
+
+    planned = []
+    for name in names:
+        directory = run_named(name, workspace)
+        if directory is None:
+            raise ResourceError(f"{name}: no run's directory and no run's id; `rasa status` lists them")
+        own = workspace_of(directory.absolute())
+        if own != workspace.absolute().resolve() and own != workspace.absolute():
+            raise ResourceError(f"{name}: lies in the workspace {own}; give --workspace {own}")
+        planned.append(placed(read_about(directory), located(read_config(directory), workspace), workspace, None))
+    _execute(planned, workspace, jobs, False, tracking_uri, as_json)
+
+
 @click.command(short_help="Deliver what the tracker missed.")
 @tracking_option
 @workspace_option
