@@ -63,7 +63,7 @@ def read_answers(directories: Sequence[Path]) -> tuple[Asked, list[Answers]]:
         answers, own_order, identity_T = _answers(directory)
         if order is None:
             order = own_order
-            asked = _asked(directory, own_order, identity_T)
+            asked = asked_of(directory, identity_T, own_order)
         elif own_order != order:
             raise ResourceError(
                 f"{directory}: was tested on other images or captions than {directories[0]}; show runs of one data set"
@@ -100,18 +100,24 @@ def _answers(directory: Path) -> tuple[Answers, dict[str, str], Ints]:
     return answers, order, arrays["identity"]
 
 
-def _asked(directory: Path, order: dict[str, str], identity_T: Ints) -> Asked:
+def asked_of(directory: Path, identity_T: Ints, order: dict[str, str] | None = None) -> Asked:
+    """The test split of a run that was asked for these identities. Raises ResourceError if its data is another now.
+
+    `order`: what the run's own file says of the order of images and captions; without it the identities must do.
+    """
     from rasa.data.load import load_dataset
+    from rasa.evaluation.protocols import query_identities
 
     config = located(read_config(directory), workspace_of(directory))
     dataset = load_dataset(config.data).tested
     split = dataset.splits["test"]
-    if split.order() != order:
+    layout = config.data.target.format if config.data.target is not None else config.data.format
+    expected = query_identities(FORMATS[layout].protocol, split).numpy()
+    if (order is not None and split.order() != order) or not np.array_equal(expected, identity_T):
         raise ResourceError(
             f"{directory}: was tested on other images or captions than lie in {dataset.image_root}; give the folder "
             "back its files"
         )
-    layout = config.data.target.format if config.data.target is not None else config.data.format
     if FORMATS[layout].protocol == "classes":
         texts, own_image_T = _of_classes(split, identity_T), np.full(len(identity_T), -1)
     else:

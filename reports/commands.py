@@ -1,4 +1,4 @@
-"""`rasa report | gallery | compare | publish | verify | restore`.
+"""`rasa report | gallery | compare | errors | publish | verify | restore`.
 
 Only click is imported, here and by what is imported here, until it runs.
 """
@@ -294,3 +294,49 @@ def compare(
         picked, _ = pick(["fixed", "broken"], answers, asked, number, 0)
         page = write_gallery(gallery_folder, f"{b} against {a}", picked, answers, asked, f"rasa compare {a} {b}")
         click.echo(f"gallery: {page}", err=True)
+
+
+@click.command(short_help="R@1 by what the query tells.")
+@click.argument("names", metavar="ROW [ROW]", nargs=-1, required=True)
+@click.option(
+    "--attributes",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV whose first column is image, as the annotations name it; default: what the built-in benchmark knows.",
+)
+@profile_option
+@click.option("--format", "kind", type=click.Choice(("md", "html", "latex")), default="md", help="What is printed.")
+@json_option
+@workspace_option
+def errors(
+    names: tuple[str, ...], attributes: Path | None, profile: str | None, kind: str, as_json: bool, workspace: Path
+) -> None:
+    """Say on which queries a ROW fails: R@1 by what the caption names, by its length, by near-twins, by camera.
+
+    ROW is SUITE/ROW (all its finished seeds), or one run's directory or id. With two, the second minus the first, with
+    intervals over people and seeds.
+    """
+    import json
+
+    from reports import errors as by_attribute
+    from reports.compare import Side
+    from reports.compare import compare as compared
+    from reports.compare import sides as sides_of
+    from reports.formats import html, latex, markdown
+
+    if len(names) > 2:
+        raise click.UsageError("one row, or two that are compared")
+    sides: list[Side] = []
+    for name in names:
+        found = sides_of(name, workspace, profile)
+        if len(found) > 1:
+            raise click.UsageError(f"{name} is a suite; name one of its rows: {', '.join(found)}")
+        sides.extend(found.values())
+    comparison = compared(*sides) if len(sides) == 2 else None
+    asked = by_attribute.asked_by(sides[0])
+    reached = by_attribute.reached(by_attribute.groups_of(asked, attributes), sides, comparison)
+    if as_json:
+        click.echo(json.dumps(by_attribute.document(sides, reached), indent=1))
+    else:
+        write = {"md": markdown, "html": html, "latex": latex}[kind]
+        click.echo(write(by_attribute.page(sides, reached, asked)), nl=False)
