@@ -65,10 +65,12 @@ def main() -> int:
         name = f"| {people} | {over_seeds}, {over_people} |"
         for n in SEEDS:
             counts = np.full(len(STEPS), n)
-            told = shown(setting, PUBLISHED, counts, suites=4000)
+            foretold = shown(setting, PUBLISHED, counts, suites=4000)
             found = achieved(people, over_seeds, over_people, n, given.suites, generator)
-            apart = max(apart, float(np.abs(told - found).max()))
-            cells = " | ".join(f"{100 * one:.0f}, {100 * other:.0f}" for one, other in zip(told, found, strict=True))
+            apart = max(apart, float(np.abs(foretold - found).max()))
+            cells = " | ".join(
+                f"{100 * one:.0f}, {100 * other:.0f}" for one, other in zip(foretold, found, strict=True)
+            )
             seen = np.median([each or math.inf for each in could_see(setting, PUBLISHED, counts)])
             print(f"{name} {n} | {seen:.1f} | {cells} |", flush=True)
         print(

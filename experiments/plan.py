@@ -84,10 +84,12 @@ def plan(
     of_rows = [(row, _told(suite, row, profile, overrides, workspace, read)) for row in rows]
     runs = []
     for seed in seeds:
-        for row, told in of_rows:
-            config = told.config.model_copy(update={"seed": seed})
-            about = about_of(suite, row, name, config, told.identity | {"seed": seed}, told.data, told.weights)
-            about = about.model_copy(update={"variant": told.variant})
+        for row, resolved in of_rows:
+            config = resolved.config.model_copy(update={"seed": seed})
+            about = about_of(
+                suite, row, name, config, resolved.identity | {"seed": seed}, resolved.data, resolved.weights
+            )
+            about = about.model_copy(update={"variant": resolved.variant})
             runs.append(placed(about, config, workspace, estimates.seconds(about), shelf))
     return list(_once(runs))
 

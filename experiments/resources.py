@@ -57,12 +57,12 @@ def check_resources(configs: Sequence[Config]) -> None:
 
 def _tenths(notify: Notify) -> Callable[[int, int], None]:
     """Tell of progress at every tenth."""
-    told = 0
+    shown = 0
 
     def tell(done: int, total: int) -> None:
-        nonlocal told
-        if total and done * 10 // total > told:
-            told = done * 10 // total
+        nonlocal shown
+        if total and done * 10 // total > shown:
+            shown = done * 10 // total
             notify(f"{done} of {total} images")
 
     return tell

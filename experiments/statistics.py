@@ -171,10 +171,10 @@ def told_order(ours_N: ArrayLike, draws_RN: Floats, paper_N: ArrayLike) -> Order
     varies = se > EQUAL
     deviation = np.abs(draws - difference)[:, varies] / se[varies]
     bound = float(np.quantile(deviation.max(axis=1), 1 - LEVEL)) if varies.any() else 0.0
-    told = np.abs(difference) > np.maximum(bound * se, EQUAL)
+    apart = np.abs(difference) > np.maximum(bound * se, EQUAL)
     published = np.sign(paper[first] - paper[second])
-    agreement = np.sign(difference) * published * told
-    up, down, open_ = int((agreement > 0).sum()), int((agreement < 0).sum()), int((~told & (published != 0)).sum())
+    agreement = np.sign(difference) * published * apart
+    up, down, open_ = int((agreement > 0).sum()), int((agreement < 0).sum()), int((~apart & (published != 0)).sum())
     scale = math.sqrt(len(first) * np.abs(published).sum()) or 1.0
     return Order(up, down, open_, (up - down - open_) / scale, (up - down + open_) / scale)
 

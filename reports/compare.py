@@ -186,7 +186,7 @@ def page(comparison: Comparison) -> Page:
     """What there is to say of two rows: differences, figures with their tests, and the two by two of the queries."""
     a, b = comparison.a, comparison.b
     changes = [*comparison.spec.items(), *comparison.other.items()]
-    told = [
+    grids = [
         grid_of(
             "What differs",
             [
@@ -200,11 +200,11 @@ def page(comparison: Comparison) -> Page:
         _figures(comparison),
     ]
     if comparison.table is not None:
-        told.append(_queries(comparison, comparison.table))
+        grids.append(_queries(comparison, comparison.table))
     notes = [f"Paired by seed: {_listed({old.about.seed: old for old, _ in comparison.pairs})}."]
     if len(a.runs) == len(b.runs) == 1:
         notes = ["One run of each: the interval is over queries, and says nothing of another training."]
-    return Page(f"{b.name} against {a.name}", "", told, notes)
+    return Page(f"{b.name} against {a.name}", "", grids, notes)
 
 
 def _figures(comparison: Comparison) -> Any:

@@ -99,7 +99,7 @@ def _beside(line: Line, table: PublishedTable, comparable: bool) -> Shown:
 def _ours(labels: Mapping[str, str], lines: Mapping[str, Line], table: PublishedTable, comparable: bool) -> Shown:
     """A line of ours under the labels of the paper's; `lines` are by data set."""
     seeds = {dataset: _seeds(line) for dataset, line in lines.items()}
-    told = (
+    held = (
         [f"{dataset}: {text}" for dataset, text in seeds.items()] if len(set(seeds.values())) > 1 else [*seeds.values()]
     )
     figures = {
@@ -108,7 +108,7 @@ def _ours(labels: Mapping[str, str], lines: Mapping[str, Line], table: Published
         for metric in table.metrics
         if metric in line.figures
     }
-    return Shown({**labels, REFERENCE: ""}, OURS, "; ".join(dict.fromkeys(told)), figures)
+    return Shown({**labels, REFERENCE: ""}, OURS, "; ".join(dict.fromkeys(held)), figures)
 
 
 def _seeds(line: Line) -> str:

@@ -26,8 +26,8 @@ def folder_name(suite: Suite, profile: str, overrides: Sequence[str]) -> str:
     roots = [text for text in overrides if text.startswith(ROOTS)] if _has_data(suite, profile) else []
     if not changes and not roots:
         return plain
-    told = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())
-    shown = re.sub(r"[^A-Za-z0-9.=-]+", "_", told)[:LONGEST].strip("_.")
+    changed = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())
+    shown = re.sub(r"[^A-Za-z0-9.=-]+", "_", changed)[:LONGEST].strip("_.")
     return "-".join(filter(None, (plain, shown, short_digest([changes, roots])[:6])))
 
 

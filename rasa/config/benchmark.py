@@ -54,5 +54,5 @@ class BenchmarkParams(BaseModel):
         young = {
             name for name in ("domain", "captions") if getattr(self, name) == type(self).model_fields[name].default
         }
-        told = self.model_dump(mode="json", exclude=young)
-        return f"synthetic-{hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()[:16]}"
+        values = self.model_dump(mode="json", exclude=young)
+        return f"synthetic-{hashlib.sha256(json.dumps([VERSION, values], sort_keys=True).encode()).hexdigest()[:16]}"

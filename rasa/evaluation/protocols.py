@@ -51,17 +51,17 @@ def evaluate_by(
 
     Raises ValueError for an unknown protocol, or if `images` does not yield the split's images.
     """
-    whom_N, whom_T = (torch.as_tensor(whom) for whom in (split.image_identities, split.caption_identities))
+    identity_N, identity_T = (torch.as_tensor(whom) for whom in (split.image_identities, split.caption_identities))
     if protocol == "text-to-image":
-        return evaluate(model, images, texts, whom_N, whom_T, settings)
+        return evaluate(model, images, texts, identity_N, identity_T, settings)
     if protocol not in ("both-ways", "classes"):
         raise ValueError(f"protocol {protocol!r} is none of text-to-image, both-ways, classes")
     device, precision = settings.device, settings.precision
     with torch.inference_mode(), retrieving(model, device):
-        gallery = encode_gallery(model, images, len(whom_N), settings.gallery_mib, precision, device)
+        gallery = encode_gallery(model, images, len(identity_N), settings.gallery_mib, precision, device)
         queries = encode_queries(model, texts, settings.batch_size, precision, device)
         search = both_ways if protocol == "both-ways" else by_class
-        return search(model, gallery, queries, whom_N.to(device), whom_T.to(device), settings)
+        return search(model, gallery, queries, identity_N.to(device), identity_T.to(device), settings)
 
 
 def query_identities(protocol: str, split: Split) -> Tensor:
@@ -87,8 +87,8 @@ def both_ways(
     model: RaSa,
     gallery: EncodedGallery,
     queries: EncodedQueries,
-    whom_N: Tensor,
-    whom_T: Tensor,
+    identity_N: Tensor,
+    identity_T: Tensor,
     settings: RankingSettings,
 ) -> Ranking:
     """Every text searches the images (IR), every image the texts (TR); stage 2 re-ranks the first K of each."""
@@ -111,10 +111,10 @@ def both_ways(
         )
         scores_TK, scores_NK = scores_P[: len(rows_T)].view_as(images_TK), scores_P[len(rows_T) :].view_as(texts_NK)
     final, stage1, best_TJ, similarity_TJ = measure(
-        queries.features_TE, gallery.features_NE, images_TK, scores_TK, settings.beyond, whom_N, whom_T
+        queries.features_TE, gallery.features_NE, images_TK, scores_TK, settings.beyond, identity_N, identity_T
     )
     reverse, reverse_stage1, *_ = measure(
-        gallery.features_NE, queries.features_TE, texts_NK, scores_NK, settings.beyond, whom_T, whom_N
+        gallery.features_NE, queries.features_TE, texts_NK, scores_NK, settings.beyond, identity_T, identity_N
     )
     final, stage1 = with_text_retrieval(final, reverse), with_text_retrieval(stage1, reverse_stage1)
     return Ranking(final, stage1, best_TJ, similarity_TJ, scores_TK, images_TK)
@@ -129,8 +129,8 @@ def by_class(
     model: RaSa,
     gallery: EncodedGallery,
     queries: EncodedQueries,
-    whom_N: Tensor,
-    whom_T: Tensor,
+    identity_N: Tensor,
+    identity_T: Tensor,
     settings: RankingSettings,
 ) -> Ranking:
     """Every class searches the images (AP@50), every image the classes (R@1).
@@ -138,11 +138,11 @@ def by_class(
     Stage 1 compares an image with the mean of a class's text features, as the methods before RaSa do; stage 2 scores
     the mean of the joint states of the image with all texts of the class (A.3).
     """
-    classes_C, class_T = whom_T.unique(return_inverse=True)
+    classes_C, class_T = identity_T.unique(return_inverse=True)
     similarity_CN = class_features(queries.features_TE, class_T) @ gallery.features_NE.T
     order_CN, order_NC = stage1_order(similarity_CN), stage1_order(similarity_CN.T)
     images_CK, classes_NK = order_CN[:, : settings.topk], order_NC[:, :CLASSES_PER_IMAGE]
-    stage1, scores_CK = class_figures(order_CN, order_NC, classes_C, whom_N), None
+    stage1, scores_CK = class_figures(order_CN, order_NC, classes_C, identity_N), None
     final = stage1
     if queries.packed is not None:
         asked_CN = torch.zeros_like(similarity_CN, dtype=torch.bool).scatter_(1, images_CK, True)
@@ -151,7 +151,7 @@ def by_class(
         scores_CK, scores_NK = scores_CN.gather(1, images_CK), scores_CN.T.gather(1, classes_NK)
         order_CN = final_order(order_CN, scores_CK, settings.beyond)
         order_NC = final_order(order_NC, scores_NK, settings.beyond)
-        final = class_figures(order_CN, order_NC, classes_C, whom_N)
+        final = class_figures(order_CN, order_NC, classes_C, identity_N)
     best_CJ = order_CN[:, :10].clone()
     return Ranking(final, stage1, best_CJ, similarity_CN.gather(1, best_CJ), scores_CK, images_CK)
 
@@ -202,16 +202,16 @@ def texts_of(class_G: Tensor, class_T: Tensor) -> tuple[Tensor, Tensor]:
     return order_T[start_C[class_G][group_P] + inside_P], group_P
 
 
-def class_figures(order_CN: Tensor, order_NC: Tensor, classes_C: Tensor, whom_N: Tensor) -> Retrieval:
+def class_figures(order_CN: Tensor, order_NC: Tensor, classes_C: Tensor, identity_N: Tensor) -> Retrieval:
     """The figures of two rankings.
 
     Of the images by each class (r1, ..., map, ap50), and of the classes by each image (tr_r1, ...).
     """
-    images = evaluate_order(order_CN, whom_N, classes_C)
-    found = with_text_retrieval(images, evaluate_order(order_NC, classes_C, whom_N))
-    return found._replace(metrics=found.metrics | {"ap50": precision_at(order_CN, whom_N, classes_C, AP_AT)})
+    images = evaluate_order(order_CN, identity_N, classes_C)
+    found = with_text_retrieval(images, evaluate_order(order_NC, classes_C, identity_N))
+    return found._replace(metrics=found.metrics | {"ap50": precision_at(order_CN, identity_N, classes_C, AP_AT)})
 
 
-def precision_at(order_CN: Tensor, whom_N: Tensor, classes_C: Tensor, k: int) -> float:
+def precision_at(order_CN: Tensor, identity_N: Tensor, classes_C: Tensor, k: int) -> float:
     """Share of right images among the first k of each class (of all if fewer), the mean over classes, in percent."""
-    return 100 * (whom_N[order_CN[:, :k]] == classes_C[:, None]).double().mean().item()
+    return 100 * (identity_N[order_CN[:, :k]] == classes_C[:, None]).double().mean().item()

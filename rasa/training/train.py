@@ -223,9 +223,9 @@ class Training:
         return out_of_memory(pairs, config.fidelity.ranks, self.parts.number, config.data.image_size)
 
     def _log_step(self, out: StepOutput, norm: Tensor, rates: tuple[float, float], alpha: float) -> None:
-        told = {f"loss_{name}": value for name, value in out.losses.items()}
-        told |= {"gradient_norm": norm, "temperature": self.model.temperature.detach()}
-        figures = dict(zip(told, torch.stack(list(told.values())).tolist(), strict=True))  # one wait for all
+        scalars = {f"loss_{name}": value for name, value in out.losses.items()}
+        scalars |= {"gradient_norm": norm, "temperature": self.model.temperature.detach()}
+        figures = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))  # one wait for all
         weights = self.config.objectives.weights
         total = sum(weight * figures[f"loss_{name}"] for name, weight in weights.items())
         figures |= {"loss": total, "learning_rate": rates[0], "head_learning_rate": rates[1], "alpha": alpha}
