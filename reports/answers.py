@@ -73,7 +73,7 @@ def read_answers(directories: Sequence[Path]) -> tuple[Asked, list[Answers]]:
 
 
 def _answers(directory: Path) -> tuple[Answers, dict[str, str], Ints]:
-    from safetensors import safe_open
+    from rasa.weights.folder import read_notes
 
     about, file = read_about(directory), directory / PREDICTIONS
     if (directory / RESTORED).exists():
@@ -86,8 +86,7 @@ def _answers(directory: Path) -> tuple[Answers, dict[str, str], Ints]:
     arrays = tensors_in(file)
     if missing := [name for name in KEPT if name not in arrays]:
         raise ResourceError(f"{file}: lacks {', '.join(missing)}, as runs of older versions do; run it again")
-    with safe_open(file, "numpy") as opened:
-        order: dict[str, str] = opened.metadata() or {}
+    order = read_notes(file)
     answers = Answers(
         name=about.row if about.untrained else f"{about.row} seed {about.seed}",
         directory=directory,

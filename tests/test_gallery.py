@@ -182,7 +182,7 @@ def test_answers_of_other_images_or_an_older_version_are_refused(workspace, tmp_
     shutil.copytree(directory, copy)
     file = copy / "predictions.safetensors"
     arrays = load_file(file)
-    save_file(arrays, file, {"images": "0", "captions": "0"})
+    save_file(arrays, file, {"notes": json.dumps({"images": "0", "captions": "0"})})
     assert run("gallery", copy, "--out", tmp_path / "page") == 5
     assert "was tested on other images or captions than lie in" in capsys.readouterr().err
     save_file({name: value for name, value in arrays.items() if name != "similarity"}, file)

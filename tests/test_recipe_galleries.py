@@ -5,6 +5,7 @@ best epoch on validation is neither the last one nor the best on test; both are 
 """
 
 import copy
+import json
 from hashlib import sha256
 
 import pytest
@@ -121,8 +122,9 @@ def test_predictions_name_the_order_that_their_numbers_mean(chosen, folders):
     *_, directory = chosen
     tested = load_dataset(Config.model_validate(config_of(folders, 0)).data).target.splits["test"]
     lines = {"images": tested.image_files, "captions": tested.captions}
+    expected = {name: sha256("\n".join(of).encode()).hexdigest() for name, of in lines.items()}
     with safe_open(directory / "predictions.safetensors", "pt") as file:
-        assert file.metadata() == {name: sha256("\n".join(of).encode()).hexdigest() for name, of in lines.items()}
+        assert json.loads(file.metadata()["notes"]) == expected and list(file.metadata()) == ["notes"]
 
 
 def test_the_gap_is_that_of_the_targets_images(chosen):

@@ -140,7 +140,14 @@ def test_report_of_a_real_store(tmp_path, monkeypatch):
     assert "99.0" not in done.stdout
     assert "itm: seed 1 failed." in done.stdout and "never run with this config on this data: s." in done.stdout
     assert "64 images, 128 captions" in done.stdout and "c0ffee" in done.stdout and "d1a7a" in done.stdout
-    assert {path.name for path in folder.iterdir()} == {"table.md", "table.csv", "table.tex", "report.html", "r1.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "table.md",
+        "table.csv",
+        "table.tex",
+        "report.html",
+        "r1.png",
+        "steps.png",
+    }
     assert (folder / "table.md").read_text() == done.stdout
 
     arguments = [str(file), "--workspace", str(tmp_path), "-o", "optimisation.epochs=9", "--format", "csv"]

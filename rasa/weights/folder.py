@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from rasa.memory import check_room, is_full, no_room
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
+NOTES = "notes"  # the key in a header
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -62,15 +63,23 @@ def size_of(tensors: Mapping[str, Tensor]) -> int:
 def save_tensors(tensors: Mapping[str, Tensor], file: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file with the permissions that every other new file has.
 
-    The library's own are the user's alone. `notes` are kept in its header. Raises OSError or SafetensorError; then no
-    file is left.
+    The library's own are the user's alone. `notes` are kept in the header as one JSON text: the library writes several
+    keys in an order of chance, and then equal files are not equal. Raises OSError or SafetensorError; then no file is
+    left.
     """
     try:
-        save_file(dict(tensors), file, dict(notes) if notes else None)
+        save_file(dict(tensors), file, {NOTES: json.dumps(notes, sort_keys=True)} if notes else None)
         as_umask_says(file)
     except (OSError, SafetensorError):
         file.unlink(missing_ok=True)
         raise
+
+
+def read_notes(file: Path) -> dict[str, str]:
+    """What `save_tensors` kept in the header; nothing if it kept nothing. Raises OSError or SafetensorError."""
+    with safe_open(file, "numpy") as opened:
+        kept: dict[str, str] = json.loads((opened.metadata() or {}).get(NOTES, "{}"))
+    return kept
 
 
 def as_umask_says(file: Path) -> None:
