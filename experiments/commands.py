@@ -299,7 +299,7 @@ def resume(names: tuple[str, ...], jobs: int, workspace: Path, tracking_uri: str
         if directory is None:
             raise ResourceError(f"{name}: no run's directory and no run's id; `rasa status` lists them")
         own = workspace_of(directory.absolute())
-        if own != workspace.absolute().resolve() and own != workspace.absolute():
+        if own.resolve() != workspace.resolve():
             raise ResourceError(f"{name}: lies in the workspace {own}; give --workspace {own}")
         planned.append(placed(read_about(directory), located(read_config(directory), workspace), workspace, None))
     _execute(planned, workspace, jobs, False, tracking_uri, as_json)

@@ -145,9 +145,8 @@ class Delivery:
         from mlflow.entities import RunTag
 
         changed = had.get(STATE) != self._state or self._state in ENDED
-        if (
-            changed
-        ):  # early: a run without figures is cheap to change, and its own tag, sent last, says that all is there
+        # Early: a run without figures is cheap to change, and its own tag, sent last, says that all is there.
+        if changed:
             self._set_status(cursor)
         params = [] if cursor.described else self._describe(cursor)
         if self._state in ENDED and not (had.get(STATE) == "finished" and self._ended_so(had)):

@@ -43,16 +43,10 @@ def finished_run(name: str, workspace: Path, profile: str | None = None, seed: i
     if matched is None:
         raise ResourceError(f"{name}: no run's directory and no run's id; `rasa status` lists them")
     folder = workspace / RUNS / matched["suite"] / matched["row"]
-    profiles = sorted(each.name for each in folder.glob("*/"))
-    if profile is None and len(profiles) > 1:
-        raise ResourceError(f"{name}: was run at the profiles {', '.join(profiles)}; name one with --profile")
-    if not profiles or (profile is not None and profile not in profiles):
+    seeds = finished_seeds(folder, profile, name)
+    if not any(folder.glob(f"{profile or '*'}/")):
         at = f" at the profile {profile}" if profile else ""
         raise ResourceError(f"{name}: has not been run{at} in {workspace.absolute()}; `rasa status` lists what has")
-    seeds: dict[int, list[Path]] = {}
-    for directory in sorted((folder / (profile or profiles[0])).glob("seed-*")):
-        if not SUPERSEDED.search(directory.name) and read_result(directory / RESULT) is not None:
-            seeds.setdefault(int(directory.name.split("-")[1]), []).append(directory)
     chosen = min(seeds, default=None) if seed is None else seed
     if chosen not in seeds:
         known = f"finished are {', '.join(map(str, sorted(seeds)))}" if seeds else "none has finished"
@@ -61,3 +55,18 @@ def finished_run(name: str, workspace: Path, profile: str | None = None, seed: i
         ids = ", ".join(directory.name for directory in seeds[chosen])
         raise ResourceError(f"{name}: seed {chosen} was run with several configs or data sets: {ids}; give one id")
     return seeds[chosen][0]
+
+
+def finished_seeds(row: Path, profile: str | None, name: str) -> dict[int, list[Path]]:
+    """The finished runs in a row's folder, by seed: several of a seed if it was run with several configs or data sets.
+
+    Raises ResourceError, naming the row `name`, if it was run at several profiles and none is given.
+    """
+    profiles = sorted(each.name for each in row.glob("*/"))
+    if profile is None and len(profiles) > 1:
+        raise ResourceError(f"{name}: was run at the profiles {', '.join(profiles)}; name one with --profile")
+    found: dict[int, list[Path]] = {}
+    for directory in sorted(row.glob(f"{profile or '*'}/seed-*")):
+        if not SUPERSEDED.search(directory.name) and read_result(directory / RESULT) is not None:
+            found.setdefault(int(directory.name.split("-")[1]), []).append(directory)
+    return found

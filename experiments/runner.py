@@ -37,9 +37,8 @@ def execute(
         if settled := _settled(run, rerun_stale):
             outcomes[number] = settled
             callbacks.on_end(settled)
-            callbacks.deliver(
-                settled.directory
-            )  # at once if all is delivered; else what a tracker that was away missed
+            # At once if all is delivered; else what a tracker that was away missed.
+            callbacks.deliver(settled.directory)
         else:
             todo.append((number, run))
     with Stop(lambda: callbacks.notify("stopping after a checkpoint; interrupt again to end at once"), seconds) as stop:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-Log = Callable[
-    [str, int, dict[str, float]], None
-]  # group ("train", "val", "test", ...), optimizer step, figures by name
-Notify = Callable[[str], None]  # a line for a person
+# Group ("train", "val", "test", ...), optimizer step, figures by name.
+Log = Callable[[str, int, dict[str, float]], None]
+# A line for a person.
+Notify = Callable[[str], None]

@@ -141,8 +141,10 @@ def _twins(folder: Path) -> dict[int, int]:
 
     Identities of a data set are numbered within it as its annotations have them.
     """
-    file = folder / "attributes.csv"
-    if not file.is_file() or not (folder / "synthetic.json").is_file():
+    from rasa.data.synthetic.write import ABOUT, TABLE
+
+    file = folder / TABLE
+    if not file.is_file() or not (folder / ABOUT).is_file():
         return {}
     with file.open(newline="", encoding="utf-8") as handle:
         rows = csv.DictReader(handle)

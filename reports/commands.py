@@ -5,6 +5,7 @@ Only click is imported, here and by what is imported here, until it runs.
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +19,15 @@ from experiments.commands import (
     workspace_option,
 )
 
+if TYPE_CHECKING:
+    from reports.formats import Page
+
 FORMATS = ("md", "html", "csv", "latex")
+
+
+page_format_option = click.option(
+    "--format", "kind", type=click.Choice(("md", "html", "latex")), default="md", help="What is printed."
+)
 
 
 @click.command(short_help="A suite's table, beside the paper's.")
@@ -247,7 +256,7 @@ def gallery(
     help="Also write a page of the queries that flip.",
 )
 @click.option("--number", type=click.IntRange(min=1), default=8, show_default=True, help="Queries of each kind there.")
-@click.option("--format", "kind", type=click.Choice(("md", "html", "latex")), default="md", help="What is printed.")
+@page_format_option
 @json_option
 @workspace_option
 def compare(
@@ -268,7 +277,6 @@ def compare(
     import json
 
     from reports import compare as comparing
-    from reports.formats import html, latex, markdown
 
     first, second = (comparing.sides(name, workspace, profile) for name in (a, b))
     rows = [(first[row], second[row]) for row in first if row in second]
@@ -282,8 +290,7 @@ def compare(
     if as_json:
         click.echo(json.dumps([comparing.document(each) for each in found], indent=1))
     else:
-        write = {"md": markdown, "html": html, "latex": latex}[kind]
-        click.echo("\n".join(write(comparing.page(each)) for each in found), nl=False)
+        click.echo("\n".join(_printed(comparing.page(each), kind) for each in found), nl=False)
     if gallery_folder is not None:
         from reports.answers import read_answers
         from reports.gallery import write_gallery
@@ -305,7 +312,7 @@ def compare(
     help="CSV whose first column is image, as the annotations name it; default: what the built-in benchmark knows.",
 )
 @profile_option
-@click.option("--format", "kind", type=click.Choice(("md", "html", "latex")), default="md", help="What is printed.")
+@page_format_option
 @json_option
 @workspace_option
 def errors(
@@ -322,7 +329,6 @@ def errors(
     from reports.compare import Side
     from reports.compare import compare as compared
     from reports.compare import sides as sides_of
-    from reports.formats import html, latex, markdown
 
     if len(names) > 2:
         raise click.UsageError("one row, or two that are compared")
@@ -338,5 +344,11 @@ def errors(
     if as_json:
         click.echo(json.dumps(by_attribute.document(sides, reached), indent=1))
     else:
-        write = {"md": markdown, "html": html, "latex": latex}[kind]
-        click.echo(write(by_attribute.page(sides, reached, asked)), nl=False)
+        click.echo(_printed(by_attribute.page(sides, reached, asked), kind), nl=False)
+
+
+def _printed(page: "Page", kind: str) -> str:
+    """A page of tables in the format that `page_format_option` gives."""
+    from reports.formats import html, latex, markdown
+
+    return {"md": markdown, "html": html, "latex": latex}[kind](page)

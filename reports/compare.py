@@ -9,36 +9,30 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.decisions import Queries, decide, interval, step_of
+from experiments.environment import changed_files
 from experiments.evidence import queries_in
-from experiments.finding import finished_run
+from experiments.finding import finished_run, finished_seeds
 from experiments.layers import differences
 from experiments.rundir import (
     ENVIRONMENT,
     PREDICTIONS,
     RESULT,
     RUNS,
-    SUPERSEDED,
     About,
     read_about,
     read_config,
     read_json,
     read_result,
 )
+from experiments.spec import HEADINGS
 from experiments.statistics import McNemar, mcnemar
 from rasa.errors import ResourceError
 from reports.formats import Page
 from reports.grid import NONE, Column, grid_of
 
-SHOWN = {
-    "r1": "R@1",
-    "r5": "R@5",
-    "r10": "R@10",
-    "map": "mAP",
-    "stage1_r1": "Stage-1 R@1",
-    "tr_r1": "TR R@1",
-    "ap50": "AP@50",
-}
+SHOWN = ("r1", "r5", "r10", "map", "stage1_r1", "tr_r1", "ap50")
 COSTS = {"seconds": "Seconds", "pairs_per_s": "Pairs/s", "peak_mib": "Peak MiB"}
+NAMES = {**HEADINGS, "stage1_r1": "Stage-1 R@1", **COSTS}
 PLACES = ("data.root", "data.target.root", "seed")  # where things lie, and what tells the seeds of a row apart
 TOO_FEW = "at least three seeds of both make a verdict"
 
@@ -108,37 +102,28 @@ def sides(name: str, workspace: Path, profile: str | None) -> dict[str, Side]:
     if "/" not in name.strip("/") and folder.is_dir() and not Path(name).exists():
         found = {}
         for row in sorted(each.name for each in folder.glob("*/")):
-            if runs := _seeds(finished_at(folder / row, profile, f"{name}/{row}")):
+            if runs := _one_each(finished_seeds(folder / row, profile, f"{name}/{row}")):
                 found[row] = Side(f"{name}/{row}", runs)
         if not found:
             raise ResourceError(f"{name}: no run of this suite has finished in {workspace.absolute()}")
         return found
     run = finished_run(name, workspace, profile)
     about = read_about(run)
-    if (workspace / RUNS / name.strip("/")).is_dir():
-        runs = _seeds(finished_at(workspace / RUNS / name.strip("/"), profile, name))
+    if (of_row := workspace / RUNS / name.strip("/")).is_dir():
+        runs = _one_each(finished_seeds(of_row, profile, name))
         return {about.row: Side(name, runs)}
     return {about.row: Side(f"{about.row} seed {about.seed}", {about.seed: _read(run)})}
 
 
-def finished_at(row: Path, profile: str | None, name: str) -> list[Path]:
-    """The finished runs of a row at one profile. Raises ResourceError if it has several and none is named."""
-    profiles = sorted(each.name for each in row.glob("*/"))
-    if profile is None and len(profiles) > 1:
-        raise ResourceError(f"{name}: was run at the profiles {', '.join(profiles)}; name one with --profile")
-    chosen = [profile] if profile is not None else profiles
-    found = sorted(run for each in chosen for run in (row / each).glob("seed-*") if not SUPERSEDED.search(run.name))
-    return [run for run in found if read_result(run / RESULT) is not None]
-
-
-def _seeds(directories: Sequence[Path]) -> dict[int, Run]:
-    found: dict[int, Run] = {}
-    for directory in directories:
-        run = _read(directory)
-        if run.about.seed in found:
-            both = f"{found[run.about.seed].directory.name} and {directory.name}"
-            raise ResourceError(f"{run.about.name}: was run with several configs or data sets: {both}; give one id")
-        found[run.about.seed] = run
+def _one_each(seeds: Mapping[int, Sequence[Path]]) -> dict[int, Run]:
+    """The only run of each seed. Raises ResourceError if a seed has several."""
+    found = {}
+    for seed, directories in seeds.items():
+        first, *others = map(_read, directories)
+        if others:
+            both = f"{first.directory.name} and {others[0].directory.name}"
+            raise ResourceError(f"{first.about.name}: was run with several configs or data sets: {both}; give one id")
+        found[seed] = first
     return found
 
 
@@ -170,12 +155,7 @@ def _others(a: Run, b: Run) -> Iterator[tuple[str, tuple[Any, Any]]]:
         if getattr(a.about, field) != getattr(b.about, field):
             yield name, (getattr(a.about, field), getattr(b.about, field))
     old, new = (read_json(run.directory / ENVIRONMENT) or {} for run in (a, b))
-    changed = sorted(
-        name
-        for name in {*old.get("code", {}), *new.get("code", {})}
-        if old.get("code", {}).get(name) != new.get("code", {}).get(name)
-    )
-    if changed:
+    if changed := changed_files(old.get("code", {}), new.get("code", {})):
         yield "code", (old.get("git_commit"), f"{new.get('git_commit')} ({len(changed)} files differ)")
     known = ("started", "workspace", "code", "git_commit", "git_dirty", "version")
     plain = ({key: value for key, value in each.items() if key not in known} for each in (old, new))
@@ -234,7 +214,7 @@ def _figures(comparison: Comparison) -> Any:
     return grid_of(
         "What they reach",
         [
-            Column[Any]("Figure", lambda line: (SHOWN | COSTS)[line[0]], numeric=False),
+            Column[Any]("Figure", lambda line: NAMES[line[0]], numeric=False),
             Column[Any](comparison.a.name, lambda line: f"{line[1]:.2f}"),
             Column[Any](comparison.b.name, lambda line: f"{line[2]:.2f}"),
             Column[Any]("Difference", lambda line: f"{line[3]:+.2f}"),

@@ -204,9 +204,8 @@ def draw(found: Sequence[Curve], title: str, path: Path) -> None:
 
 def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
     sweep = group[0].sweep
-    apart = 0.012 * (
-        sweep.by_value[-1].value - sweep.by_value[0].value
-    )  # curves of one panel, so that none hides another
+    # Curves of one panel are moved apart, so that none hides another.
+    apart = 0.012 * (sweep.by_value[-1].value - sweep.by_value[0].value)
     for number, curve in enumerate(group):
         colour, shift = PALETTE[(4 + number) % len(PALETTE)], apart * (number - (len(group) - 1) / 2)
         values = sorted(curve.figures)

@@ -192,9 +192,8 @@ class Driver:
         elif message.state == "failed":
             self._shared_study.fail(active.trial, message.message, self._epochs(active))
             self._ended(active, f"failed: {message.message}")
-        elif (
-            message.state == "running"
-        ):  # a worker of a driver that died is at its last checkpoint, or `rasa run` is at it
+        elif message.state == "running":
+            # A worker of a driver that died is at its last checkpoint, or `rasa run` is at it.
             active.waits_until = time.monotonic() + LOOK
         elif active.stopped:
             self._shared_study.prune(active.trial, self._epochs(active))

@@ -82,9 +82,8 @@ class Attention(nn.Module):
 
     def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask_BL: Tensor | None) -> Tensor:
         """softmax(QK / sqrt(E)) V of [B, H, *, E] tensors, as [B, *, D]; dropout on the weights in training."""
-        mask = (
-            None if mask_BL is None else mask_BL[:, None, None, :]
-        )  # [B, 1, 1, L]: the same keys for all heads and queries
+        # [B, 1, 1, L]: the same keys for all heads and queries
+        mask = None if mask_BL is None else mask_BL[:, None, None, :]
         p = self.dropout if self.training else 0.0
         if p and queries.device.type == "cpu":  # no fused kernel there has dropout
             mixed = _mix_with_dropout(queries, keys, values, mask, p)

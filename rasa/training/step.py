@@ -68,9 +68,8 @@ class StepOutput(NamedTuple):
     """What a step gives: losses to be weighted and added up, and what was computed on the way to them."""
 
     losses: dict[str, Tensor]  # unweighted, by name
-    image_feature_m: (
-        Tensor | None
-    )  # [B, E] of the momentum model, which the caller pushes to the queues; None: none were made
+    # [B, E] of the momentum model, which the caller pushes to the queues; None: none were made
+    image_feature_m: Tensor | None
     text_feature_m: Tensor | None
     trace: dict[str, Tensor]  # intermediate results by name: what detectors are measured by, and tests compare
 
