@@ -1,6 +1,7 @@
 """Memory and disk that are used up: one line with what was asked for and a setting that fits; nothing half written."""
 
 import errno
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -54,15 +55,18 @@ def test_a_cpu_s_want_of_memory_names_batch_size_image_size_and_a_setting_that_f
         train(config, tmp_path / "run", log=lambda *figures: None)
 
 
-def test_the_settings_that_are_named_for_retrieval_are_smaller_and_valid(tmp_path):
-    config = Config.model_validate(tiny_config(tmp_path, evaluation={"topk": 2, "batch_size": 2, "gallery_mib": 1}))
+@pytest.mark.parametrize("least", [False, True])
+def test_the_settings_that_are_named_for_retrieval_are_smaller_and_valid(tmp_path, least):
+    """Where a setting cannot be smaller it stays."""
+    values = tiny_config(tmp_path, evaluation={"topk": 2} | ({"batch_size": 2, "gallery_mib": 1} if least else {}))
+    config = Config.model_validate(values)
     text = retrieval_too_large(SimpleNamespace(name="test", captions=("a",), image_files=("b",)), config)
-    from experiments.layers import build, parse_override
-
-    for option in text.rpartition("; try ")[2].split(" -o "):
-        build([], [parse_override(option.removeprefix("-o "))], 0) if "objectives" in option else parse_override(
-            option.removeprefix("-o ")
-        )
+    options = dict(re.findall(r"-o evaluation\.(\w+)=(\d+)", text))
+    assert options.keys() == {"batch_size", "tokens_per_call", "gallery_mib"}
+    smaller = Config.model_validate(values | {"evaluation": values["evaluation"] | options}).evaluation
+    for name in options:
+        asked, before = getattr(smaller, name), getattr(config.evaluation, name)
+        assert asked < before or (least and name == "gallery_mib" and asked == before == 1)
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_before_a_byte_is_written(tmp_path, monkeypatch):
