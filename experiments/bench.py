@@ -146,11 +146,12 @@ def _show(
         for table in tables:
             Console().print(table)
     if track:
+        from experiments.databases import shown
         from experiments.store import tracking_uri as chosen_uri
         from experiments.tracking import log_benchmark
 
         uri = chosen_uri(workspace, tracking_uri)
-        click.echo(f"logged to {uri}: {log_benchmark(found, uri, workspace)}", err=True)
+        click.echo(f"logged to {shown(uri)}: {log_benchmark(found, uri, workspace)}", err=True)
 
 
 def _train_tables(found: dict[str, Any]) -> list[Any]:

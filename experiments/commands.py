@@ -311,12 +311,13 @@ def resume(names: tuple[str, ...], jobs: int, workspace: Path, tracking_uri: str
 def sync(tracking_uri: str | None, workspace: Path) -> None:
     """Deliver to the tracker what it missed while it was away."""
     from experiments import store, uploader
+    from experiments.databases import shown
     from rasa.errors import ResourceError
 
     uri = store.tracking_uri(workspace, tracking_uri)
     there, deleted, total = uploader.sync(workspace, uri, lambda line: click.echo(line, err=True))
     kept = f"; {deleted} were deleted there, and stay so" if deleted else ""
-    click.echo(f"{there} of {total} runs are in {uri}{kept}")
+    click.echo(f"{there} of {total} runs are in {shown(uri)}{kept}")
     if missing := total - there - deleted:
         raise ResourceError(f"{missing} runs are not delivered; `rasa sync` goes on")
 

@@ -79,6 +79,7 @@ def _workspace(workspace: Path) -> Check:
 
 
 def _tracker(workspace: Path, explicit: str | None) -> Check:
+    from experiments.databases import shown
     from experiments.store import DATABASE, default_uri, open_store, tracking_uri
 
     uri = tracking_uri(workspace, explicit)
@@ -93,7 +94,7 @@ def _tracker(workspace: Path, explicit: str | None) -> Check:
     source = (
         "--tracking-uri" if explicit else "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "default"
     )
-    return Check("tracker", "ok", f"{uri} ({source}) answers in {time.monotonic() - started:.1f} s")
+    return Check("tracker", "ok", f"{shown(uri)} ({source}) answers in {time.monotonic() - started:.1f} s")
 
 
 def _fonts() -> Check:

@@ -7,12 +7,13 @@ import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from experiments.databases import EXTRA, advisory_lock, is_postgres, shown, with_driver
 from experiments.rundir import RUNS
 from rasa.errors import ResourceError
 from rasa.lock import locked
@@ -24,7 +25,15 @@ DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 ACTIVE = "active"  # an experiment or a run that is not deleted
 SQLITE = "sqlite:///"
 SQLITE_PATIENCE = 60  # seconds for which another writer is waited for
-SCHEMES = ("http", "https", "databricks", "postgresql", "mysql", "mssql")  # beside sqlite; the databases are MLflow's
+SCHEMES = (
+    "http",
+    "https",
+    "databricks",
+    "postgresql",
+    "postgres",
+    "mysql",
+    "mssql",
+)  # beside sqlite; the databases are MLflow's
 
 
 class StoreFault(ResourceError):
@@ -41,9 +50,9 @@ def tracking_uri(workspace: Path, explicit: str | None = None) -> str:
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if not uri.startswith(SQLITE) and scheme not in SCHEMES and uri != "databricks":
         source = "--tracking-uri" if explicit else "MLFLOW_TRACKING_URI"
-        raise ResourceError(f"{source}: {uri!r} is no store of runs; use {SQLITE}FILE.db or http://HOST:PORT")
+        raise ResourceError(f"{source}: {shown(uri)!r} is no store of runs; use {SQLITE}FILE.db or http://HOST:PORT")
     file = _sqlite_file(uri)  # whole: a file's name alone means another store in another folder
-    return f"{SQLITE}{file}" if file else uri
+    return f"{SQLITE}{file}" if file else with_driver(uri)
 
 
 def default_uri(workspace: Path) -> str:
@@ -177,19 +186,37 @@ def _sqlite_file(uri: str) -> Path | None:
 
 @contextmanager
 def parent_lock(uri: str, workspace: Path) -> Iterator[None]:
-    """Two drivers must not both make the parent run of a row; held only for that."""
+    """Two drivers must not both make the parent run of a row; held only for that.
+
+    Of a PostgreSQL it holds for the drivers of all machines, of another server for those of one workspace.
+    """
     file = _sqlite_file(uri)
-    with locked(_lock_of(file) if file else workspace / RUNS / ".tracking.lock"):
+    with (
+        _in_database(uri, "rows")
+        if is_postgres(uri)
+        else locked(_lock_of(file) if file else workspace / RUNS / ".tracking.lock")
+    ):
         yield
 
 
 @contextmanager
 def _store_lock(uri: str) -> Iterator[None]:
-    """Only one process at a time makes the tables of a sqlite store: eight at once would all die."""
-    if (file := _sqlite_file(uri)) is None:
+    """Only one process at a time makes the tables of a database: eight at once would all die."""
+    if is_postgres(uri):
+        with _in_database(uri, "tables"):
+            yield
+    elif file := _sqlite_file(uri):
+        with locked(_lock_of(file)):
+            yield
+    else:
         yield
-        return
-    with locked(_lock_of(file)):
+
+
+@contextmanager
+def _in_database(uri: str, what: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        with faults(uri):
+            stack.enter_context(advisory_lock(uri, f"tracker {what}"))
         yield
 
 
@@ -205,10 +232,12 @@ def faults(uri: str) -> Iterator[None]:
 
     try:
         yield
+    except ImportError as error:
+        raise StoreFault(f"{shown(uri)}: {error}" + (f"; {EXTRA}" if is_postgres(uri) else "")) from error
     except (mlflow_error(), SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
         # Of a chain of wrapped errors the innermost says what happened, e.g. that the connection was refused.
         text = " ".join(str(error).split()).rpartition("(Caused by ")[2].partition(" [SQL: ")[0]
-        raise StoreFault(f"{uri}: {text[:200]}") from error
+        raise StoreFault(f"{shown(uri)}: {text[:200]}") from error
 
 
 def mlflow_error() -> Any:

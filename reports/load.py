@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import tracking
+from experiments.databases import shown
 from experiments.decisions import Queries
 from experiments.evidence import SAME, tensors_in
 from experiments.layers import flatten
@@ -128,7 +129,7 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
             records[_on_data(run, configs[run.data.tags[tracking.ROW]].data, workspace)].append(_record(run, workspace))
         if not records[True]:
             other = f" ({len(found)} of another config or on other data are there)" if found else ""
-            raise ResourceError(f"{uri}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
+            raise ResourceError(f"{shown(uri)}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
         chosen, notes = choose(records[True], configs)
         notes = (*_left_out(records[False], "it is not the data asked for"), *notes)
         finished = [record for record in chosen if record["state"] == FINISHED]

@@ -1,12 +1,12 @@
 """Where trials are recorded: Optuna's journal on a shared disk, sqlite for one driver, PostgreSQL for many machines."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.databases import CONNECT_SECONDS, EXTRA, advisory_lock, is_postgres, shown, with_driver
 from rasa.errors import ResourceError
 from rasa.lock import Lock, locked
 
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 STUDIES, JOURNAL = "studies", "journal.log"
 JOURNAL_SCHEME, SQLITE_SCHEME = "journal:///", "sqlite:///"
-POSTGRES = ("postgresql", "postgres")
 TRIALS, FILING = "trials", "filing"  # what is exclusive: handing out and ending trials; filing them in MLflow
-CONNECT_SECONDS, BUSY_SECONDS = 10, 60
+BUSY_SECONDS = 60
 FORMS = "journal:///FILE, sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
 
 
@@ -37,22 +36,13 @@ def open_storage(url: str | None, workspace: Path, reading: bool = False) -> Sto
     """
     _quiet()
     url = url or f"{JOURNAL_SCHEME}{workspace.resolve() / STUDIES / JOURNAL}"
-    scheme = url.partition(":")[0].partition("+")[0]
     if url.startswith(JOURNAL_SCHEME) and url != JOURNAL_SCHEME:
         return _journal(url, Path(url.removeprefix(JOURNAL_SCHEME)).absolute(), reading)
     if url.startswith(SQLITE_SCHEME) and url != SQLITE_SCHEME:
         return _sqlite(url, Path(url.removeprefix(SQLITE_SCHEME)).absolute(), reading)
-    if scheme in POSTGRES and "://" in url:
+    if is_postgres(url):
         return _postgres(url)
     raise ResourceError(f"--storage: {shown(url)!r} is no storage of studies; use {FORMS}")
-
-
-def shown(url: str) -> str:
-    """The address as messages and records give it: without a password."""
-    before, at, after = url.rpartition("@")
-    scheme, slashes, who = before.partition("://")
-    user, colon, _ = who.partition(":")
-    return f"{scheme}{slashes}{user}{':***' if colon else ''}@{after}" if at else url
 
 
 @contextmanager
@@ -63,6 +53,8 @@ def faults(address: str) -> Iterator[None]:
 
     try:
         yield
+    except ImportError as error:  # of the driver
+        raise ResourceError(f"--storage: {address}: {error}; {EXTRA}") from error
     except (StorageInternalError, SQLAlchemyError, OSError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:  # the innermost says what happened, e.g. that the connection was refused
@@ -142,42 +134,22 @@ def _single(url: str, path: Path) -> Iterator[None]:
 
 def _postgres(url: str) -> Storage:
     from optuna.storages import RDBStorage
-    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy import NullPool
 
-    address, scheme = shown(url), url.partition("://")[0]
-    if "+" not in scheme:
-        url = f"postgresql+psycopg://{url.partition('://')[2]}"
+    address = shown(url)
     # A trial takes minutes, so each look has a connection of its own: none is left over by a server that was restarted.
     options: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "poolclass": NullPool}
-    try:
-        # Also for the lock, which the server lets go of when the connection, or the process, ends.
-        engine = create_engine(url, isolation_level="AUTOCOMMIT", **options)
-    except ImportError as error:
-        raise ResourceError(f"--storage: {address}: {error}; pip install 'rasa-ablations[postgresql]'") from error
 
     @contextmanager
     def exclusive(what: str) -> Iterator[None]:
-        with _advisory_lock(engine, address, what):
+        with ExitStack() as stack:
+            with faults(address):
+                stack.enter_context(advisory_lock(url, f"studies {what}"))
             yield
 
     with faults(address), of_this_version(address), exclusive(TRIALS):  # the tables of a fresh database: by one process
-        storage = RDBStorage(url, engine_kwargs=options)
+        storage = RDBStorage(with_driver(url), engine_kwargs=options)
     return Storage(address, storage, exclusive, _free)
-
-
-@contextmanager
-def _advisory_lock(engine: Any, address: str, what: str) -> Iterator[None]:
-    from sqlalchemy import text
-
-    key = int.from_bytes(hashlib.sha256(f"rasa studies {what}".encode()).digest()[:8], signed=True)
-    with faults(address):
-        connection = engine.connect()
-    try:
-        with faults(address):
-            connection.execute(text("select pg_advisory_lock(:key)"), {"key": key})
-        yield
-    finally:
-        connection.close()  # ends the session, and with it the lock
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from experiments.rundir import read_points
-from experiments.store import open_store
+from tests.helpers.filed import filed
 from tests.helpers.many_rows import write_suite
 from tests.helpers.people import write_people
 from tests.helpers.processes import MANY, Command, fresh_store, rasa, wait_until
@@ -21,38 +21,11 @@ pytestmark = pytest.mark.timeout(900)  # whole runs, on machines that may be bus
 ROWS, EPOCHS = 2, 4
 STEPS = EPOCHS * (6 * 3 * 2 // 8)  # of a row
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # of the client: how long it waits for a server that says nothing
-OF_TIME = ("cost/seconds", "cost/looks_seconds", "cost/pairs_per_s", "cost/peak_mib")
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     return write_people(tmp_path_factory.mktemp("tracking") / "people", train=6, val=3, test=3)
-
-
-def filed(uri):
-    """All that a store has of the suite: rows, and of each seed's run state, parameters,
-    every point, names of files."""
-    client = open_store(uri)
-    experiment = client.get_experiment_by_name("own")
-    found = client.search_runs([experiment.experiment_id])
-    rows = sorted(run.data.tags["rasa.row"] for run in found if run.data.tags["rasa.kind"] == "row")
-    seeds = sorted(
-        (
-            run.data.tags["rasa.row"],
-            run.data.tags["rasa.run_id"],
-            (run.info.status, run.data.tags["rasa.state"]),
-            run.data.params,
-            {name: points(client, run, name) for name in run.data.metrics if name not in OF_TIME},
-            sorted(file.path for file in client.list_artifacts(run.info.run_id)),
-        )
-        for run in found
-        if run.data.tags["rasa.kind"] == "seed"
-    )
-    return rows, seeds
-
-
-def points(client, run, name):
-    return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, name))
 
 
 @pytest.mark.parametrize("command", [False, pytest.param(True, marks=MANY)])

@@ -6,35 +6,22 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from rasa.errors import ResourceError
 from studies.journal import REMOVED, Journal, repair
-from studies.storage import TRIALS, open_storage, shown
+from studies.storage import TRIALS, open_storage
 from tests.helpers import servers
 
 PROCESSES, EACH = int(os.environ.get("STUDY_PROCESSES", "4")), int(os.environ.get("STUDY_TRIALS", "8"))
 
 
-@contextmanager
-def server_or_skip():
-    if reason := servers.why_not():
-        pytest.skip(reason)
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(servers.postgres())
-        except servers.NotStarted as reason:
-            pytest.skip(str(reason))
-        yield url
-
-
 @pytest.fixture(scope="module")
 def server():
-    with server_or_skip() as url:
-        yield url
+    with servers.postgres_or_skip() as running:
+        yield running.url
 
 
 @pytest.fixture(params=["journal", "sqlite", "postgresql"])
@@ -208,7 +195,8 @@ def test_a_storage_that_does_not_answer_is_one_line_without_its_password(tmp_pat
 
 
 def test_a_server_that_goes_away_is_a_line_too(tmp_path):
-    with server_or_skip() as url:
+    with servers.postgres_or_skip() as running:
+        url = running.url
         storage = open_storage(url, tmp_path)
     with pytest.raises(ResourceError, match="refused.*the same command goes on once it answers"):
         storage.exclusive(TRIALS).__enter__()
@@ -228,12 +216,6 @@ def test_a_folder_that_cannot_be_written_is_a_line(tmp_path):
     for scheme in ("journal", "sqlite"):
         with pytest.raises(ResourceError, match="Not a directory|File exists"):
             open_storage(f"{scheme}:///{tmp_path}/file/studies", tmp_path)
-
-
-def test_addresses_are_shown_without_passwords():
-    assert shown("postgresql://u:p%40@h:5432/d") == "postgresql://u:***@h:5432/d"
-    assert shown("postgresql://u@h/d") == "postgresql://u@h/d"
-    assert shown("journal:////x/y") == "journal:////x/y"
 
 
 def test_the_default_journal_is_json_lines(tmp_path):

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
+
+import pytest
 
 from tests.helpers import processes
 
@@ -44,46 +46,77 @@ class NotStarted(Exception):
     """The server does not start here; the text says why."""
 
 
-@contextmanager
-def postgres():
-    """The URL of a running server's empty database; the server ends with the context. Raises NotStarted."""
-    binaries, identity = programs(), _servant() if os.geteuid() == 0 else None  # the server refuses to be root
-    # No folder of pytest's: those are closed to others than root, and their paths too long for a socket's name.
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        options = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        if identity:
-            os.chown(folder, *identity)
-            options |= {"user": identity[0], "group": identity[1], "extra_groups": []}
-        data = Path(folder) / "data"
-        command = [binaries / "initdb", "-D", data, "-U", USER, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
-        made = subprocess.run(command, check=False, **options)
-        if made.returncode:
-            raise NotStarted(f"initdb: {' '.join(made.stdout.split())[-200:]}")
-        port = _free_port()
-        server = subprocess.Popen(
-            [
-                binaries / "postgres",
-                "-D",
-                data,
-                "-p",
-                str(port),
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "fsync=off",
-                "-c",
-                f"unix_socket_directories={folder}",
-                "-c",
-                "shared_buffers=16MB",
-            ],
-            **options | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
+class Postgres:
+    """A PostgreSQL server with an empty database at `url`, which can be stopped and started again.
+
+    Raises NotStarted.
+    """
+
+    def __init__(self):
+        self._binaries, self.port = programs(), _free_port()
+        self._identity = _servant() if os.geteuid() == 0 else None  # the server refuses to be root
+        self.url = f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            # No folder of pytest's: those are closed to others than root, and their paths too long for a socket's name.
+            folder = tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True)
+            self._folder = Path(stack.enter_context(folder))
+            if self._identity:
+                os.chown(self._folder, *self._identity)
+            data = self._folder / "data"
+            words = [self._binaries / "initdb", "-D", data, "-U", USER, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
+            made = subprocess.run(
+                words, check=False, text=True, **self._options(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            )
+            if made.returncode:
+                raise NotStarted(f"initdb: {' '.join(made.stdout.split())[-200:]}")
+            self.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *fault):
+        self.stop()
+        self._stack.close()
+
+    def start(self):
+        """Start it, over what its folder holds, and wait until it answers."""
+        settings = (
+            "listen_addresses=127.0.0.1",
+            "fsync=off",
+            f"unix_socket_directories={self._folder}",
+            "shared_buffers=16MB",
         )
+        words = [self._binaries / "postgres", "-D", self._folder / "data", "-p", str(self.port)]
+        words += [word for setting in settings for word in ("-c", setting)]
+        quiet = self._options(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._server = subprocess.Popen(words, **quiet)
+        _wait_for(self.port, self._server)
+
+    def stop(self, number=signal.SIGINT):
+        """End it: with SIGINT at once and in order, without waiting for its clients; with SIGQUIT as in a crash."""
+        if self._server.poll() is None:
+            self._server.send_signal(number)
+        self._server.wait(60)
+
+    def _options(self, **streams):
+        options = {"cwd": self._folder, **streams}
+        if self._identity:
+            options |= {"user": self._identity[0], "group": self._identity[1], "extra_groups": []}
+        return options
+
+
+@contextmanager
+def postgres_or_skip():
+    """A running Postgres; the test is skipped, with the reason, where there can be none."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with ExitStack() as stack:
         try:
-            _wait_for(port, server)
-            yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)  # fast: it does not wait for its clients
-            server.wait(60)
+            server = stack.enter_context(Postgres())
+        except NotStarted as reason:
+            pytest.skip(str(reason))
+        yield server
 
 
 def _wait_for(port, server):
