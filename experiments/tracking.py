@@ -4,6 +4,7 @@ This module owns every name used there. How a run's directory gets there: experi
 experiments/uploader.py. Nothing ever decides by what MLflow says of a run.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def place_tag(workspace: Path, place: str) -> str:
     return place
 
 
-def local_directory(tags: dict[str, str], workspace: Path) -> Path | None:
+def local_directory(tags: Mapping[str, str], workspace: Path) -> Path | None:
     """The directory that a run of the store has in this workspace, or, of an old record, at its absolute place.
 
     None if it is not on this machine, or holds another training of the same config.
@@ -116,6 +117,6 @@ def local_directory(tags: dict[str, str], workspace: Path) -> Path | None:
     return None
 
 
-def _same_training(directory: Path, tags: dict[str, str]) -> bool:
+def _same_training(directory: Path, tags: Mapping[str, str]) -> bool:
     began = (read_json(directory / ENVIRONMENT) or {}).get("started")
     return not tags.get(STARTED) or tags[STARTED] == began

@@ -23,6 +23,7 @@ from experiments import tracking
 from experiments.databases import shown
 from experiments.decisions import Queries
 from experiments.evidence import SAME, tensors_in
+from experiments.found import FoundRun, find
 from experiments.layers import flatten
 from experiments.plan import state_of
 from experiments.predictions import from_steps, in_steps
@@ -38,11 +39,9 @@ from reports.tables import FIGURES, FINISHED
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
     from rasa.data.dataset import Dataset
 
-PAGE = 1000  # runs per request
 SUPERSEDED, RUNNING = "superseded", "running"
 METRICS = tuple(column for column, _ in FIGURES.values())
 # A column of the table and the tag that it is read from.
@@ -126,7 +125,7 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
         of_config = [run for run in found if _of_config(run, configs, digests)]
         records: dict[bool, list[Record]] = {True: [], False: []}  # by whether they are on the data asked for
         for run in of_config:
-            records[_on_data(run, configs[run.data.tags[tracking.ROW]].data, workspace)].append(_record(run, workspace))
+            records[_on_data(run, configs[run.tags[tracking.ROW]].data, workspace)].append(_record(run, workspace))
         if not records[True]:
             other = f" ({len(found)} of another config or on other data are there)" if found else ""
             raise ResourceError(f"{shown(uri)}: no runs of {suite.suite} at profile {name}{other}; {remedy}")
@@ -230,32 +229,21 @@ def _inputs(record: Record) -> tuple[str, str]:
     return record["data_digest"], record["weights_digest"]
 
 
-def _search(client: "MlflowClient", suite: str, profile: str, kind: str = tracking.KIND_SEED) -> Iterator["Run"]:
-    """All seed runs (or starts) of the suite at the profile, page by page."""
-    experiment = client.get_experiment_by_name(suite)
-    if experiment is None or experiment.lifecycle_stage != "active":
-        return
-    terms = {tracking.KIND: kind, tracking.PROFILE: profile}
-    text = " and ".join(f"tags.`{name}` = '{value}'" for name, value in terms.items())
-    token = None
-    while True:
-        page = client.search_runs([experiment.experiment_id], text, max_results=PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+def _search(client: "MlflowClient", suite: str, profile: str, kind: str = tracking.KIND_SEED) -> Iterator[FoundRun]:
+    """All seed runs (or starts) of the suite at the profile."""
+    return find(client, suite, {tracking.KIND: kind, tracking.PROFILE: profile})
 
 
-def _of_config(run: "Run", configs: Mapping[str, Config], digests: Mapping[str, str]) -> bool:
+def _of_config(run: FoundRun, configs: Mapping[str, Config], digests: Mapping[str, str]) -> bool:
     """Whether the run is one of a row as it resolves now. Its data is not part of that."""
-    tags = run.data.tags
+    tags = run.tags
     row = tags.get(tracking.ROW, "")
     return row in configs and tags.get(tracking.ROW_DIGEST) == digests[row] and tags.get(tracking.STATE) != SUPERSEDED
 
 
-def _on_data(run: "Run", data: Data, workspace: Path) -> bool:
+def _on_data(run: FoundRun, data: Data, workspace: Path) -> bool:
     """Whether the run is on the data that the config names: its root, or the built-in benchmark; any if neither."""
-    tags, params = run.data.tags, run.data.params
+    tags, params = run.tags, run.params
     away = data.target.root if data.target is not None else None
     if data.root is not None:
         root = data.root.expanduser().absolute()
@@ -298,29 +286,22 @@ def _dataset(data: str) -> "Dataset | None":
         return None
 
 
-def _logged(run: "Run") -> Any:
-    """The data set that was logged with the run; None before it has begun."""
-    inputs = run.inputs.dataset_inputs if run.inputs else []
-    return inputs[0].dataset if inputs else None
+def _data_name(run: FoundRun) -> str:
+    return run.tags.get(tracking.DATA) or run.dataset
 
 
-def _data_name(run: "Run") -> str:
-    logged = _logged(run)
-    return run.data.tags.get(tracking.DATA) or (logged.name if logged else "")
-
-
-def _record(run: "Run", workspace: Path) -> Record:
-    tags, metrics = run.data.tags, run.data.metrics
+def _record(run: FoundRun, workspace: Path) -> Record:
+    tags, metrics = run.tags, run.metrics
     record: Record = {column: tags.get(tag, "") for column, tag in TAGS.items()}
     here = tracking.local_directory(tags, workspace)
     record["directory"] = str(here) if here else ""
     if here and record["state"] == RUNNING:  # as last heard of; the directory knows of a kill
         record["state"] = state_of(here)[0].replace("new", RUNNING)
-    record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.info.run_id, "data": _data_name(run)}
-    record["sizes"] = json.loads(getattr(_logged(run), "profile", None) or "{}")  # no column, and so is the next
-    stated = tags.get(tracking.DATA_ROOT) or run.data.params.get("data.root", "")
+    record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.run_id, "data": _data_name(run)}
+    record["sizes"] = json.loads(run.sizes or "{}")  # no column, and so is the next
+    stated = tags.get(tracking.DATA_ROOT) or run.params.get("data.root", "")
     record["data_root"] = str(workspace.absolute() / stated) if stated else ""
-    record["started"] = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    record["started"] = datetime.fromtimestamp(run.started / 1000, UTC)
     return record | {name: metrics.get(name, float("nan")) for name in METRICS}
 
 
@@ -386,9 +367,9 @@ def _starts(
         if record["weights_digest"]:
             key = (start_digest(configs[record["row"]]), *_inputs(record))
             rows.setdefault(key, {})[record["row"]] = None
-    evaluated: dict[tuple[str, ...], Run] = {}
-    for run in sorted(_search(client, suite, profile, tracking.KIND_START), key=lambda run: run.info.start_time):
-        tags = run.data.tags
+    evaluated: dict[tuple[str, ...], FoundRun] = {}
+    for run in sorted(_search(client, suite, profile, tracking.KIND_START), key=lambda run: run.started):
+        tags = run.tags
         if tags.get(tracking.STATE) == FINISHED:
             inputs = tags[tracking.DATA_DIGEST], tags[tracking.WEIGHTS_DIGEST]
             evaluated[(tags[tracking.ROW_DIGEST], *inputs)] = run
@@ -401,7 +382,7 @@ def _starts(
 
 def _start(
     client: "MlflowClient",
-    run: "Run",
+    run: FoundRun,
     rows: Sequence[str],
     configs: Mapping[str, Config],
     scratch: Path,
@@ -416,9 +397,9 @@ def _start(
         queries = queries_of(tensors["first_rank"], tensors["average_precision"], identity)
         stage1 = tensors["stage1_first_rank"]
     reranked = bool(result.get("reranked", True))
-    metrics = run.data.metrics | measured(result)
+    metrics = {**run.metrics, **measured(result)}
     return Start(
-        run.data.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1, record["directory"]
+        run.tags.get(tracking.VARIANT, ""), tuple(rows), reranked, metrics, queries, stage1, record["directory"]
     )
 
 
