@@ -41,6 +41,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdo
 tracking_option = click.option(
     "--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI, or mlflow.db in the workspace."
 )
+keep_option = click.option(
+    "--keep-checkpoints", is_flag=True, help="Keep finished runs' optimizer state; else their selected weights alone."
+)
 jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
 
 
@@ -198,6 +201,7 @@ def plan(
     "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs execute."
 )
 @click.option("--rerun-stale", is_flag=True, help="Run again what finished before the code changed.")
+@keep_option
 @tracking_option
 @workspace_option
 @json_option
@@ -215,6 +219,7 @@ def run(
     budget: float | None,
     executor: str,
     rerun_stale: bool,
+    keep_checkpoints: bool,
     tracking_uri: str | None,
     workspace: Path,
     as_json: bool,
@@ -234,9 +239,11 @@ def run(
     writable(workspace)
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
     if until:
-        _run_until(target, profile, overrides, workspace, margin, most, jobs, budget, tracking_uri, as_json)
+        settings = (margin, most, jobs, budget, keep_checkpoints)
+        _run_until(target, profile, overrides, workspace, *settings, tracking_uri, as_json)
         return
     starts, runs = _plan(target, profile, overrides, seeds, workspace)
+    runs = [each._replace(keep_checkpoints=keep_checkpoints) for each in runs]
     _execute([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json)
 
 
@@ -262,10 +269,13 @@ def status(suite: str, workspace: Path, as_json: bool) -> None:
 @click.command(short_help="Run a suite's failed runs again.")
 @click.argument("suite")
 @jobs_option
+@keep_option
 @tracking_option
 @workspace_option
 @json_option
-def retry(suite: str, jobs: int, tracking_uri: str | None, workspace: Path, as_json: bool) -> None:
+def retry(
+    suite: str, jobs: int, keep_checkpoints: bool, tracking_uri: str | None, workspace: Path, as_json: bool
+) -> None:
     """Run the failed runs of SUITE again, each from its own recorded spec."""
     from experiments.plan import planned_again, recorded_runs
 
@@ -274,16 +284,25 @@ def retry(suite: str, jobs: int, tracking_uri: str | None, workspace: Path, as_j
     if not found:
         click.echo(f"no failed runs of {name} in {workspace.absolute() / 'runs'}", err=True)
     else:
-        _execute([planned_again(run, workspace) for run in found], workspace, jobs, False, tracking_uri, as_json)
+        again = [planned_again(run, workspace)._replace(keep_checkpoints=keep_checkpoints) for run in found]
+        _execute(again, workspace, jobs, False, tracking_uri, as_json)
 
 
 @click.command(short_help="Bring interrupted runs to their end.")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @jobs_option
+@keep_option
 @workspace_option
 @tracking_option
 @json_option
-def resume(names: tuple[str, ...], jobs: int, workspace: Path, tracking_uri: str | None, as_json: bool) -> None:
+def resume(
+    names: tuple[str, ...],
+    jobs: int,
+    keep_checkpoints: bool,
+    workspace: Path,
+    tracking_uri: str | None,
+    as_json: bool,
+) -> None:
     """Go on with each RUN, a directory or an id, from its last checkpoint, as it was configured when it began.
 
     No suite, profile or -o need be given again. A failed run is tried again, a finished one is left alone.
@@ -301,7 +320,8 @@ def resume(names: tuple[str, ...], jobs: int, workspace: Path, tracking_uri: str
         own = workspace_of(directory.absolute())
         if own.resolve() != workspace.resolve():
             raise ResourceError(f"{name}: lies in the workspace {own}; give --workspace {own}")
-        planned.append(placed(read_about(directory), located(read_config(directory), workspace), workspace, None))
+        run = placed(read_about(directory), located(read_config(directory), workspace), workspace, None)
+        planned.append(run._replace(keep_checkpoints=keep_checkpoints))
     _execute(planned, workspace, jobs, False, tracking_uri, as_json)
 
 
@@ -391,6 +411,7 @@ def _run_until(
     most: int | None,
     jobs: int,
     budget: float | None,
+    keep_checkpoints: bool,
     tracking_uri: str | None,
     as_json: bool,
 ) -> None:
@@ -402,6 +423,7 @@ def _run_until(
 
     def execute(runs: "list[PlannedRun]", seconds: float | None) -> "list[Outcome]":
         starts = [start for start in _plan(target, profile, overrides, [], workspace)[0] if not _settled(start)]
+        runs = [run._replace(keep_checkpoints=keep_checkpoints) for run in runs]
         return _outcomes([*starts, *runs], workspace, jobs, False, tracking_uri, seconds)
 
     ended = until_decided(look, execute, lambda line: click.echo(line, err=True), jobs, budget)

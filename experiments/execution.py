@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.adopt import COPIED_FROM, copied
+from experiments.clean import drop_checkpoints
 from experiments.environment import code_digest, environment
 from experiments.outcome import Callbacks, OnMetrics, Outcome, Train, finished, stopped
 from experiments.plan import DATA, PlannedRun, state_of
@@ -72,9 +73,10 @@ def run_one(
                 notify(f"copied from {result[COPIED_FROM]}, which is the same run")
                 write_json(run.directory / RESULT, result)
                 return finished(run.about, run.directory, result)
-            write_json(
-                run.directory / RESULT, _trained(run, run.directory, on_metrics, notify, should_stop, train, threads)
-            )
+            result = _trained(run, run.directory, on_metrics, notify, should_stop, train, threads)
+            write_json(run.directory / RESULT, result)
+            if not run.keep_checkpoints:
+                drop_checkpoints(run.directory)
         except KeyboardInterrupt:
             return stopped(run)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is recorded and the other runs go on

@@ -53,6 +53,7 @@ class PlannedRun(NamedTuple):
     state: State
     reason: str
     seconds: float | None  # estimated wall time; None if nothing is known
+    keep_checkpoints: bool = False  # when it has finished
 
 
 class Recorded(NamedTuple):

@@ -26,6 +26,10 @@ class RunFailed(RasaError):
     exit_code = 1
 
 
+class Diverged(RunFailed):
+    """A loss or a gradient that is not a number. From the same checkpoint a run comes to the same end."""
+
+
 class SpecError(RasaError):
     """An experiment file, profile or option that does not say something this program can do: exit 3."""
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from rasa.errors import ResourceError, RunFailed
+from rasa.errors import Diverged, ResourceError
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -64,14 +64,14 @@ class FiniteGuard:
         return self._bad.float()
 
     def check(self) -> None:
-        """Raise RunFailed, naming step and loss, if a noted value was not finite."""
+        """Raise Diverged, naming step and loss, if a noted value was not finite."""
         noted, self._noted = self._noted, []
         if not noted:
             return
         for (epoch, step, values, _), finite in zip(noted, torch.stack([f for *_, f in noted]).tolist(), strict=True):
             if not all(finite):
                 name = list(values)[finite.index(False)]
-                raise RunFailed(
+                raise Diverged(
                     f"{name} is {values[name].item()} at epoch {epoch + 1}, step {step + 1}; the step was not "
                     "applied; try a lower optimisation.learning_rate or optimisation.clip_norm=1"
                 )

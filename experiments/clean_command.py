@@ -1,0 +1,54 @@
+"""`rasa clean`."""
+
+import re
+from pathlib import Path
+
+import click
+
+from experiments.commands import json_option, workspace_option
+
+UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+def _age(context: click.Context, parameter: click.Parameter, value: str | None) -> float:
+    """Seconds of `12h`, `30d` or `2w`."""
+    if value is None:
+        return 0.0
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip())
+    if matched is None:
+        raise click.BadParameter(f"{value!r}: give hours, days or weeks, e.g. 12h, 30d, 2w")
+    return float(matched[1]) * UNITS[matched[2]]
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
+
+
+@click.command(short_help="Remove what no report, study or resume needs.")
+@click.option("--older", callback=_age, metavar="AGE", help="Only what has not been used for so long, e.g. 30d.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@workspace_option
+@json_option
+def clean(older: float, dry_run: bool, workspace: Path, as_json: bool) -> None:
+    """Remove checkpoints of runs that are over, and caches of decoded images that no run is using.
+
+    Records, predictions and selected weights stay, and so do the checkpoints of runs that can go on.
+    """
+    from experiments.clean import remove, unneeded
+    from rasa.errors import ResourceError
+
+    found = []
+    for each in unneeded(workspace, older):
+        try:
+            if dry_run or remove(each):
+                found.append(each)
+        except OSError as error:
+            raise ResourceError(f"{each.path}: {error.strerror}; see to it, then the same command goes on") from error
+    if as_json:
+        import json
+
+        click.echo(json.dumps([{"path": str(e.path), "why": e.why, "bytes": e.bytes} for e in found], indent=1))
+        return
+    for each in found:
+        click.echo(f"{each.path.relative_to(workspace)}: {each.why}, {_mib(each.bytes)}")
+    click.echo(f"{'would free' if dry_run else 'freed'} {_mib(sum(each.bytes for each in found))}")
