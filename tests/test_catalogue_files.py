@@ -126,6 +126,7 @@ def test_the_same_seed_twice_is_100_steps_to_the_bit_and_another_seed_is_not(tmp
     for name, workers, seed in (("one", 0, 0), ("two", 2, 0), ("three", 0, 1)):
         rasa(
             "run",
+            "--keep-checkpoints",
             suite,
             "-o",
             f"data.root={people}",

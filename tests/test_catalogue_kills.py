@@ -115,7 +115,7 @@ def test_a_report_that_is_killed_is_made_again_from_the_same_runs(job, tmp_path,
     arguments, whole = job
     given = {"folder": tmp_path, "environment": {"MLFLOW_TRACKING_URI": fresh_store(tmp_path)}}
     rasa(*arguments, **given)
-    draw, report, made = random.Random(), ("report", *arguments[1:]), tmp_path / "report"
+    draw, report, made = random.Random(), ("report", *arguments[2:]), tmp_path / "report"
     began = time.monotonic()
     rasa(*report, **given)
     length, unbroken = time.monotonic() - began, contents(made)

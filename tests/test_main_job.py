@@ -30,7 +30,7 @@ def test_kill_9_in_the_middle_of_an_epoch_then_the_same_command(tmp_path, monkey
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     people = write_people(tmp_path / "people", train=40)
     suite = write_suite(tmp_path, people, EVERYTHING, "momentum", checkpoint_steps=4, max_steps_per_epoch=None)
-    command = ("run", suite, "-o", f"data.root={people}", "--workspace")
+    command = ("run", "--keep-checkpoints", suite, "-o", f"data.root={people}", "--workspace")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()

@@ -25,6 +25,7 @@ def unbroken(folder):
     # In batches of one image an evaluation takes long enough to be hit.
     arguments = (
         "run",
+        "--keep-checkpoints",
         suite,
         "-o",
         f"data.root={people}",
