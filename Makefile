@@ -7,6 +7,7 @@ PROFILE ?= smoke
 JOBS ?= 2
 
 CASES ?= 20000
+LOCKED ?= 1
 
 .PHONY: demo test check mutants reliability fuzz lock audit lowest env clean
 
@@ -51,18 +52,14 @@ lowest: ## one smoke run on the lowest versions that setup.cfg allows, in an env
 
 env: $(BIN)/.built
 
-# Plain installs: torch and torchvision must come from the same index (a CPU-only torch beside the index's
-# torchvision fails at `import timm`). With LOCKED=1: the versions of requirements.lock, each file checked against its hash.
-$(BIN)/.built: setup.cfg pyproject.toml
+# The versions of requirements.lock, each file checked against its hash. An index that lacks one of them (a mirror, an
+# older Python) gives the newest in the ranges of setup.cfg instead, and says so; a file whose hash differs ends it.
+# With LOCKED=: the ranges at once. torch and torchvision must come from the same index (a CPU-only torch beside the
+# index's torchvision fails at `import timm`).
+$(BIN)/.built: setup.cfg pyproject.toml requirements.lock .ci/environment
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-ifdef LOCKED
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-else
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-endif
+	.ci/environment $(BIN)/python $(LOCKED)
 	touch $@
 
 clean:  ## the environment, caches and build products; not runs, data or the tracking store
