@@ -149,7 +149,7 @@ def draw(records: Sequence[dict[str, Any]], file: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    from experiments.plot_style import DPI, INK, PALETTE, STYLE
+    from experiments.plot_style import INK, OURS, STYLE, save
 
     with rc_context(STYLE):
         picture = Figure(figsize=(8.0, 2.6), layout="constrained")
@@ -159,14 +159,14 @@ def draw(records: Sequence[dict[str, Any]], file: Path) -> None:
             runs = [record["runs"] for record in own]
             # Not wall time: that is as much of the machine's other programs.
             seconds = [record["processor_s"] for record in own]
-            axis.plot(runs, seconds, marker="o", markersize=3, color=PALETTE[4], label="measured")
+            axis.plot(runs, seconds, marker="o", markersize=3, color=OURS, label="measured")
             limits = [goal / 1000 * number for number in runs] if command == "sync" else [goal] * len(runs)
             axis.plot(runs, limits, color=INK, linestyle=":", label="goal")
             axis.set(title=command, xlabel="runs", ylim=0, xlim=0)
             axis.grid(axis="y")
         axes[0].set_ylabel("processor seconds")
         axes[0].legend(frameon=False)
-        picture.savefig(file, dpi=DPI)
+        save(picture, file)
 
 
 if __name__ == "__main__":

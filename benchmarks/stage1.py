@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.plot_style import DPI, PALETTE, STYLE
+from experiments.plot_style import ACCENT, OURS, QUIET, STYLE, save
 from rasa.evaluation.index import top_k
 from rasa.evaluation.metrics import stage1_order
 from reports.figures import WIDTH
@@ -156,7 +156,7 @@ def draw(points: list[Point], queries: int, title: str, path: Path) -> None:
         time_axis, memory_axis = picture.subplots(1, 2)
         picture.suptitle(title, fontsize=10)
         seconds = [point.seconds for point in points]
-        time_axis.plot(images, seconds, color=PALETTE[4], marker="o", linewidth=1.5)
+        time_axis.plot(images, seconds, color=OURS, marker="o", linewidth=1.5)
         for x, y in zip(images, seconds, strict=True):
             time_axis.annotate(f"{y:.3g}", (x, y), xytext=(-4, 5), textcoords="offset points", ha="right")
         time_axis.set_yscale("log")
@@ -165,9 +165,9 @@ def draw(points: list[Point], queries: int, title: str, path: Path) -> None:
         time_axis.set_title("time", loc="left", weight="bold")
         time_axis.set_ylabel("seconds")
         curves = (
-            ("this search", [point.peak_mib for point in points], PALETTE[4], "o", "-"),
-            ("without pages of files", [point.peak_mib - point.file_mib for point in points], PALETTE[0], "o", "-"),
-            ("all scores at once", [4 * queries * size / 2**20 for size in images], PALETTE[5], "", "--"),
+            ("this search", [point.peak_mib for point in points], OURS, "o", "-"),
+            ("without pages of files", [point.peak_mib - point.file_mib for point in points], QUIET, "o", "-"),
+            ("all scores at once", [4 * queries * size / 2**20 for size in images], ACCENT, "", "--"),
         )
         for label, values, colour, marker, style in curves:
             memory_axis.plot(images, values, style, label=label, color=colour, marker=marker, linewidth=1.5)
@@ -182,7 +182,7 @@ def draw(points: list[Point], queries: int, title: str, path: Path) -> None:
             axis.minorticks_off()
             axis.margins(x=0.2)
             axis.grid()
-        picture.savefig(path, dpi=DPI)
+        save(picture, path)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from experiments.plot_style import DPI, PALETTE, STYLE
+from experiments.plot_style import ACCENT, OURS, STYLE, save
 from rasa.weights.start import WEIGHTS
 
 
@@ -20,14 +20,14 @@ def main(path: Path) -> None:
     with rc_context(STYLE):
         picture = Figure(figsize=(5.0, 3.0), layout="constrained")
         axis = picture.subplots()
-        for key, label, colour in (("r1", "re-ranked by the [CLS] head", 4), ("stage1_r1", "stage 1 alone", 5)):
+        for key, label, colour in (("r1", "re-ranked by the [CLS] head", OURS), ("stage1_r1", "stage 1 alone", ACCENT)):
             values = [point[key] for point in state["curve"]]
-            axis.plot(steps, values, marker="o", markersize=3, color=PALETTE[colour], label=label)
+            axis.plot(steps, values, marker="o", markersize=3, color=colour, label=label)
             axis.annotate(f"{values[-1]:.1f}", (steps[-1], values[-1]), xytext=(4, -3), textcoords="offset points")
         axis.set(xlabel="pre-training step", ylabel=f"R@1 (%), {state['val_identities']} validation identities", ylim=0)
         axis.grid(axis="y")
         axis.legend(frameon=False, loc="lower right")
-        picture.savefig(path, dpi=DPI)
+        save(picture, path)
 
 
 if __name__ == "__main__":

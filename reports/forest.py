@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.plot_style import DPI, INK, PALETTE, STYLE
+from experiments.plot_style import BAND, INK, OURS, STYLE, save
 from reports.tables import Line, telling_names
 from reports.verdict import Judged
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 WIDTH, ROW_HEIGHT, MARGINS = 8.0, 0.38, 1.3  # inches
 LABEL_WIDTH = 34  # characters
-BAND, OURS = "#DDDDDD", PALETTE[4]
 LEAST = 1.0  # percent points on either side of 0 that are always shown
 
 
@@ -95,7 +94,7 @@ def draw(figure: Sequence[Gain], title: str, path: Path) -> None:
             ncols=3,
             frameon=False,
         )
-        picture.savefig(path, dpi=DPI)
+        save(picture, path)
 
 
 def _draw(axis: "Axes", y: int, gain: Gain) -> None:

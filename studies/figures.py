@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.plot_style import DPI, INK, PALETTE, STYLE
+from experiments.plot_style import ACCENT, INK, OURS, QUIET, STYLE, save
 from studies.space import Space
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 WIDTH, HEIGHT = 8.0, 3.2  # inches
-COMPLETE, PRUNED, BEST = PALETTE[4], "#BBBBBB", PALETTE[5]
+COMPLETE, PRUNED, BEST = OURS, QUIET, ACCENT
 
 
 class Dot(NamedTuple):
@@ -97,7 +97,7 @@ def _history(space: Space, found: Sequence[Dot], path: Path) -> Path:
     axis.set_ylabel(space.objectives[0].metric)
     axis.grid(axis="y")
     axis.legend(frameon=False, loc="lower right" if maximize else "upper right")
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
     return path
 
 
@@ -108,7 +108,7 @@ def _slices(space: Space, found: Sequence[Dot], path: Path) -> Path:
         _scale(axis, space, name)
         axis.grid(axis="y")
     axes[0].set_ylabel(space.objectives[0].metric)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
     return path
 
 
@@ -120,7 +120,7 @@ def _importances(importances: Mapping[str, float], path: Path) -> Path:
     axis.invert_yaxis()
     axis.set_xlabel("share of the differences between good and other trials (PED-ANOVA)")
     axis.grid(axis="x")
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
     return path
 
 
@@ -137,7 +137,7 @@ def _contour(space: Space, whole: Sequence[Dot], names: tuple[str, str], path: P
     axis.scatter(across, up, s=14, color="white", edgecolor=INK, linewidth=0.7, zorder=3)
     for set_label, name, log in ((axis.set_xlabel, names[0], logs[0]), (axis.set_ylabel, names[1], logs[1])):
         set_label(f"log10 {name}" if log else name)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
     return path
 
 
@@ -159,7 +159,7 @@ def _pareto(space: Space, whole: Sequence[Dot], path: Path) -> Path:
     axis.set_ylabel(space.objectives[0].metric)
     axis.grid()
     axis.legend(frameon=False)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
     return path
 
 
@@ -174,7 +174,9 @@ def _scatter(axis: "Axes", across: Sequence[float], found: Sequence[Dot]) -> Non
     for pruned, colour, label in ((False, COMPLETE, "complete"), (True, PRUNED, "pruned (last value)")):
         shown = [(x, dot.value) for x, dot in zip(across, found, strict=True) if dot.pruned == pruned]
         if shown:
-            axis.scatter([x for x, _ in shown], [y for _, y in shown], s=18, color=colour, label=label, zorder=2)
+            face = "white" if pruned else colour  # told apart in grey too
+            across_shown, up = zip(*shown, strict=True)
+            axis.scatter(across_shown, up, s=18, facecolor=face, edgecolor=colour, label=label, zorder=2)
 
 
 def _scale(axis: "Axes", space: Space, name: str) -> None:
