@@ -83,7 +83,8 @@ def save(figure: "Figure", path: Path) -> None:
     if vector:
         drawn = path.read_text(encoding="utf-8")
         # Of the same widths, or narrower, where a reader's machine has no DejaVu.
-        path.write_text(re.sub(rf"((?:px|family:) '{FONT}'[^;]*);", r"\1, Verdana, sans-serif;", drawn), "utf-8")
+        drawn = re.sub(rf"((?:px|family:) '{FONT}'(?:, '[^']*')*)", r"\1, Verdana, sans-serif", drawn)
+        path.write_text(drawn, encoding="utf-8")
 
 
 def _find_letters(figure: "Figure", keep: bool) -> None:

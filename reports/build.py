@@ -1,6 +1,6 @@
 """A suite's report from its runs: the table, what must be said under it, where it comes from, and the files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,22 +12,25 @@ from experiments.statistics import RESAMPLES
 from experiments.steps import MARGIN
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
-from reports import forest, formats, sweeps
+from reports import formats, sweeps
 from reports.cells import Report
-from reports.figures import bars, draw, draw_probe
+from reports.document import SCHEMA
+from reports.drawings import Drawing, drawings
 from reports.layout import as_published, competitors
 from reports.load import SuiteRuns, command_line, load_runs
+from reports.pages import Picture
 from reports.published import TEST_SPLITS, load_published
 from reports.starts import beats_start, headroom, on_starts, over_start, start_lines
-from reports.tables import FINISHED, KINDS, Line, suite_lines
+from reports.summary import at_chance
+from reports.tables import FINISHED, Line, seeds_of, suite_lines
 from reports.variants import variant
 from reports.verdict import SHARE, judge
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAGE, FIGURE, STEPS_FIGURE, PROBE_FIGURE = "report.html", "r1.png", "steps.png", "sensitivity.png"
-FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE}
+PAGE, LATEX = "report.html", "latex"
+FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE, "json": "report.json"}
 PAPER_DATA = "CUHK-PEDES"  # of a suite that names no table of the paper
 SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
@@ -81,7 +84,9 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
     untrained = {row: gain.untrained for row, gain in gains.items()}
     swept = sweeps.curves(suite, lines, loaded.queries, how.resamples, untrained)
     where_best = sweeps.grid(swept)
-    said = (*notes(lines, name, comparable, paper_data), *at_chance(lines, loaded.sizes))
+    said = notes(lines, name, comparable, paper_data)
+    identities = loaded.sizes.get("test", {}).get("identities", 0)
+    chance = 100 / identities if identities else None
     return Report(
         title=f"{suite.title or suite.suite} (profile {name}{'; ' + how.variant if how.variant else ''})",
         profile=name,
@@ -99,48 +104,42 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
         competitors=list(competitors(table, lines)) if table else [],
         starts=starts,
         over_start=gains,
-        above=headroom(gains),
+        above=(*headroom(gains), *at_chance(lines, chance)),
+        chance=chance,
     )
 
 
 def write_files(report: Report, folder: Path) -> dict[str, str]:
     """Write the report in every format into `folder`; returns the texts by format. Raises ResourceError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LATEX).mkdir(parents=True, exist_ok=True)
         pictures = draw_figures(report, folder)
         texts = {
-            "md": formats.markdown(report),
+            "md": formats.markdown(report, pictures),
             "csv": formats.csv_table(report),
             "latex": formats.latex(report),
-            "html": formats.html(report, *((folder / name, text) for name, text in pictures.items())),
+            "html": formats.html(report, pictures),
+            "json": formats.json_text(report, pictures),
         }
         for kind, file in FILES.items():
             write_text(folder / file, texts[kind])
+        texts["md"] = formats.markdown(report)  # a terminal has no use for pictures
+        write_text(folder / SCHEMA, formats.schema_text())
+        for name, text in formats.latex_files(report).items():
+            write_text(folder / LATEX / name, text)
     except OSError as error:
         raise ResourceError(f"{folder}: {error.strerror or error}; give a writable --out") from error
     return texts
 
 
-def draw_figures(report: Report, folder: Path) -> dict[str, str]:
-    """Draw what the report has to show into `folder`; the files' names, each with the same in words."""
-    drawn: dict[str, str] = {}
-    paper = f"paper: {report.paper_data}" + ("" if report.comparable else " (other data)")
-    ours = f"ours: {report.profile} ({_seeds(report.lines)})"
-    steps = forest.gains(report.lines, report.judged)
-    if any(gain.mean is not None for gain in steps) and not report.curves:
-        forest.draw(steps, ours, folder / STEPS_FIGURE)
-        drawn[STEPS_FIGURE] = forest.describe(steps)
-    if report.curves:
-        sweeps.draw(report.curves, f"{report.title}, {ours}", folder / FIGURE)
-        drawn[FIGURE] = "Test R@1 over the values of each parameter, beside the published curves"
-    else:
-        draw(bars(report.all_lines), ours, paper, folder / FIGURE)
-        drawn[FIGURE] = "Test R@1 of each row, beside the published values"
-    probed = [line for line in report.all_lines if any(line.figures[f"{kind}_apart"].n for kind in KINDS)]
-    if probed:
-        draw_probe(probed, f"sensitivity, {ours}", folder / PROBE_FIGURE)
-        drawn[PROBE_FIGURE] = "How often each row notices a wrong word, and by what factor the ranks grow"
-    return drawn
+def draw_figures(report: Report, folder: Path) -> list[Picture]:
+    """Draw what the report has to show into `folder`, as SVG files."""
+    return [_drawn(drawing, folder) for drawing in drawings(report)]
+
+
+def _drawn(drawing: Drawing, folder: Path) -> Picture:
+    drawing.draw(folder / drawing.file)
+    return Picture(folder / drawing.file, drawing.words, drawing.caption, drawing.section)
 
 
 def notes(lines: Sequence[Line], profile: str, comparable: bool, paper_data: str = PAPER_DATA) -> Iterator[str]:
@@ -152,7 +151,10 @@ def notes(lines: Sequence[Line], profile: str, comparable: bool, paper_data: str
         whose = "All rows that ran have" if all(line.n < 2 for line in lines) else f"{', '.join(single)}:"
         yield f"{whose} one seed (n = 1): nothing is known of the spread over trainings."
     if any(line.n > 1 for line in lines):
-        yield f"±: sample standard deviation over seeds; in brackets: {SHARE} % t-interval of the mean."
+        yield (
+            f"±: sample standard deviation over seeds; in brackets: {SHARE} % t-interval of the mean, left out where "
+            "it would reach below 0 or above 100."
+        )
     if any(line.versus for line in lines):
         yield "Gain: the row's R@1 minus that of the row named before it, paired by seed, mean over the seeds of both."
     if any(line.paper for line in lines) and not comparable:
@@ -168,7 +170,7 @@ def provenance(loaded: SuiteRuns, lines: Sequence[Line], profile: str, command: 
     test = loaded.sizes.get("test", {})
     return {
         "profile": profile,
-        "seeds": _seeds(lines),
+        "seeds": seeds_of(lines),
         "data digest": ", ".join(sorted(set(runs["data_digest"]))) or "none",
         "test split": ", ".join(f"{number} {what}" for what, number in test.items()) or "size not known here",
         "git commit": ", ".join(_commits(runs)) or "none",
@@ -180,24 +182,13 @@ def provenance(loaded: SuiteRuns, lines: Sequence[Line], profile: str, command: 
 
 def _unfinished(lines: Sequence[Line]) -> Iterator[str]:
     for line in lines:
-        parts = [f"seed {seed} {state}" for seed, state in sorted(line.unfinished.items())]
+        reasons = {seed: f" ({why})" for seed, why in line.reasons.items()}
+        parts = [f"seed {seed} {state}{reasons.get(seed, '')}" for seed, state in sorted(line.unfinished.items())]
         if parts:
             yield f"{line.name}: {', '.join(parts)}."
     absent = [line.name for line in lines if not line.n and not line.unfinished]
     if absent:
-        yield f"Missing, since never run with this config on this data: {', '.join(absent)}."
-
-
-def at_chance(lines: Sequence[Line], sizes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """A sentence if no row found more than a random ranking would, at equally many images of each identity."""
-    identities = sizes.get("test", {}).get("identities", 0)
-    reached = [line.figures["r1"].mean for line in lines]
-    known = [mean for mean in reached if mean is not None]
-    if identities and known and max(known) < 2 * 100 / identities:
-        yield (
-            f"R@1 of all rows is about chance ({100 / identities:.3g} for {identities} identities): nothing was "
-            "learned yet, and rows cannot be compared."
-        )
+        yield f"Never run with this config on this data: {', '.join(absent)}."
 
 
 def mixed_code(runs: "pd.DataFrame") -> Iterator[str]:
@@ -218,13 +209,6 @@ def mixed_code(runs: "pd.DataFrame") -> Iterator[str]:
 def _commits(runs: "pd.DataFrame") -> list[str]:
     pairs = sorted(set(zip(runs["git_commit"], runs["git_dirty"], strict=True)))
     return [commit[:SHORT] + " with changes" * (dirty == "true") for commit, dirty in pairs if commit]
-
-
-def _seeds(lines: Sequence[Line]) -> str:
-    """`n = 3`, or `n = 0 to 3` if the rows differ."""
-    counts = [line.n for line in lines]
-    low, high = min(counts), max(counts)
-    return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
 def on_papers_data(loaded: SuiteRuns, datasets: Sequence[str] = (PAPER_DATA,)) -> bool:

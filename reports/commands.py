@@ -22,7 +22,7 @@ from experiments.commands import (
 if TYPE_CHECKING:
     from reports.formats import Page
 
-FORMATS = ("md", "html", "csv", "latex")
+FORMATS = ("md", "html", "csv", "latex", "json")
 
 
 page_format_option = click.option(
@@ -55,8 +55,8 @@ def report(
 ) -> None:
     """Print SUITE's table (`table4`, `my.yaml`) with each row's spread, gain and cost beside the paper's values.
 
-    The table in every format, a page and a figure are written to WORKSPACE/report/SUITE-PROFILE, or to --out. With -o
-    the folder's name tells what differs.
+    The table in every format, a page and its figures are written to WORKSPACE/report/SUITE-PROFILE, or to --out. With
+    -o the folder's name tells what differs.
     With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
     if published:

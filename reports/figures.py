@@ -5,7 +5,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.plot_style import DPI, INK, PALETTE, STYLE
+from experiments.plot_style import INK, QUIET, STYLE, save
+from reports.style import MARKERS, row_colours
 from reports.tables import FINISHED, KINDS, MISSING, UNTRAINED, Line, telling_names
 
 if TYPE_CHECKING:
@@ -13,44 +14,61 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, ROW_HEIGHT, MARGINS = 8.0, 0.34, 1.25  # inches
-LABEL_WIDTH, TITLE_WIDTH = 24, 38  # characters
-SPAN = 2.0  # percent points that the paper's axis shows at least, or values that are almost equal look far apart
+LABEL_WIDTH = 24  # characters
+KIND_COLOURS = ("#5716B1", "#057A86", "#C44E00")  # of the probe's kinds of words
+UNSEEN = 50.0  # percent of wrong words that a coin would notice
 
 
 class Bar(NamedTuple):
     """One row of the figure; accuracies in percent."""
 
     label: str
-    group: str
+    row: str
     mean: float | None
     sd: float | None
     values: tuple[float, ...]
     paper: float | None
     state: str
 
+    def __str__(self) -> str:
+        ours = self.state if self.mean is None else f"{self.mean:.1f}"
+        beside = "" if self.paper is None else f" (published {self.paper:.2f})"
+        return f"{self.label} {ours}{beside}"
+
 
 def bars(lines: Sequence[Line]) -> list[Bar]:
-    """The figure's numbers, one bar per line; the first of several label columns groups them."""
+    """The figure's numbers, one bar per line."""
     names = telling_names(lines)
     return [_bar(line, names[line.name]) for line in lines]
 
 
-def draw(figure: Sequence[Bar], ours: str, paper: str, path: Path) -> None:
-    """Write the picture to `path`. `ours` and `paper` say above their panels on which data each was measured."""
+def describe(figure: Sequence[Bar], chance: float | None) -> str:
+    """The figure in words, for whoever does not see it."""
+    beside = "" if chance is None else f" Chance is {chance:.3g}."
+    return f"Test R@1 of each row in percent: {'; '.join(map(str, figure))}.{beside}"
+
+
+def draw(figure: Sequence[Bar], ours: str, paper: str, path: Path, chance: float | None = None) -> None:
+    """Write the picture to `path`: bars from 0, the published values on the same scale, and a line at chance.
+
+    `ours` and `paper` say on which data each was measured.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    published = any(bar.paper is not None for bar in figure)
-    ratios = [1.5, 1] if published else [1]
     with rc_context(STYLE):
         picture = Figure(figsize=(WIDTH, MARGINS + ROW_HEIGHT * len(figure)), layout="constrained")
-        axes = picture.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
-        colours = _colours(figure)
-        _draw_ours(axes[0], figure, colours, ours)
-        if published:
-            _draw_paper(axes[1], figure, colours, fill(paper, TITLE_WIDTH))
-        picture.legend(handles=_handles(figure, colours), loc="outside lower center", ncols=6, frameon=False)
-        picture.savefig(path, dpi=DPI)
+        axis = picture.subplots()
+        _frame(axis, figure, ours)
+        colours = row_colours(bar.row for bar in figure)
+        for y, bar in enumerate(figure):
+            _draw_bar(axis, y, bar, QUIET if bar.state == UNTRAINED else colours[bar.row])
+        if chance is not None:
+            axis.axvline(chance, color=INK, linestyle=":", linewidth=1.2, zorder=4)
+        axis.set_xlim(0, max(map(_reach, figure)) * 1.03 or 100)
+        _columns(axis, figure)
+        picture.legend(handles=_handles(figure, paper, chance), loc="outside lower center", ncols=3, frameon=False)
+        save(picture, path)
 
 
 def draw_probe(lines: Sequence[Line], title: str, path: Path) -> None:
@@ -62,74 +80,91 @@ def draw_probe(lines: Sequence[Line], title: str, path: Path) -> None:
     with rc_context(STYLE):
         picture = Figure(figsize=(WIDTH, MARGINS + ROW_HEIGHT * len(lines)), layout="constrained")
         noticed, fallen = picture.subplots(1, 2, sharey=True)
+        noticed.axvline(UNSEEN, color=INK, linestyle=":", linewidth=1.2)
+        fallen.axvline(1, color=INK, linestyle=":", linewidth=1.2)
         for number, kind in enumerate(KINDS):
+            colour, marker = KIND_COLOURS[number], MARKERS[number]
             for axis, name in ((noticed, "apart"), (fallen, "rank_factor")):
                 for y, line in enumerate(lines):
                     figure, at = line.figures[f"{kind}_{name}"], y + 0.2 * (number - 1)
-                    axis.plot(figure.values, [at] * figure.n, "o", color=PALETTE[number], markersize=3, alpha=0.35)
+                    axis.plot(figure.values, [at] * figure.n, "o", color=colour, markersize=3, alpha=0.35)
                     if figure.mean is not None:
-                        axis.plot(figure.mean, at, "D", color=PALETTE[number], markersize=5)
+                        axis.plot(figure.mean, at, marker, color=colour, markersize=5)
         _frame(noticed, bars(lines), title)
         _frame(fallen, bars(lines), "")
-        noticed.set_xlabel("wrong word noticed, % of queries (50: not seen)")
+        noticed.set_xlabel("wrong word noticed, % of queries")
         fallen.set_xlabel("rank of the first true image grows by this factor")
         handles: list[Artist] = [
-            Line2D([], [], color=PALETTE[number], marker="D", ls="", label=f"{kind} word")
+            Line2D([], [], color=KIND_COLOURS[number], marker=MARKERS[number], ls="", label=f"{kind} word")
             for number, kind in enumerate(KINDS)
         ]
         handles.append(Line2D([], [], color=INK, marker="o", ls="", markersize=3, alpha=0.35, label="single seeds"))
-        picture.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-        picture.savefig(path, dpi=DPI)
+        handles.append(Line2D([], [], color=INK, ls=":", lw=1.2, label="not seen: 50 %, factor 1"))
+        picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        save(picture, path)
+
+
+def describe_probe(lines: Sequence[Line]) -> str:
+    """The probe's picture in words."""
+    names = telling_names(lines)
+    rows = []
+    for line in lines:
+        seen = {kind: line.figures[f"{kind}_apart"].mean for kind in KINDS}
+        told = ", ".join(f"{kind} {share:.0f}" for kind, share in seen.items() if share is not None)
+        rows.append(f"{names[line.name]}: {told}")
+    return f"Percent of queries in which a wrong word is noticed, where 50 is not seen. {'; '.join(rows)}."
 
 
 def _bar(line: Line, name: str) -> Bar:
-    labels = list(line.labels.values())
-    group = labels[0] if len(labels) > 1 else ""
     r1 = line.figures["r1"]
     state = MISSING if line.state == FINISHED and not r1.n else line.state
     values = () if line.state == UNTRAINED else r1.values  # a bar alone: it is of no seed
-    return Bar(name, group, r1.mean, r1.sd, values, line.paper.get("r1"), state)
+    return Bar(name, line.name, r1.mean, r1.sd, values, line.paper.get("r1"), state)
 
 
-def _colours(figure: Sequence[Bar]) -> dict[str, str]:
-    groups = list(dict.fromkeys(bar.group for bar in figure))
-    return {group: PALETTE[number % len(PALETTE)] for number, group in enumerate(groups)}
+def _draw_bar(axis: "Axes", y: int, bar: Bar, colour: str) -> None:
+    if bar.paper is not None:
+        axis.plot(bar.paper, y, "D", color=INK, markerfacecolor="white", markersize=6, zorder=5)
+    if bar.mean is None:
+        axis.text(0, y, f" {bar.state}", va="center", color=INK, style="italic")
+        return
+    axis.barh(y, bar.mean, height=0.66, color=colour)
+    below = 0.0
+    if bar.sd is not None:
+        # Whisker and dots side by side: on one line the dots hide its ends.
+        axis.errorbar(bar.mean, y - 0.13, xerr=bar.sd, color=INK, capsize=2.5, linewidth=1.2)
+        below = 0.17
+    dots = [y + below] * len(bar.values)
+    axis.scatter(bar.values, dots, s=13, color="white", edgecolor=INK, linewidth=0.8, zorder=3)
 
 
-def _draw_ours(axis: "Axes", figure: Sequence[Bar], colours: dict[str, str], title: str) -> None:
-    _frame(axis, figure, title)
+def _columns(axis: "Axes", figure: Sequence[Bar]) -> None:
+    """The numbers at the right edge, ours and the published ones each in a column."""
+    published = any(bar.paper is not None for bar in figure)
+
+    def put(y: float, across: int, text: str) -> None:
+        axis.annotate(
+            text,
+            (1, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(across, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+        )
+
+    put(-0.85, 34, "ours")
+    if published:
+        put(-0.85, 90, "published")
     for y, bar in enumerate(figure):
-        if bar.mean is None:
-            axis.text(0, y, f" {bar.state}", va="center", color=INK, style="italic")
-            continue
-        axis.barh(y, bar.mean, height=0.66, color=colours[bar.group])
-        below = 0.0
-        if bar.sd is not None:
-            # Whisker and dots side by side: on one line the dots hide its ends.
-            axis.errorbar(bar.mean, y - 0.13, xerr=bar.sd, color=INK, capsize=2.5, linewidth=1.2)
-            below = 0.17
-        dots = [y + below] * len(bar.values)
-        axis.scatter(bar.values, dots, s=13, color="white", edgecolor=INK, linewidth=0.8, zorder=3)
-        _value(axis, _reach(bar), y, f"{bar.mean:.1f}")
-    axis.set_xlim(0, max(map(_reach, figure)) * 1.15 or 100)
-
-
-def _draw_paper(axis: "Axes", figure: Sequence[Bar], colours: dict[str, str], title: str) -> None:
-    _frame(axis, figure, title)
-    known = [(y, bar, bar.paper) for y, bar in enumerate(figure) if bar.paper is not None]
-    for y, bar, paper in known:
-        axis.scatter(paper, y, s=42, marker="D", color=colours[bar.group], edgecolor=INK, linewidth=0.8, zorder=3)
-        _value(axis, paper, y, f"{paper:.2f}")
-    values = [paper for _, _, paper in known]
-    reach = max(max(values) - min(values), SPAN)
-    axis.set_xlabel("test R@1, % (axis does not begin at 0)")
-    # Markers have no foot, so this axis need not begin at 0: the paper's last steps are a few tenths of a point.
-    axis.set_xlim(min(values) - 0.1 * reach, max(values) + 0.35 * reach)
+        put(y, 34, "-" if bar.mean is None else f"{bar.mean:.1f}")
+        if bar.paper is not None:
+            put(y, 90, f"{bar.paper:.2f}")
 
 
 def _reach(bar: Bar) -> float:
     """Where the last of a bar's marks ends."""
-    return max((bar.mean or 0) + (bar.sd or 0), *bar.values, 0)
+    return max((bar.mean or 0) + (bar.sd or 0), *bar.values, bar.paper or 0, 0)
 
 
 def _frame(axis: "Axes", figure: Sequence[Bar], title: str) -> None:
@@ -141,15 +176,10 @@ def _frame(axis: "Axes", figure: Sequence[Bar], title: str) -> None:
     axis.grid(axis="x")
 
 
-def _value(axis: "Axes", x: float, y: float, text: str) -> None:
-    axis.annotate(text, (x, y), xytext=(6, 0), textcoords="offset points", va="center")
-
-
-def _handles(figure: Sequence[Bar], colours: dict[str, str]) -> list["Artist"]:
+def _handles(figure: Sequence[Bar], paper: str, chance: float | None) -> list["Artist"]:
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
-    handles: list[Artist] = [Patch(color=colour, label=group) for group, colour in colours.items() if group]
+    handles: list[Artist] = []
     if any(bar.values for bar in figure):
         handles.append(
             Line2D([], [], label="one seed", marker="o", ls="", markersize=4, markerfacecolor="white", color=INK)
@@ -157,7 +187,7 @@ def _handles(figure: Sequence[Bar], colours: dict[str, str]) -> list["Artist"]:
     if any(bar.sd is not None for bar in figure):
         handles.append(Line2D([], [], color=INK, linewidth=1.2, label="± standard deviation"))
     if any(bar.paper is not None for bar in figure):
-        handles.append(
-            Line2D([], [], label="published", marker="D", ls="", markersize=5, markerfacecolor="white", color=INK)
-        )
+        handles.append(Line2D([], [], label=paper, marker="D", ls="", markersize=6, markerfacecolor="white", color=INK))
+    if chance is not None:
+        handles.append(Line2D([], [], color=INK, linestyle=":", linewidth=1.2, label=f"chance ({chance:.3g})"))
     return handles

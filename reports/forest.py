@@ -9,7 +9,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.plot_style import BAND, INK, OURS, STYLE, save
+from experiments.plot_style import BAND, INK, STYLE, save
+from reports.style import row_colours
 from reports.tables import Line, telling_names
 from reports.verdict import Judged
 
@@ -31,6 +32,7 @@ class Gain(NamedTuple):
     published: float | None
     could_see: float | None  # the smallest gain that as many runs would show four times of five
     words: str
+    row: str = ""
 
     def __str__(self) -> str:
         if self.mean is None:
@@ -50,7 +52,7 @@ def gains(lines: Sequence[Line], judged: Judged) -> list[Gain]:
             continue
         r1, label = step.r1, f"{names[line.name]} from {names.get(step.r1.versus, step.r1.versus)}"
         words = step.wording or "not run"
-        found.append(Gain(label, r1.mean, r1.low, r1.high, r1.published, step.foresight.could_see, words))
+        found.append(Gain(label, r1.mean, r1.low, r1.high, r1.published, step.foresight.could_see, words, line.name))
     return found
 
 
@@ -69,8 +71,9 @@ def draw(figure: Sequence[Gain], title: str, path: Path) -> None:
     with rc_context(STYLE):
         picture = Figure(figsize=(WIDTH, MARGINS + ROW_HEIGHT * len(figure)), layout="constrained")
         axis = picture.subplots()
+        colours = row_colours(gain.row for gain in figure)
         for y, gain in enumerate(figure):
-            _draw(axis, y, gain)
+            _draw(axis, y, gain, colours[gain.row])
         axis.axvline(0, color=INK, linewidth=1)
         axis.set_title(title, loc="left", weight="bold")
         axis.set_xlabel("gain in test R@1, percent points")
@@ -82,7 +85,7 @@ def draw(figure: Sequence[Gain], title: str, path: Path) -> None:
         known = any(gain.low is not None for gain in figure)
         handles = [
             Line2D(
-                [], [], color=OURS, marker="o", label="ours, with its interval" if known else "ours, no interval yet"
+                [], [], color=INK, marker="o", label="ours, with its interval" if known else "ours, no interval yet"
             ),
             Line2D([], [], color=INK, marker="D", ls="", markerfacecolor="white", label="published"),
             Patch(color=BAND, label="too small for these runs to show"),
@@ -97,15 +100,15 @@ def draw(figure: Sequence[Gain], title: str, path: Path) -> None:
         save(picture, path)
 
 
-def _draw(axis: "Axes", y: int, gain: Gain) -> None:
+def _draw(axis: "Axes", y: int, gain: Gain, colour: str) -> None:
     if gain.could_see is not None:
         axis.barh(y, 2 * gain.could_see, left=-gain.could_see, height=0.7, color=BAND, zorder=1)
     if gain.low is not None and gain.high is not None:
-        axis.plot([gain.low, gain.high], [y, y], color=OURS, linewidth=2.5, solid_capstyle="butt", zorder=3)
+        axis.plot([gain.low, gain.high], [y, y], color=colour, linewidth=2.5, solid_capstyle="butt", zorder=3)
     if gain.published is not None:
         axis.plot(gain.published, y, "D", color=INK, markerfacecolor="white", markersize=7, zorder=4)
     if gain.mean is not None:
-        axis.plot(gain.mean, y, "o", color=OURS, markersize=6, zorder=5)
+        axis.plot(gain.mean, y, "o", color=colour, markersize=6, zorder=5)
     axis.annotate(
         gain.words, (1, y), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center"
     )

@@ -1,58 +1,38 @@
-"""A report as Markdown, CSV, LaTeX and HTML."""
+"""A report in each of its formats. CSV is made here; the others have modules of their own."""
 
-import base64
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
-from itertools import pairwise
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-from reports.cells import Report, grids
-from reports.grid import Cell, Grid
+from reports.cells import Report
+from reports.document import json_text, schema_text
+from reports.html_page import html
+from reports.markdown import markdown
+from reports.pages import Page, page_of
 from reports.starts import OverStart
 from reports.tables import DETECTOR_FIGURES, FIGURES, PROBE_FIGURES, SOURCE_FIGURES, UNTRAINED, Line, Spread
+from reports.tex import latex, latex_files
 from reports.verdict import Step
+from reports.words import possible
 
+__all__ = [
+    "Page",
+    "csv_of",
+    "csv_table",
+    "html",
+    "json_text",
+    "latex",
+    "latex_files",
+    "markdown",
+    "page_of",
+    "schema_text",
+    "seeds_table",
+]
 OTHERS = ("stage1_r1", "val_r1", "last_val_r1", "last_r1", "oracle_r1", "minutes", "pairs_per_s", "peak_mib")
 NA = "NA"  # pandas and R read it as a missing number
-MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "_": r"\_", "<": "&lt;", "\n": " "})
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 NUMBERS = re.compile(r"[-+0-9.e;]*|[-+]?(inf|nan)")  # one or several with semicolons between them
-LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"}
-)
-
-
-class Page(NamedTuple):
-    """Tables with what must be said under them, and where they come from."""
-
-    title: str
-    source: str
-    grids: Sequence[Grid]
-    notes: Sequence[str] = ()
-    provenance: Mapping[str, str] = {}
-    above: Sequence[str] = ()
-
-
-def page_of(report: Report) -> Page:
-    """A suite's report as a page."""
-    return Page(report.title, report.source, grids(report), report.notes, report.provenance, report.above)
-
-
-def markdown(report: Report | Page) -> str:
-    """The tables, and what must be said under them; columns are aligned for a terminal too."""
-    page = report if isinstance(report, Page) else page_of(report)
-    parts = [f"### {page.title.translate(MARKDOWN)}", *(f"**{text.translate(MARKDOWN)}**" for text in page.above)]
-    for grid in page.grids:
-        parts += [f"{grid.caption.translate(MARKDOWN)}:", "\n".join(_markdown_table(grid))]
-        parts.append("\n".join(f"- {sentence.translate(MARKDOWN)}" for sentence in grid.said))
-    parts.append("\n".join(f"- {note.translate(MARKDOWN)}" for note in page.notes))
-    parts.append("; ".join(f"{name}: {value.translate(MARKDOWN)}" for name, value in page.provenance.items()))
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def csv_table(report: Report) -> str:
@@ -97,81 +77,6 @@ def _cell(value: object) -> object:
     return value
 
 
-def latex(report: Report | Page) -> str:
-    """Booktabs tabulars; title, notes and provenance are comments."""
-    page = report if isinstance(report, Page) else page_of(report)
-    lines = [r"% needs \usepackage{booktabs}", _comment(page.title), *map(_comment, page.above)]
-    for grid in page.grids:
-        lines += ["", _comment(grid.caption), *_tabular(grid), *map(_comment, grid.said)]
-    lines += ["", *map(_comment, page.notes)]
-    lines += [_comment(f"{name}: {value}") for name, value in page.provenance.items()]
-    return "\n".join(lines) + "\n"
-
-
-def html(report: Report | Page, *pictures: tuple[Path, str]) -> str:
-    """One page that needs no file beside it. `pictures`: PNG files, each with the same in words."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    figures = [(base64.b64encode(file.read_bytes()).decode("ascii"), text) for file, text in pictures]
-    page = report if isinstance(report, Page) else page_of(report)
-    return environment.from_string(template).render(report=page, grids=page.grids, figures=figures) + "\n"
-
-
-def _markdown_table(grid: Grid) -> Iterable[str]:
-    texts = [
-        [column.heading.translate(MARKDOWN) for column in grid.columns],
-        *([_bold(cell) for cell in row] for row in grid.rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    numeric = [column.numeric for column in grid.columns]
-
-    def joined(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(cells, widths, numeric, strict=True)
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
-    return [joined(cells) for cells in (texts[0], rule, *texts[1:])]
-
-
-def _bold(cell: Cell) -> str:
-    text = cell.text.translate(MARKDOWN)
-    return f"**{text}**" if cell.best else text
-
-
-def _tabular(grid: Grid) -> Iterable[str]:
-    yield rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in grid.columns)}}}"
-    yield r"\toprule"
-    yield _latex_row([_tex(column.heading) for column in grid.columns])
-    yield r"\midrule"
-    groups = [row[0].text for row in grid.rows]
-    # A rule between groups of rows, but only if the first label does group them.
-    grouped = len(set(groups)) < len(groups)
-    for row, (group, after) in zip(grid.rows, pairwise([*groups, groups[-1]]), strict=True):
-        yield _latex_row([rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text) for cell in row])
-        if grouped and group != after:
-            yield r"\midrule"
-    yield r"\bottomrule"
-    yield r"\end{tabular}"
-
-
-def _tex(text: str) -> str:
-    # A hyphen before a number is a minus sign.
-    return re.sub(r"(?<!\w)-(?=\d)", "$-$", text.translate(LATEX))
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
-
-
-def _comment(text: str) -> str:
-    return f"% {' '.join(text.split())}"
-
-
 def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
     # The label columns keep their headings, so that one called `Row` is not the row's name.
     record: dict[str, object] = dict(line.labels)
@@ -179,7 +84,7 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
     record["seeds"] = ";".join(map(str, sorted(line.figures["r1"].by_seed))) or NA
     for metric in metrics:
         record |= _spread(f"test_{metric}", line.figures[metric])
-        low, high = line.figures[metric].interval or (None, None)
+        low, high = possible(line.figures[metric]) or (None, None)
         record |= {f"test_{metric}_low": _number(low), f"test_{metric}_high": _number(high)}
         record |= {f"paper_{metric}": _number(line.paper.get(metric))}
         record |= {f"test_{metric}_mean_minus_paper": _number(line.minus_paper(metric))}

@@ -24,6 +24,8 @@ class Column(NamedTuple, Generic[L]):
     detail: Callable[[L], str] = lambda line: ""
     digits: int = 1
     numeric: bool = True
+    bold: Callable[[L], bool] = lambda line: False  # where what is shown was decided
+    names: bool = False  # whether it tells the rows apart: their heading
 
 
 class Grid(NamedTuple):
@@ -33,6 +35,16 @@ class Grid(NamedTuple):
     columns: Sequence[Column[Any]]
     rows: Sequence[Sequence[Cell]]
     said: Sequence[str] = ()
+
+    @property
+    def heading(self) -> str:
+        """The caption's first words, which a list of contents has room for."""
+        return self.caption.partition(":")[0].partition(" (")[0].partition(", ")[0]
+
+    @property
+    def header(self) -> int:
+        """The column that tells the rows apart."""
+        return next((place for place, column in enumerate(self.columns) if column.names), 0)
 
 
 def grid_of(caption: str, columns: Sequence[Column[L]], lines: Sequence[L], said: Sequence[str] = ()) -> Grid:
@@ -44,7 +56,8 @@ def grid_of(caption: str, columns: Sequence[Column[L]], lines: Sequence[L], said
 
 def _cell(column: Column[L], line: L, best: float | None) -> Cell:
     shown = _printed(column, line)
-    return Cell(column.text(line), shown is not None and shown == best, column.detail(line))
+    best_of_all = shown is not None and shown == best
+    return Cell(column.text(line), best_of_all or column.bold(line), column.detail(line))
 
 
 def _best(column: Column[L], lines: Sequence[L]) -> float | None:

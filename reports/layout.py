@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.cells import spread
 from reports.grid import NONE, Column, Grid, grid_of
 from reports.published import Entry, PublishedTable, heading
 from reports.tables import FINISHED, MISSING, UNTRAINED, Line, Spread
+from reports.words import spread
 
 Place = tuple[str, str]  # a data set and a figure on it
 PUBLISHED, OURS, REFERENCE = "published", "ours", "reference"
@@ -42,21 +42,22 @@ def as_published(
 ) -> Grid:
     """The paper's table in its layout, the best of each data set and figure in bold; with `lines`, each under its own.
 
-    Ours compete for the bold only if they are `comparable`, that is, measured on the paper's data. A system that was
-    measured on several data sets is one line, as in Tables 5 and 6. Rows that the paper does not have come last, but
-    for the untrained weights of a table of one data set, which come first.
+    Ours are never bold: no verdict is possible, since the published values come without a spread. Whether they are
+    `comparable`, that is, measured on the paper's data, is said. A system that was measured on several data sets is one
+    line, as in Tables 5 and 6. Rows that the paper does not have come last, but for the untrained weights of a table of
+    one data set, which come first.
     """
     systems, own, shown = _systems(table), {line.name: line for line in lines}, list[Shown]()
     for line in starts if len(table.datasets) == 1 else ():
-        shown.append(_beside(line, table, comparable))
+        shown.append(_beside(line, table))
     for entries in systems:
         shown.append(_published(entries))
         ours = {entry.dataset: own.pop(entry.row) for entry in entries if entry.row in own}
         if ours:
-            shown.append(_ours(entries[0].labels, ours, table, comparable))
+            shown.append(_ours(entries[0].labels, ours, table))
     left_out = list(own) if len(table.datasets) > 1 else []  # on which of them it was measured is not known
     if not left_out:
-        shown += [_beside(line, table, comparable) for line in own.values()]
+        shown += [_beside(line, table) for line in own.values()]
     wide = len(systems) < len(table.entries)
     columns = [*_labels(table), *(_whose() if lines else []), *_figures(table, shown, wide)]
     caption = f"As published{', with ours' if lines else ''}: {table.title}"
@@ -90,20 +91,20 @@ def _published(entries: Sequence[Entry]) -> Shown:
     return Shown(entries[0].labels, PUBLISHED, NONE, figures)
 
 
-def _beside(line: Line, table: PublishedTable, comparable: bool) -> Shown:
+def _beside(line: Line, table: PublishedTable) -> Shown:
     """A line of ours that is none of the paper's, on its first data set."""
     labels = {_name(table): list(line.labels.values())[-1] or line.name}
-    return _ours(labels, {table.datasets[0]: line}, table, comparable)
+    return _ours(labels, {table.datasets[0]: line}, table)
 
 
-def _ours(labels: Mapping[str, str], lines: Mapping[str, Line], table: PublishedTable, comparable: bool) -> Shown:
+def _ours(labels: Mapping[str, str], lines: Mapping[str, Line], table: PublishedTable) -> Shown:
     """A line of ours under the labels of the paper's; `lines` are by data set."""
     seeds = {dataset: _seeds(line) for dataset, line in lines.items()}
     held = (
         [f"{dataset}: {text}" for dataset, text in seeds.items()] if len(set(seeds.values())) > 1 else [*seeds.values()]
     )
     figures = {
-        (dataset, metric): _figure(line, metric, comparable)
+        (dataset, metric): _figure(line, metric)
         for dataset, line in lines.items()
         for metric in table.metrics
         if metric in line.figures
@@ -117,17 +118,18 @@ def _seeds(line: Line) -> str:
     return f"n = {line.n}" if line.n else line.state
 
 
-def _figure(line: Line, metric: str, comparable: bool) -> Figure:
+def _figure(line: Line, metric: str) -> Figure:
     figure: Spread = line.figures[metric]
     if figure.mean is None:
         return Figure({FINISHED: MISSING, UNTRAINED: NONE}.get(line.state, line.state))
     values = "  ".join(f"{value:.{DIGITS}f}" for value in figure.values) if figure.n > 1 else ""
-    return Figure(spread(figure, DIGITS), round(figure.mean, DIGITS) if comparable else None, values)
+    return Figure(spread(figure, DIGITS), None, values)
 
 
 def _labels(table: PublishedTable) -> list[Column[Shown]]:
     def column(label: str) -> Column[Shown]:
-        return Column(heading(label), lambda line: line.labels.get(label, ""), numeric=False)
+        telling = label == _name(table)
+        return Column(heading(label), lambda line: line.labels.get(label, ""), numeric=False, names=telling)
 
     return [column(label) for label in table.labels]
 
@@ -169,7 +171,10 @@ def _name(table: PublishedTable) -> str:
 
 def _said(ours: bool, comparable: bool, left_out: Sequence[str]) -> Iterator[str]:
     if ours and comparable:
-        yield "Bold: the best of a column and data set, ours among them."
+        yield (
+            "Bold: the best published value of a column and data set. Ours do not compete, since the published values "
+            "come without a spread: no verdict is possible."
+        )
     elif ours:
         yield (
             "Bold: the best published value of a column and data set. Ours were measured on other data and do not "

@@ -27,7 +27,7 @@ from experiments.found import FoundRun, find
 from experiments.layers import flatten
 from experiments.plan import state_of
 from experiments.predictions import from_steps, in_steps
-from experiments.rundir import PREDICTIONS, RESULT, RUNS, find_runs, read_result
+from experiments.rundir import FAILURE, PREDICTIONS, RESULT, RUNS, find_runs, read_json, read_result
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
 from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
@@ -61,7 +61,7 @@ TAGS = {
     "state": tracking.STATE,
     "directory": tracking.DIRECTORY,
 }
-COLUMNS = (*TAGS, "started", "mlflow_run", *METRICS)
+COLUMNS = (*TAGS, "reason", "started", "mlflow_run", *METRICS)
 Record = dict[str, Any]
 
 
@@ -136,6 +136,10 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
             for record in finished:
                 result = read_result(_kept(client, record, RESULT, Path(scratch))) or {}
                 record |= selection(result) | measured(result)
+            for record in chosen:
+                if record["state"] == "failed" and not record["reason"]:  # its directory is on another machine
+                    told = read_json(_kept(client, record, FAILURE, Path(scratch))) or {}
+                    record["reason"] = str(told.get("message", ""))
             queries, said = _queries(client, finished, configs, Path(scratch))
             starts = _starts(client, suite.suite, name, finished, configs, Path(scratch), workspace)
         without = {record["row"] for record in finished if record["weights_digest"]}
@@ -295,8 +299,12 @@ def _record(run: FoundRun, workspace: Path) -> Record:
     record: Record = {column: tags.get(tag, "") for column, tag in TAGS.items()}
     here = tracking.local_directory(tags, workspace)
     record["directory"] = str(here) if here else ""
-    if here and record["state"] == RUNNING:  # as last heard of; the directory knows of a kill
-        record["state"] = state_of(here)[0].replace("new", RUNNING)
+    record["reason"] = ""
+    if here and record["state"] != FINISHED:  # as last heard of; the directory knows of a kill, and why it failed
+        state, record["reason"] = state_of(here)
+        record["state"] = {"new": RUNNING, FINISHED: RUNNING, "stale": RUNNING}.get(state, state)
+        if state in (FINISHED, "stale"):
+            record["reason"] = "finished since; `rasa sync` delivers it"
     record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.run_id, "data": _data_name(run)}
     record["sizes"] = json.loads(run.sizes or "{}")  # no column, and so is the next
     stated = tags.get(tracking.DATA_ROOT) or run.params.get("data.root", "")

@@ -9,7 +9,7 @@ from reports.published import load_published, published_names, records
 
 
 def paper_text(target: str, kind: str) -> str:
-    """The table that `target` is (`table5`), or that the suite of that name or file names, as md, html, csv or latex.
+    """The table that `target` is (`table5`), or that the suite of that name or file names, in a report's formats.
 
     Raises SpecError if there is no such table or suite, or if the suite names none.
     """
@@ -19,6 +19,8 @@ def paper_text(target: str, kind: str) -> str:
     page = formats.Page(table.source, table.source, [as_published(table)])
     if kind == "html":
         return formats.html(page)
+    if kind == "json":
+        return formats.json_text(page)
     return formats.latex(page) if kind == "latex" else formats.markdown(page)
 
 

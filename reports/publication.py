@@ -31,6 +31,7 @@ class Unfinished(_Part):
     row: str
     seed: int
     state: str
+    reason: str = ""  # without what names a place on a machine
 
 
 class Evaluated(_Part):

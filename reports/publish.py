@@ -1,5 +1,6 @@
 """Writes a published report: the tables, and beside them all that they can be computed from again."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from importlib.resources import files
@@ -31,6 +32,7 @@ from reports.tables import FINISHED
 from reports.verdict import SEED
 from reports.verify import faults
 
+PLACE = re.compile(r"(^|[^\w.])(~?/|[A-Za-z]:\\)\w")  # a path of the machine, which is nobody else's business
 Kept = Sequence[tuple[Record, Sequence[str]]]  # of each start, and the rows that began with it
 
 
@@ -50,6 +52,7 @@ def publish(
     and ResourceError if a run lacks what a record needs, or if the folder is something else.
     """
     folder, loaded = folder.absolute(), load_runs(suite, profile, overrides, uri, workspace)
+    loaded.runs["reason"] = [why if not PLACE.search(why) else "" for why in loaded.runs["reason"]]
     records = _records(loaded)
     starts = [(read_run(_there(start.directory, "start")), start.rows) for start in loaded.starts]
     try:
@@ -127,8 +130,10 @@ def _written(
         starts=tuple(Evaluated(record=record.folder, rows=tuple(rows)) for record, rows in starts),
         stage1=tuple(row for row, alone in loaded.stage1.items() if alone),
         unfinished=tuple(
-            Unfinished(row=row, seed=int(seed), state=state)
-            for row, seed, state in zip(unfinished["row"], unfinished["seed"], unfinished["state"], strict=True)
+            Unfinished(row=row, seed=int(seed), state=state, reason=reason)
+            for row, seed, state, reason in zip(
+                *(unfinished[name] for name in ("row", "seed", "state", "reason")), strict=True
+            )
         ),
         files=digests(folder),
     )

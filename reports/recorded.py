@@ -12,7 +12,9 @@ from experiments.spec import Suite, read_spec
 from reports import formats
 from reports.build import How, assemble
 from reports.cells import Report
+from reports.drawings import drawings
 from reports.load import COLUMNS, METRICS, Queries, Start, SuiteRuns, measured, queries_of, selection
+from reports.pages import Picture
 from reports.publication import SEEDS_CSV, SPECS, TABLE, TABLE_CSV, Manifest, records_of
 from reports.tables import FINISHED
 
@@ -34,8 +36,9 @@ def report_of(folder: Path, manifest: Manifest) -> Report:
 
 def texts_of(report: Report) -> dict[str, str]:
     """The published tables by their files' names."""
+    pictures = [Picture(Path(each.file), each.words, each.caption, each.section) for each in drawings(report)]
     return {
-        TABLE: formats.markdown(report),
+        TABLE: formats.markdown(report, pictures),
         TABLE_CSV: formats.csv_table(report),
         SEEDS_CSV: formats.seeds_table(report),
     }
@@ -73,6 +76,7 @@ def _tidy(record: Record) -> dict[str, Any]:
         "git_commit": str(environment.get("git_commit") or ""),
         "git_dirty": "" if dirty is None else str(dirty).lower(),
         "state": FINISHED,
+        "reason": "",
         "directory": "",
         "started": datetime.fromtimestamp(record.began / 1000, UTC),
         "mlflow_run": "",

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from experiments import statistics
-from experiments.plot_style import DPI, INK, PALETTE, STYLE
+from experiments.plot_style import INK, STYLE, save, symbol_label
 from experiments.spec import Suite, Sweep
 from experiments.statistics import Floats
 from reports.grid import NONE, Cell, Column, Grid
-from reports.tables import MISSING, Line, Spread
+from reports.style import row_colours, row_marks
+from reports.tables import NEVER, Line, Spread
 from reports.verdict import SEED, SHARE, Known
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def grid(found: Sequence[Curve]) -> Grid | None:
     texts: Mapping[str, Callable[[Curve], str]] = {
         "Parameter": lambda curve: curve.sweep.label,
         "Paper's best": lambda curve: NONE if curve.sweep.paper_best is None else str(curve.sweep.paper_best),
-        "Our best": lambda curve: ", ".join(map(str, curve.top)) or MISSING,
+        "Our best": lambda curve: ", ".join(map(str, curve.top)) or NEVER,
         "How often each value is best (% of resamples)": share,
     }
     columns: list[Column[Line]] = [Column(heading, lambda line: "", numeric=False) for heading in texts]
@@ -168,8 +169,17 @@ def grid(found: Sequence[Curve]) -> Grid | None:
     return Grid("Where each parameter is best, by test R@1", columns, rows, [*sentences(found)])
 
 
-def draw(found: Sequence[Curve], title: str, path: Path) -> None:
-    """Write the picture: a panel per parameter with mean, t-interval, single seeds and the paper's best value."""
+def describe(found: Sequence[Curve]) -> str:
+    """The figure in words, for whoever does not see it."""
+    told = []
+    for curve in found:
+        points = ", ".join(f"{value}: {figure.mean:.1f}" for value, figure in sorted(curve.figures.items()))
+        told.append(f"{curve.sweep.label}: {points or NEVER}")
+    return f"Test R@1 in percent over the values of each parameter. {'; '.join(told)}."
+
+
+def draw(found: Sequence[Curve], title: str, path: Path, chance: float | None = None) -> None:
+    """Write the picture: a panel per parameter with mean, t-interval, single seeds, the paper's best value, chance."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -185,6 +195,8 @@ def draw(found: Sequence[Curve], title: str, path: Path) -> None:
         axes = list(picture.subplots(down, across, squeeze=False, sharey=True).flat)
         for axis, group in zip(axes, panels.values(), strict=False):
             _panel(axis, group)
+            if chance is not None:
+                axis.axhline(chance, color=INK, linestyle=(0, (1, 3)), linewidth=1.2)
         for axis in axes[::across]:
             axis.set_ylabel("Test R@1 (%)")
         for axis in axes[len(panels) :]:
@@ -197,22 +209,29 @@ def draw(found: Sequence[Curve], title: str, path: Path) -> None:
             handles.append(Line2D([], [], color=INK, linestyle=":", label="the paper's best"))
         if any(curve.starts for curve in found):
             handles.append(Line2D([], [], color=INK, linestyle="--", linewidth=1, label="start, no training"))
+        if chance is not None:
+            handles.append(Line2D([], [], color=INK, linestyle=(0, (1, 3)), lw=1.2, label=f"chance ({chance:.3g})"))
         picture.suptitle(title, fontsize=9)
-        picture.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-        picture.savefig(path, dpi=DPI)
+        picture.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), frameon=False)
+        save(picture, path)
 
 
 def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
     sweep = group[0].sweep
     # Curves of one panel are moved apart, so that none hides another.
+    names = [_row(group, curve) for curve in group]
+    colours, marks = row_colours(names), row_marks(names)
     apart = 0.012 * (sweep.by_value[-1].value - sweep.by_value[0].value)
     for number, curve in enumerate(group):
-        colour, shift = PALETTE[(4 + number) % len(PALETTE)], apart * (number - (len(group) - 1) / 2)
+        name, shift = _row(group, curve), apart * (number - (len(group) - 1) / 2)
+        colour, (marker, dashes) = colours[name], marks[name]
         values = sorted(curve.figures)
         means = np.array([curve.figures[value].mean for value in values], float)
-        axis.plot(np.array(values) + shift, means, color=colour, marker="o", markersize=4, label=curve.sweep.label)
+        axis.plot(
+            np.array(values) + shift, means, color=colour, marker=marker, ls=dashes, ms=4, label=curve.sweep.label
+        )
         known = {value: interval for value in values if (interval := curve.figures[value].interval)}
-        low, high = np.array([*known.values()]).reshape(-1, 2).T
+        low, high = np.array([*known.values()]).reshape(-1, 2).T.clip(0, 100)  # nothing can be beyond
         if len(group) == 1:
             axis.fill_between(np.array([*known]), low, high, color=colour, alpha=0.15, linewidth=0)
         else:
@@ -228,9 +247,15 @@ def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
     if starts:
         axis.plot(sorted(starts), [starts[value] for value in sorted(starts)], color=INK, linestyle="--", linewidth=1)
     if not any(curve.figures for curve in group):
-        axis.text(0.5, 0.5, "missing", transform=axis.transAxes, ha="center", style="italic")
+        axis.text(0.5, 0.5, NEVER, transform=axis.transAxes, ha="center", style="italic")
     axis.set_xticks([point.value for point in sweep.by_value])
-    axis.set_xlabel(sweep.axis or sweep.label)
+    symbol_label(axis.xaxis.label, sweep.axis or sweep.label)
     axis.grid(axis="y")
     if len(group) > 1:
         axis.legend(frameon=False, fontsize=8)
+
+
+def _row(group: Sequence[Curve], curve: Curve) -> str:
+    """Whose colour the curve has: the row's that it starts from, where no other of its panel does."""
+    rows = [each.sweep.extends for each in group]
+    return curve.sweep.extends.rpartition("/")[2] if len(set(rows)) == len(rows) else curve.sweep.name

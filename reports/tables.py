@@ -4,7 +4,7 @@ Nothing is rounded or formatted here (reports/cells.py). Accuracies are in perce
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from rasa.config.run import DETECTORS
 if TYPE_CHECKING:
     import pandas as pd
 
-FINISHED, MISSING = "finished", "missing"
+FINISHED, NEVER = "finished", "never run"
+MISSING, NOT_ASKED = "missing", "not asked"  # a figure that a finished run should have, and one that it need not
 UNTRAINED = "untrained"  # the state of a line that no training belongs to
 # A line's figures by name: the column of the tidy table, and what one of its units is in the figure's.
 DETECTION = ("loss", "guess", "base", "recall", "precision", "auc")  # as rasa/training/detectors.py defines them
@@ -97,13 +98,20 @@ class Line:
 
     name: str
     labels: Mapping[str, str]
-    state: str  # finished if any seed is; else failed, running or interrupted; or missing
+    state: str  # finished if any seed is; else failed, running or interrupted; or never run
     unfinished: Mapping[int, str]  # by seed, what became of those without a finished run
     figures: Mapping[str, Spread]
     paper: Mapping[str, float]
     versus: str | None
     gain: Spread  # R@1 minus that of the row `versus`
     paper_gain: float | None
+    reasons: Mapping[int, str] = field(default_factory=dict)  # by seed, why those did not finish, where it is known
+
+    @property
+    def why(self) -> str:
+        """The state of a row without a finished seed, and the reason of the first that has one."""
+        told = next((self.reasons[seed] for seed in sorted(self.reasons) if self.unfinished[seed] == self.state), "")
+        return f"{self.state}: {told}" if told else self.state
 
     @property
     def n(self) -> int:
@@ -146,6 +154,7 @@ def _line(runs: "pd.DataFrame", suite: Suite, row: Row, figures: Mapping[str, Ma
         versus=row.versus,
         gain=gain,
         paper_gain=paper_gain,
+        reasons={int(seed): str(why) for seed, why in zip(own["seed"], own["reason"], strict=True) if why},
     )
 
 
@@ -155,7 +164,7 @@ def _paper(row: Row) -> dict[str, float]:
 
 def _state(unfinished: Mapping[int, str]) -> str:
     states = [unfinished[seed] for seed in sorted(unfinished)]
-    return "failed" if "failed" in states else states[-1] if states else MISSING
+    return "failed" if "failed" in states else states[-1] if states else NEVER
 
 
 def _figures(runs: "pd.DataFrame", row: str) -> dict[str, Spread]:
@@ -167,6 +176,13 @@ def _spread(own: "pd.DataFrame", column: str, scale: float) -> Spread:
     # A figure that a run lacks is left out, so that n says on how many values the mean rests.
     known = own[own[column].notna()]
     return Spread({int(seed): float(value) * scale for seed, value in zip(known["seed"], known[column], strict=True)})
+
+
+def seeds_of(lines: Sequence[Line]) -> str:
+    """`n = 3`, or `n = 0 to 3` if the rows differ."""
+    counts = [line.n for line in lines]
+    low, high = min(counts), max(counts)
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
 def last_label_tells(lines: Sequence[Line]) -> bool:

@@ -3,17 +3,19 @@
 import csv
 import io
 import math
+import re
 from importlib.resources import files
 
 import pytest
 
 from experiments.spec import load_suite
 from reports import forest
-from reports.build import at_chance, mixed_code, notes, on_papers_data
+from reports.build import mixed_code, notes, on_papers_data
 from reports.cells import grids, signed
-from reports.figures import bars, draw, draw_probe
-from reports.formats import csv_table, html, latex, markdown
+from reports.figures import bars, describe_probe, draw, draw_probe
+from reports.formats import csv_table, html, json_text, latex, markdown, page_of
 from reports.load import SuiteRuns
+from reports.summary import at_chance
 from reports.tables import Spread, suite_lines, telling_names
 from reports.verdict import judge
 from tests.helpers.tiny_report import PNG, RUNS, SUITE, picture, suite_of, tidy, tiny_lines, tiny_report
@@ -57,12 +59,12 @@ def test_cost_is_in_minutes():
 
 def test_rows_without_a_finished_run_say_why():
     lines = tiny_lines()
-    assert [line.state for line in lines.values()] == ["finished", "finished", "finished", "failed", "missing"]
+    assert [line.state for line in lines.values()] == ["finished", "finished", "finished", "failed", "never run"]
     assert lines["step"].unfinished == {2: "failed"}
     cells = {row[1].text: [cell.text for cell in row] for row in grids(tiny_report())[0].rows}
     assert cells["u"] == ["B", "u", *["failed"] * 5, "x_1", "failed", "-1.00"]
-    assert cells["v"] == ["B", "v", *["missing"] * 5, "u", "missing", "+2.00"]
-    assert {line.state for line in suite_lines(tidy(), SUITE)} == {"missing"}
+    assert cells["v"] == ["B", "v", *["never run"] * 5, "u", "never run", "+2.00"]
+    assert {line.state for line in suite_lines(tidy(), SUITE)} == {"never run"}
 
 
 def test_cells():
@@ -81,12 +83,23 @@ def test_cells():
     assert reached.rows[0][3].detail == "40.0  42.0  44.0"
 
 
-def test_best_of_a_column_as_printed_and_gain_of_fewer_seeds():
-    """44.0 is the best mean; 43.96 reads the same and is as good. Published: 62.50."""
-    lines = suite_lines(tidy(*RUNS, ("broken", 1, "finished", 43.96)), SUITE)
-    reached, _, beside, _ = grids(tiny_report(lines=lines))
-    assert [row[3].best for row in reached.rows] == [False, False, True, True, False]
-    assert [row[2].best for row in beside.rows] == [False, True, False, False, False]
+def test_nothing_undecided_is_bold_and_a_gain_of_fewer_seeds_says_so():
+    """44.0 is the best mean, of one seed: no verdict allows to call it that."""
+    assert not any(cell.best for grid in page_of(tiny_report()).grids for row in grid.rows for cell in row)
+    lines, queries = suite_of({"base": 0.6, "step": 0.8}, 3)
+    shown = page_of(tiny_report(lines=lines, judged=judge(lines, queries, 200)))
+    bold = [
+        (grid.heading, row[grid.header].text, cell.text)
+        for grid in shown.grids
+        for row in grid.rows
+        for cell in row
+        if cell.best
+    ]
+    assert {(heading, row) for heading, row, _ in bold} == {
+        ("Results on the test split", "y"),
+        ("What is decided", "y"),
+    }
+    assert any(text.startswith("shown") for _, _, text in bold)
     lines = suite_lines(tidy(*RUNS, ("one", 5, "finished", 45.0)), SUITE)
     assert grids(tiny_report(lines=lines))[0].rows[2][-2].text == "+0.0 (n = 1)"  # of its two seeds, step has one
 
@@ -100,8 +113,8 @@ def test_markdown():
     text = markdown(tiny_report())
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table[:7]}) == 1
-    assert "42.0 ± 2.0 [37.0, 47.0]" in table[2] and "x\\_1" in table[2]
-    assert "**44.0**" in table[4]
+    assert "42.0 ± 2.0 " in table[2] and "x\\_1" in table[2]
+    assert "42.0 ± 2.0 [37.0, 47.0]" in text
     assert "\n- Profile smoke is a test of the program: its figures prove nothing about the method.\n" in text
 
 
@@ -119,19 +132,22 @@ def test_csv_holds_numbers_at_full_precision():
 
 def test_latex_escapes_and_groups():
     text = latex(tiny_report())
-    tabular = text[text.index("\\begin") : text.index("\\end")]
+    second = text.index("\\begin{tabular}", text.index("\\end{tabular}"))
+    tabular = text[second : text.index("\\end{tabular}", second)]
     assert r"x\_1" in tabular and r"42.0 $\pm$ 2.0" in tabular and "$-$1.00" in tabular
-    assert r"\textbf{44.0}" in tabular
     assert tabular.count(r"\midrule") == 2  # under the head, and between A and B
     assert "% A step has no verdict before 3 seeds" in text
 
 
 def test_html_stands_alone_and_escapes(tmp_path):
-    page = html(tiny_report(title="<b>"), picture(tmp_path, 'Ten "rows" < eleven'))
+    page = html(tiny_report(title="<b>"), [picture(tmp_path, 'Ten "rows" < eleven')])
     assert "&lt;b&gt;" in page and "<b>" not in page
-    assert 'src="data:image/png;base64,iVBOR' in page and 'alt="Ten &#34;rows&#34; &lt; eleven"' in page
-    assert "http" not in page
-    assert "<strong>44.0</strong>" in page and "40.0  42.0  44.0" in page
+    assert 'role="img" aria-label="Ten &quot;rows&quot; &lt; eleven"' in page and "<text>drawn</text>" in page
+    assert 'id="f1-clip"' in page and 'clip-path="url(#f1-clip)"' in page
+    for bad in ("<script>alert", "onload", "javascript", "<metadata", "foreignObject"):
+        assert bad not in page
+    assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}  # a name, nothing is fetched
+    assert "40.0  42.0  44.0" in page
 
 
 def test_notes_on_noise_profile_and_data():
@@ -139,7 +155,7 @@ def test_notes_on_noise_profile_and_data():
     said = "\n".join(notes(lines, "smoke", comparable=False))
     assert "one: one seed (n = 1): nothing is known of the spread over trainings." in said
     assert "prove nothing" in said and "not levels" in said
-    assert "step: seed 2 failed." in said and "never run with this config on this data: absent." in said
+    assert "step: seed 2 failed." in said and "Never run with this config on this data: absent." in said
     said = "\n".join(notes(lines[:2], "synth", comparable=True))
     assert "prove nothing" not in said and "not levels" not in said and "n = 1" not in said
 
@@ -164,17 +180,14 @@ def test_code_versions_are_told_apart_by_digest():
 
 
 def test_rows_at_chance_are_called_that():
-    """Chance is 100 / 16 = 6.25; a row at 12.5 is twice that, and has learned something."""
-    sizes = {"test": {"identities": 16}}
+    """Chance is 6.25; a row at 12.5 is twice that, and has learned something."""
     low = [("base", 0, "finished", 6.0), ("step", 0, "finished", 12.0)]
-    said = (
-        "R@1 of all rows is about chance (6.25 for 16 identities): "
-        "nothing was learned yet, and rows cannot be compared."
-    )
-    assert list(at_chance(suite_lines(tidy(*low), SUITE), sizes)) == [said]
-    assert list(at_chance(suite_lines(tidy(*low, ("one", 0, "finished", 12.5)), SUITE), sizes)) == []
-    assert list(at_chance(suite_lines(tidy(*low), SUITE), {})) == []
-    assert list(at_chance(suite_lines(tidy(), SUITE), sizes)) == []
+    said = "R@1 of all rows is about chance (6.25): nothing was learned there, and rows cannot be compared."
+    assert list(at_chance(suite_lines(tidy(*low), SUITE), 6.25)) == [said]
+    (some,) = at_chance(suite_lines(tidy(*low, ("one", 0, "finished", 12.5)), SUITE), 6.25)
+    assert some.startswith("R@1 of base, step is about chance (6.25): ")
+    assert list(at_chance(suite_lines(tidy(*low), SUITE), None)) == []
+    assert list(at_chance(suite_lines(tidy(), SUITE), 6.25)) == []
 
 
 def test_selection_gap():
@@ -187,9 +200,9 @@ def test_selection_gap():
     )
     grid = grids(tiny_report(lines=lines))[-1]
     assert [cell.text for cell in grid.rows[0]][2:] == ["50.0", "49.0", "40.0", "38.0", "43.0", "+3.0"]
-    assert [cell.text for cell in grid.rows[1]][2:] == ["missing"] * 6
+    assert [cell.text for cell in grid.rows[1]][2:] == ["never run"] * 6
     assert [cell.text for cell in grids(tiny_report())[-1].rows[0]][2:] == [
-        *("missing", "missing", "42.0", "missing", "missing", "missing")
+        *("missing", "missing", "42.0", "not asked", "not asked", "not asked")
     ]
 
 
@@ -224,7 +237,7 @@ def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
     ]
     assert [cell.text for cell in probed.rows[0]][:5] == [
         "x_1",
-        "75.0 ± 7.1 [11.5, 138.5] (61.0)",
+        "75.0 ± 7.1 (61.0)",
         "-",
         "51.0 to 21.0",
         "3.00",
@@ -235,21 +248,23 @@ def test_what_the_detectors_learned_and_the_probe_found(tmp_path):
     assert "garment_apart_mean" not in record
     draw_probe(lines, "sensitivity", tmp_path / "probe.png")
     assert (tmp_path / "probe.png").read_bytes().startswith(PNG)
+    assert "75" in describe_probe(lines) and "x_1: colour 75" in describe_probe(lines)
     one = picture(tmp_path)
-    assert [html(tiny_report(lines=lines), *[one] * number).count("<img") for number in (1, 2)] == [1, 2]
+    assert [html(tiny_report(lines=lines), [one] * number).count("<svg") for number in (1, 2)] == [1, 2]
     for text in (
         markdown(tiny_report(lines=lines)),
         latex(tiny_report(lines=lines)),
         html(tiny_report(lines=lines)),
+        json_text(tiny_report(lines=lines)),
     ):
         assert "0.225 (0.320)" in text and "51.0 to 21.0" in text
 
 
 def test_figure_numbers_and_picture(tmp_path):
     numbers = bars(list(tiny_lines().values()))
-    assert numbers[0] == ("x_1", "A", 42.0, 2.0, (40.0, 42.0, 44.0), 60.0, "finished")
+    assert numbers[0] == ("x_1", "base", 42.0, 2.0, (40.0, 42.0, 44.0), 60.0, "finished")
     assert numbers[2][2:6] == (44.0, None, (44.0,), None)
-    assert [(bar.mean, bar.state) for bar in numbers[3:]] == [(None, "failed"), (None, "missing")]
+    assert [(bar.mean, bar.state) for bar in numbers[3:]] == [(None, "failed"), (None, "never run")]
     for number, shown in enumerate((numbers, numbers[2:3], numbers[4:])):  # all; no published value; none of ours
         draw(shown, "ours", "paper", tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").read_bytes().startswith(PNG)

@@ -52,7 +52,7 @@ def test_one_seed_has_no_verdict():
     ]
     cells = [[cell.text for cell in row] for row in told.rows]
     assert cells[0] == ["y", "x_1", "+2.50", "n = 1", "+66.7", "-", "-", "+33.3", "too few seeds", "-", "-", "-"]
-    assert cells[2] == ["u", "x_1", "-1.00", *["missing"] * 9]
+    assert cells[2] == ["u", "x_1", "-1.00", *["never run"] * 9]
 
 
 def test_a_step_that_is_shown():

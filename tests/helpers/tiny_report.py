@@ -9,17 +9,25 @@ from experiments.spec import Suite
 from reports.build import notes
 from reports.cells import Report
 from reports.load import COLUMNS
+from reports.pages import Picture
 from reports.tables import suite_lines
 from reports.verdict import judge
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def picture(folder, text="A picture"):
-    """A PNG file and the same in words, as `html` takes them."""
-    file = folder / "picture.png"
-    file.write_bytes(PNG)
-    return file, text
+# A figure with all that a page must not take over from a file.
+DRAWN = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 72 36"
+onload="alert(1)"><metadata>m</metadata><script>alert(1)</script><defs><clipPath id="clip"><rect/></clipPath></defs>
+<use xlink:href="https://example.org/x"/><use xlink:href="javascript:alert(1)"/><foreignObject><p/></foreignObject>
+<g clip-path="url(#clip)" onclick="alert(1)"><text>drawn</text></g></svg>"""
+
+
+def picture(folder, text="A picture", section=""):
+    """An SVG file and the same in words, as `html` takes them."""
+    file = folder / "picture.svg"
+    file.write_text(DRAWN)
+    return Picture(file, text, "A caption", section)
 
 
 # Five rows: a base, a step from it, one with one seed, one that failed, one that was never run.

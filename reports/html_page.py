@@ -1,0 +1,81 @@
+"""A page as HTML that needs no file beside it: figures are part of it as SVG, and their text stays text."""
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from reports.cells import Report
+from reports.pages import Page, Picture, page_of, sections
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+# What a figure is made of. Anything else in a file is left out, scripts among it.
+DRAWN = {"svg", "g", "defs", "path", "use", "text", "tspan", "rect", "clipPath", "image", "line", "circle", "polygon"}
+WIDE = 7  # columns from which a table is set smaller in print
+
+
+def html(report: Report | Page, pictures: Sequence[Picture] = ()) -> str:
+    """The page: the verdict, figures and table that come first, and all else in sections that open."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["together"] = _together
+    page, numbers = page_of(report), count(1)
+    figures = {each.file: inline(each, f"f{next(numbers)}-") for each in pictures}
+    return (
+        environment.from_string(template).render(
+            page=page,
+            top=[each for each in pictures if not each.section],
+            figures=figures,
+            sections=sections(page, pictures),
+            wide=WIDE,
+        )
+        + "\n"
+    )
+
+
+def _together(text: str) -> str:
+    """A figure's parts on one line: a mean with its deviation, both ends of an interval; between them it may break."""
+    return re.sub(r" (?=± )|(?<=±) |(?<=,) (?=[-+\d.]+\])|(?<=^n) (?== )|(?<=^n =) ", "\u00a0", text)
+
+
+def inline(picture: Picture, prefix: str) -> "Markup":
+    """The figure as an element of a page. Its names get the prefix, so that several figures do not share any."""
+    from markupsafe import Markup
+
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.parse(picture.file).getroot()
+    _clean(root, prefix)
+    box = root.get("viewBox", "0 0 1 1").split()
+    root.attrib = {"viewBox": " ".join(box), "role": "img", "aria-label": picture.words}
+    # 96 pixels are 72 points: as large as it was drawn, where there is room.
+    root.attrib["style"] = f"max-width: {float(box[2]) * 4 / 3:.0f}px"
+    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}  # what matplotlib's style sheet says of all
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _clean(element: Any, prefix: str) -> None:
+    for child in list(element):
+        if not isinstance(child.tag, str) or child.tag.removeprefix(f"{{{SVG}}}") not in DRAWN:
+            element.remove(child)
+        else:
+            _clean(child, prefix)
+    for name, value in list(element.attrib.items()):
+        if name == "id":
+            element.set(name, prefix + value)
+        elif name in ("href", f"{{{XLINK}}}href"):
+            if value.startswith("#"):
+                element.set(name, f"#{prefix}{value[1:]}")
+            elif not value.startswith("data:image/png;base64,"):
+                del element.attrib[name]
+        elif name.startswith("on"):
+            del element.attrib[name]
+        elif "url(#" in value:
+            element.set(name, value.replace("url(#", f"url(#{prefix}"))
