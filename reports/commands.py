@@ -138,11 +138,12 @@ def publish(
 
 @click.command(short_help="Compute a published report's digits again.")
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
-def verify(folders: tuple[Path, ...]) -> None:
+@click.option("--renew", is_flag=True, help="First write page, tables and figures again as this version prints them.")
+def verify(folders: tuple[Path, ...], renew: bool) -> None:
     """Compute every digit of the published report in DIR again, from its records alone, and compare.
 
     Needs no store and no data. Exit code 1 if a digit differs or a file was changed, each named on a line of its own; 5
-    if DIR is no published report.
+    if DIR is no published report. With --renew nothing of the records is changed, only how they are shown.
     """
     from rasa.errors import RasaError
     from reports.publication import read_manifest
@@ -150,6 +151,10 @@ def verify(folders: tuple[Path, ...]) -> None:
 
     wrong = 0
     for folder in folders:
+        if renew:
+            from reports.publish import renew as write_again
+
+            write_again(folder)
         manifest = read_manifest(folder)
         found = list(faults(folder, manifest))
         for fault in found:

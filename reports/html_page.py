@@ -19,15 +19,21 @@ DRAWN = {"svg", "g", "defs", "path", "use", "text", "tspan", "rect", "clipPath",
 WIDE = 7  # columns from which a table is set smaller in print
 
 
-def html(report: Report | Page, pictures: Sequence[Picture] = ()) -> str:
-    """The page: the verdict, figures and table that come first, and all else in sections that open."""
+FIGURE = re.compile(r"<svg .*?</svg>", re.DOTALL)
+
+
+def html(report: Report | Page, pictures: Sequence[Picture] = (), drawn: bool = True) -> str:
+    """The page: the verdict, figures and table that come first, and all else in sections that open.
+
+    With `drawn` false the figures' places are empty, and their files need not be there.
+    """
     from jinja2 import Environment, StrictUndefined
 
     template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["together"] = _together
     page, numbers = page_of(report), count(1)
-    figures = {each.file: inline(each, f"f{next(numbers)}-") for each in pictures}
+    figures = {each.file: inline(each, f"f{next(numbers)}-") if drawn else "" for each in pictures}
     return (
         environment.from_string(template).render(
             page=page,
@@ -38,6 +44,11 @@ def html(report: Report | Page, pictures: Sequence[Picture] = ()) -> str:
         )
         + "\n"
     )
+
+
+def without_figures(page: str) -> str:
+    """A page's text as `html` gives it with `drawn` false."""
+    return FIGURE.sub("", page)
 
 
 def _together(text: str) -> str:

@@ -9,11 +9,9 @@ from reports.grid import Cell, Grid
 from reports.pages import Page, Picture, page_of
 
 WIDTH = 190  # characters of a line, at most
-SPECIAL = str.maketrans(
-    {character: f"\\{character}" for character in "\\|*_`$~#"} | {"<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "}
-)
-# What would be a link, an image, a footnote, or the beginning of an entity. A bracket alone is a bracket.
-LINK = re.compile(r"\](?=[(\[:])|\[(?=\^)|!(?=\[)|&(?=#?\w+;)")
+# What is markup anywhere; and what would be a link, an image, a footnote or an entity. A bracket alone is a bracket.
+MARKUP = re.compile(r"[\\|*_`$~#<>\n\r]|\](?=[(\[:])|\[(?=\^)|!(?=\[)|&(?=#?\w+;)")
+OTHERWISE = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}  # than with a backslash
 BLOCK = re.compile(r"(?:[-+]|\d+[.)])(?= |$)|=+$|-+$")  # what at a line's beginning would be a list, or underline it
 
 
@@ -41,9 +39,7 @@ def markdown(report: Report | Page, pictures: Sequence[Picture] = ()) -> str:
 
 def escaped(text: str) -> str:
     """The text as it stands, whatever Markdown or HTML it looks like."""
-    return LINK.sub(lambda found: "&amp;" if found[0] == "&" else f"\\{found[0]}", text).translate(
-        SPECIAL | {ord("\\"): "\\\\"} if "\\" in text else SPECIAL
-    )
+    return MARKUP.sub(lambda found: OTHERWISE.get(found[0], f"\\{found[0]}"), text)
 
 
 def _image(picture: Picture) -> str:

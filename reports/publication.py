@@ -1,8 +1,8 @@
 """The folder of a published report: what lies in it, and its manifest.
 
-`table.md`, `table.csv`, `seeds.csv` and the figures are the report; `specs/` holds the suite's and the profile's files
-as they were; `records/` what is kept of each run (experiments/records.py). `manifest.json` says how all of it was made,
-and has a digest of each file. The text around it (README.md) is a person's, and not listed.
+`report.html`, `table.md`, `table.csv`, `seeds.csv` and the figures are the report; `specs/` holds the suite's and the
+profile's files as they were; `records/` what is kept of each run (experiments/records.py). `manifest.json` says how all
+of it was made, and has a digest of each file. The text around it (README.md) is a person's, and not listed.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from rasa.errors import RasaError, ResourceError
 FORMAT = 1
 MANIFEST = "manifest.json"
 RECORDS, SPECS, PROFILES = "records", "specs", "profiles"
-TABLE, TABLE_CSV, SEEDS_CSV = "table.md", "table.csv", "seeds.csv"
+TABLE, TABLE_CSV, SEEDS_CSV, PAGE = "table.md", "table.csv", "seeds.csv", "report.html"
 
 
 class _Part(BaseModel):

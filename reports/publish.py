@@ -11,23 +11,29 @@ from tempfile import TemporaryDirectory
 import rasa
 from experiments.boundaries import MOST
 from experiments.records import SHARED, Record, files_of, read_run
+from experiments.rundir import write_text
 from experiments.spec import Suite, load_profile, load_suite, profile_names, suite_names
 from experiments.steps import MARGIN
 from rasa.errors import RasaError, ResourceError
+from reports import formats
 from reports.build import How, assemble, draw_figures, how_made
+from reports.cells import Report
 from reports.load import SuiteRuns, load_runs
 from reports.publication import (
     MANIFEST,
+    PAGE,
     PROFILES,
     RECORDS,
     SPECS,
     Evaluated,
     Manifest,
     Unfinished,
+    altered,
+    digest,
     digests,
     read_manifest,
 )
-from reports.recorded import texts_of
+from reports.recorded import report_of, texts_of
 from reports.tables import FINISHED
 from reports.verdict import SEED
 from reports.verify import faults
@@ -107,9 +113,7 @@ def _written(
     name = load_profile(profile).profile
     report = assemble(suite, name, loaded, how)
     folder.mkdir()
-    for file, text in texts_of(report).items():
-        (folder / file).write_text(text, encoding="utf-8")
-    draw_figures(report, folder)
+    _write_report(report, folder)
     for record in (*records, *(record for record, _ in starts)):
         _write_record(record, folder / RECORDS)
     unfinished = loaded.runs[loaded.runs["state"] != FINISHED]
@@ -139,6 +143,35 @@ def _written(
     )
     (folder / MANIFEST).write_text(manifest.text(), encoding="utf-8")
     return manifest
+
+
+def renew(folder: Path) -> Manifest:
+    """Write a published report's page, tables and figures again, as this version prints them, from its records.
+
+    Raises RasaError if a record or a spec is not as it was published, and ResourceError if the folder is none.
+    """
+    manifest = read_manifest(folder)
+    kept = (f"{RECORDS}/", f"{SPECS}/")
+    if fault := next((each for each in altered(folder, manifest) if each.startswith(kept)), None):
+        raise RasaError(f"{folder}/{fault}; take the folder from the repository again")
+    report = report_of(folder, manifest)
+    for name in [name for name in manifest.files if not name.startswith(kept)]:
+        (folder / name).unlink(missing_ok=True)
+    made = _write_report(report, folder)
+    files = {name: value for name, value in manifest.files.items() if name.startswith(kept)}
+    files |= {path.name: digest(path) for path in made}
+    renewed = manifest.model_copy(update={"version": rasa.__version__, "files": dict(sorted(files.items()))})
+    write_text(folder / MANIFEST, renewed.text())
+    return renewed
+
+
+def _write_report(report: Report, folder: Path) -> list[Path]:
+    """The files that a reader opens: the page, the tables, the figures."""
+    pictures = draw_figures(report, folder)
+    texts = texts_of(report) | {PAGE: formats.html(report, pictures)}
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [*(folder / name for name in texts), *(picture.file for picture in pictures)]
 
 
 def _write_record(record: Record, folder: Path) -> None:

@@ -15,7 +15,7 @@ from reports.cells import Report
 from reports.drawings import drawings
 from reports.load import COLUMNS, METRICS, Queries, Start, SuiteRuns, measured, queries_of, selection
 from reports.pages import Picture
-from reports.publication import SEEDS_CSV, SPECS, TABLE, TABLE_CSV, Manifest, records_of
+from reports.publication import PAGE, SEEDS_CSV, SPECS, TABLE, TABLE_CSV, Manifest, records_of
 from reports.tables import FINISHED
 
 
@@ -35,9 +35,10 @@ def report_of(folder: Path, manifest: Manifest) -> Report:
 
 
 def texts_of(report: Report) -> dict[str, str]:
-    """The published tables by their files' names."""
+    """The published page and tables by their files' names; the page has its figures' places empty."""
     pictures = [Picture(Path(each.file), each.words, each.caption, each.section) for each in drawings(report)]
     return {
+        PAGE: formats.html(report, pictures, drawn=False),
         TABLE: formats.markdown(report, pictures),
         TABLE_CSV: formats.csv_table(report),
         SEEDS_CSV: formats.seeds_table(report),

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from experiments.start import plan_starts
 from experiments.store import default_uri
 from experiments.uploader import sync
 from rasa.data.load import load_dataset
-from rasa.errors import RasaError, ResourceError
+from rasa.errors import RasaError, ResourceError, RunFailed
 from reports.commands import publish, report, restore, verify
 from reports.publication import MANIFEST, RECORDS, digests
 from reports.verify import differing_lines, differing_records
@@ -172,7 +173,8 @@ def test_a_published_report_is_complete_and_verified(place):
         "table.md",
         "table.csv",
         "seeds.csv",
-        "r1.png",
+        "r1.svg",
+        "report.html",
         MANIFEST,
         "specs/tiny.yaml",
         "specs/profiles/synth.yaml",
@@ -183,7 +185,11 @@ def test_a_published_report_is_complete_and_verified(place):
     done = invoke(verify, folder)
     assert (done.exit_code, done.output) == (0, f"{folder}: 9 runs; every digit as printed\n")
     printed = invoke(report, *target(place, place / "ws", "x")[:1], *target(place, place / "ws", "x")[2:]).stdout
-    made = [text.partition("; made: ")[0] for text in (printed, (folder / "table.md").read_text())]
+    table = (folder / "table.md").read_text()
+    pictures = re.findall(r"!\[[^]]+\]\((\w+\.svg)\)\n\n", table)
+    assert pictures == ["steps.svg", "r1.svg"] and all((folder / name).is_file() for name in pictures)
+    table = re.sub(r"!\[[^]]+\]\(\w+\.svg\)\n\n", "", table)
+    made = [" ".join(text.split()).partition("; made: ")[0] for text in (printed, table)]
     assert made[0] == made[1] and "CL + ITM" in made[0]
 
 
@@ -191,10 +197,10 @@ def test_nothing_published_names_a_place_or_a_machine(place):
     import platform
 
     for path in (place / "out").rglob("*"):
-        if path.is_file() and path.suffix not in (".png", ".xz"):
+        if path.is_file() and path.suffix not in (".xz",):
             text = path.read_text()
             # The command says which data was asked for.
-            text = "" if path.name in ("table.md", MANIFEST) else text
+            text = "" if path.name in ("table.md", "report.html", MANIFEST) else text
             assert str(place) not in text and f'"{platform.node()}"' not in text, path
 
 
@@ -244,6 +250,25 @@ def test_changed_sentences_are_found(folder):
     sign(folder)
     done = invoke(verify, folder)
     assert done.exit_code == 1 and f"recomputed '{sentence}'" in done.output
+
+
+def test_a_changed_digit_of_the_page_is_found_and_renewed(folder):
+    whole = (folder / "report.html").read_text()
+    at = whole.index("<td", whole.index('<th scope="row"'))
+    at = next(place for place in range(whole.index(" ± ", at) - 4, len(whole)) if whole[place].isdigit())
+    (folder / "report.html").write_text(other_digit(whole, at))
+    sign(folder)
+    done = invoke(verify, folder)
+    assert done.exit_code == 1 and "report.html: printed " in done.output
+    before = (folder / MANIFEST).read_text()
+    done = invoke(verify, "--renew", folder)
+    assert done.exit_code == 0, done.output
+    assert (folder / "report.html").read_text() == whole and (folder / MANIFEST).read_text() != before
+    packed = next(folder.glob(f"{RECORDS}/itm/seed-1-*/{PACKED}"))
+    packed.write_bytes(packed.read_bytes()[:-1])
+    refused = invoke(verify, "--renew", folder)
+    assert isinstance(refused.exception, RasaError) and PACKED in str(refused.exception)
+    assert (folder / "report.html").read_text() == whole
 
 
 def test_any_changed_prediction_is_found(folder):
@@ -324,6 +349,32 @@ def test_publishing_again_keeps_what_a_person_wrote_and_spares_other_folders(pla
     fault = invoke(publish, *arguments).exception
     assert isinstance(fault, ResourceError) and "is there already, and is not of a published report" in str(fault)
     assert not (folder / MANIFEST).exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("why", "published"), [("cl is nan at epoch 1, step 3", True), ("no file /home/me/images/1.png", False)]
+)
+def test_a_failed_row_says_why_and_no_place_is_published(place, tmp_path, monkeypatch, why, published):
+    """The reason comes from the run's directory, so that no `rasa sync` is needed for it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    workspace, suite = tmp_path / "ws", load_suite(str(place / "tiny.yaml"))
+    run(place, workspace, seeds=(0,), rows=("cl",))
+
+    def fails(*given, **options):
+        raise RunFailed(why)
+
+    options = "synth", [f"data.root={place / 'people'}"]
+    execute(plan(suite, [suite.row("itm")], *options, (0,), workspace), workspace, train=fails)
+    sync(workspace, default_uri(workspace), print)
+    command = target(place, workspace, tmp_path / "out")
+    printed = invoke(report, command[0], *command[2:]).stdout
+    (row,) = [line for line in printed.splitlines() if line.startswith("| CL + ITM") and "failed: " in line]
+    assert f"failed: {why}" in row
+    done = invoke(publish, *command)
+    assert done.exit_code == 0, done.output
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert (f"failed: {why}" in table) is published and "failed" in table
+    assert invoke(verify, tmp_path / "out").exit_code == 0
 
 
 def test_a_run_that_lacks_its_queries_is_not_published(place, tmp_path):

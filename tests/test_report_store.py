@@ -17,6 +17,7 @@ from experiments.store import DATABASE, SQLITE, open_store
 from rasa.data.load import load_dataset
 from rasa.errors import ResourceError
 from reports.commands import report as command
+from reports.document import Document
 from reports.load import _dataset, choose, measured, row_configs, selection
 from tests.helpers.people import write_people
 
@@ -138,17 +139,20 @@ def test_report_of_a_real_store(tmp_path, monkeypatch):
     assert done.stderr == f"report: {folder / 'report.html'}\n"
     assert "32.0 ± 2.8" in done.stdout and "+11.0 (n = 1)" not in done.stdout and "+11.0" in done.stdout
     assert "99.0" not in done.stdout
-    assert "itm: seed 1 failed." in done.stdout and "never run with this config on this data: s." in done.stdout
+    assert "itm: seed 1 failed." in done.stdout and "Never run with this config on this data: s." in done.stdout
     assert "64 images, 128 captions" in done.stdout and "c0ffee" in done.stdout and "d1a7a" in done.stdout
     assert {path.name for path in folder.iterdir()} == {
         "table.md",
         "table.csv",
         "table.tex",
         "report.html",
-        "r1.png",
-        "steps.png",
+        "report.json",
+        "report.schema.json",
+        "latex",
+        "r1.svg",
+        "steps.svg",
     }
-    assert (folder / "table.md").read_text() == done.stdout
+    assert Document.model_validate_json((folder / "report.json").read_text()).title in done.stdout
 
     arguments = [str(file), "--workspace", str(tmp_path), "-o", "optimisation.epochs=9", "--format", "csv"]
     done = CliRunner().invoke(command, [*arguments, "--out", str(tmp_path / "out")], catch_exceptions=False)
