@@ -42,8 +42,7 @@ def _steps(report: Report) -> Iterator[Drawing]:
 
 def _reached(report: Report) -> Iterator[Drawing]:
     if report.curves:
-        title = f"{report.title}, {_ours(report)}"
-        drawn = partial(sweeps.draw, report.curves, title, chance=report.chance)
+        drawn = partial(sweeps.draw, report.curves, _ours(report), chance=report.chance)
         yield Drawing(REACHED, TOP, "R@1 over each parameter's values", sweeps.describe(report.curves), drawn)
         return
     bars = figures.bars(report.all_lines)

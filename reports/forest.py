@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH, ROW_HEIGHT, MARGINS = 8.0, 0.38, 1.3  # inches
 LABEL_WIDTH = 34  # characters
+NO_COMMON = "no seed in common"
 LEAST = 1.0  # percent points on either side of 0 that are always shown
 
 
@@ -51,7 +52,7 @@ def gains(lines: Sequence[Line], judged: Judged) -> list[Gain]:
         if step is None:
             continue
         r1, label = step.r1, f"{names[line.name]} from {names.get(step.r1.versus, step.r1.versus)}"
-        words = step.wording or "not run"
+        words = step.wording or (NO_COMMON if line.n else line.state)
         found.append(Gain(label, r1.mean, r1.low, r1.high, r1.published, step.foresight.could_see, words, line.name))
     return found
 

@@ -19,6 +19,7 @@ DRAWN = {"svg", "g", "defs", "path", "use", "text", "tspan", "rect", "clipPath",
 WIDE = 7  # columns from which a table is set smaller in print
 
 
+PART = re.compile(r"[-+\d.]+ ± [\d.]+|\[[-+\d.]+, [-+\d.]+\]|^n = \d+$")
 FIGURE = re.compile(r"<svg .*?</svg>", re.DOTALL)
 
 
@@ -51,9 +52,14 @@ def without_figures(page: str) -> str:
     return FIGURE.sub("", page)
 
 
-def _together(text: str) -> str:
-    """A figure's parts on one line: a mean with its deviation, both ends of an interval; between them it may break."""
-    return re.sub(r" (?=± )|(?<=±) |(?<=,) (?=[-+\d.]+\])|(?<=^n) (?== )|(?<=^n =) ", "\u00a0", text)
+def _together(text: str) -> "Markup":
+    """The text with its parts kept on one line each: a mean with its deviation, both ends of an interval."""
+    from markupsafe import Markup, escape
+
+    def kept(found: re.Match[str]) -> str:
+        return f'<span class="{"interval" if found[0].startswith("[") else "mean"}">{found[0]}</span>'
+
+    return Markup(PART.sub(kept, str(escape(text))))
 
 
 def inline(picture: Picture, prefix: str) -> "Markup":

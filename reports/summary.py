@@ -68,9 +68,7 @@ def _of_steps(report: Report) -> list[Column]:
     steps, names = report.judged.steps, telling_names(report.lines)
 
     def gain(line: Line) -> str:
-        if line.versus is None:
-            return NONE
-        return difference(steps[line.name].r1) or absent(line)
+        return (difference(steps[line.name].r1) if line.versus else None) or NONE
 
     def verdict(line: Line) -> str:
         if not line.n and line.state != UNTRAINED:
@@ -93,7 +91,7 @@ def _of_steps(report: Report) -> list[Column]:
                 lambda line: NONE if line.paper_gain is None else signed(line.paper_gain, 2),
             )
         )
-    return [*columns, Column("Verdict", verdict, numeric=False, bold=lambda line: _shown(report, line))]
+    return [*columns, Column("Verdict", verdict, numeric=False)]
 
 
 def _of_levels(report: Report) -> list[Column]:
@@ -113,7 +111,7 @@ def _of_levels(report: Report) -> list[Column]:
 
 def _r1(plain: bool) -> Column:
     def text(line: Line) -> str:
-        return (plain_spread if plain else spread)(line.figures["r1"]) if line.n else absent(line)
+        return (plain_spread if plain else spread)(line.figures["r1"]) if line.figures["r1"].n else NONE
 
     return Column(HEADINGS["r1"], text, detail=lambda line: values(line.figures["r1"], ".1f"))
 
@@ -127,7 +125,7 @@ def _between(low: float, high: float) -> str:
 
 
 def _seeds(line: Line) -> str:
-    return NONE if line.state == UNTRAINED else f"n = {line.n}"
+    return NONE if line.state == UNTRAINED else str(line.n)
 
 
 def _shown(report: Report, line: Line) -> bool:
@@ -143,7 +141,7 @@ def _explained(report: Report) -> Iterator[str]:
 
 def _decided(report: Report) -> str:
     names = telling_names(report.lines)
-    if report.curves:
+    if any(curve.sweep.compares for curve in report.curves):
         return _best_values(report)
     steps = report.judged.steps
     if not steps:
@@ -182,12 +180,19 @@ def _best_values(report: Report) -> str:
     return text + (f", of which {len(no_power)} tell no value from any other." if no_power else ".")
 
 
+def _either(values: Sequence[float]) -> str:
+    return " or ".join(map(str, values))
+
+
 def _named(rows: Sequence[str]) -> str:
     return ", ".join(rows) if len(rows) <= FEW_NAMED else str(len(rows))
 
 
 def _beside(report: Report) -> str:
     parts = []
+    tops = [(curve.sweep.label, curve.top) for curve in report.curves if curve.sweep.compares and curve.top]
+    if tops:
+        parts.append(f"ours is best at {', '.join(f'{label} = {_either(top)}' for label, top in tops)}")
     if ranks := report.judged.ranks:
         told = ranks.told
         pairs = ranks.rows * (ranks.rows - 1) // 2

@@ -228,7 +228,13 @@ def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
         values = sorted(curve.figures)
         means = np.array([curve.figures[value].mean for value in values], float)
         axis.plot(
-            np.array(values) + shift, means, color=colour, marker=marker, ls=dashes, ms=4, label=curve.sweep.label
+            np.array(values) + shift,
+            means,
+            color=colour,
+            marker=marker,
+            ls=dashes if len(group) > 1 else "-",
+            ms=4,
+            label=curve.sweep.label,
         )
         known = {value: interval for value in values if (interval := curve.figures[value].interval)}
         low, high = np.array([*known.values()]).reshape(-1, 2).T.clip(0, 100)  # nothing can be beyond

@@ -43,6 +43,9 @@ def test_nothing_is_cut_at_any_width_and_nothing_fails(page):
                 shown.resize(width)
                 assert shown.overflow() == 0, width
                 assert shown.evaluate(OUTSIDE) == []
+        shown.resize(380)
+        cut = "(box => box.scrollWidth - box.clientWidth)(document.querySelector('main > .scroll'))"
+        assert shown.evaluate(cut) == 0, "the main table must be scrolled on a phone"
         assert shown.broken_images() == [] and shown.errors == []
         assert shown.evaluate("document.title") == f"{TITLE} (profile smoke)"  # as text: no script has run
         figures = shown.evaluate(

@@ -99,7 +99,7 @@ def test_nothing_undecided_is_bold_and_a_gain_of_fewer_seeds_says_so():
         ("Results on the test split", "y"),
         ("What is decided", "y"),
     }
-    assert any(text.startswith("shown") for _, _, text in bold)
+    assert all(text.startswith("+") and "[" in text for _, _, text in bold)
     lines = suite_lines(tidy(*RUNS, ("one", 5, "finished", 45.0)), SUITE)
     assert grids(tiny_report(lines=lines))[0].rows[2][-2].text == "+0.0 (n = 1)"  # of its two seeds, step has one
 
@@ -302,8 +302,8 @@ def test_the_step_plot_by_hand(tmp_path):
     assert shown[1:5] == (step.r1.mean, step.r1.low, step.r1.high, step.r1.published)
     assert shown.could_see == step.foresight.could_see and shown.words == step.wording
     others = [gain for gain in figure.values() if gain.mean is None]
-    assert others and {gain.words for gain in others} == {"not run"}
+    assert {gain.words for gain in others} == {"never run"}
     text = forest.describe(list(figure.values()))
-    assert f"{step.r1.mean:+.1f} [{step.r1.low:+.1f}, {step.r1.high:+.1f}], published" in text and "not run" in text
+    assert f"{step.r1.mean:+.1f} [{step.r1.low:+.1f}, {step.r1.high:+.1f}], published" in text and "never run" in text
     forest.draw(list(figure.values()), "ours", tmp_path / "steps.png")
     assert (tmp_path / "steps.png").read_bytes().startswith(PNG)
