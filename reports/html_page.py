@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from html import unescape
 from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ WIDE = 7  # columns from which a table is set smaller in print
 
 
 PART = re.compile(r"[-+\d.]+ ± [\d.]+|\[[-+\d.]+, [-+\d.]+\]|^n = \d+$")
-FIGURE = re.compile(r"<svg .*?</svg>", re.DOTALL)
+UNTOLD = re.compile(r"<(svg|style|script)\b.*?</\1>", re.DOTALL)
+TAG = re.compile(r"<[^>]*>")
 
 
 def html(report: Report | Page, pictures: Sequence[Picture] = (), drawn: bool = True) -> str:
@@ -47,9 +49,11 @@ def html(report: Report | Page, pictures: Sequence[Picture] = (), drawn: bool = 
     )
 
 
-def without_figures(page: str) -> str:
-    """A page's text as `html` gives it with `drawn` false."""
-    return FIGURE.sub("", page)
+def told(page: str) -> str:
+    """What a page says, a line for each cell and sentence: without its figures, its style and its markup."""
+    body = UNTOLD.sub("", page)
+    lines = (unescape(TAG.sub(" ", line)) for line in body.splitlines())
+    return "".join(f"{' '.join(line.split())}\n" for line in lines if line.strip())
 
 
 def _together(text: str) -> "Markup":

@@ -301,10 +301,11 @@ def _record(run: FoundRun, workspace: Path) -> Record:
     record["directory"] = str(here) if here else ""
     record["reason"] = ""
     if here and record["state"] != FINISHED:  # as last heard of; the directory knows of a kill, and why it failed
-        state, record["reason"] = state_of(here)
-        record["state"] = {"new": RUNNING, FINISHED: RUNNING, "stale": RUNNING}.get(state, state)
+        state, reason = state_of(here)
         if state in (FINISHED, "stale"):
-            record["reason"] = "finished since; `rasa sync` delivers it"
+            record |= {"state": RUNNING, "reason": "finished since; `rasa sync` delivers it"}
+        elif state != "new":  # else it is empty now, and the tracker knows better
+            record |= {"state": state, "reason": reason}
     record |= {"seed": int(tags[tracking.SEED]), "mlflow_run": run.run_id, "data": _data_name(run)}
     record["sizes"] = json.loads(run.sizes or "{}")  # no column, and so is the next
     stated = tags.get(tracking.DATA_ROOT) or run.params.get("data.root", "")
