@@ -6,28 +6,9 @@ against it. Shape names: M image tokens, L padded and T real text tokens, D widt
 
 from dataclasses import dataclass, fields
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
-
 from rasa.config.run import Config
 
 TRAINED = 3  # forward passes; a backward pass costs two
-
-CPU_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-
-
-def counter() -> FlopCounterMode:
-    """torch's counter, which does not know the CPU's fused attention, taught it."""
-    return FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: _forward, CPU_ATTENTION_BACKWARD: _backward})
-
-
-def _forward(query, key, value, *args, out_shape=None, **kwargs):  # type: ignore[no-untyped-def]
-    return sdpa_flop_count(query, key, value)
-
-
-def _backward(gradient, query, key, value, *args, out_shape=None, **kwargs):  # type: ignore[no-untyped-def]
-    return sdpa_backward_flop_count(gradient, query, key, value)
 
 
 def linear(rows: float, inputs: int, outputs: int) -> float:

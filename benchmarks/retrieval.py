@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.flops import counter
 from benchmarks.plain import plain_rerank
 from benchmarks.scene import SIZES, captions, config_of, scene
 from benchmarks.train import device_name, measured_peak, seconds_of
@@ -20,6 +19,7 @@ from rasa.evaluation.rerank import PackedTexts, rerank
 from rasa.model.packing import Text
 from rasa.model.rasa import RaSa
 from rasa.numerics import autocast, float32_products
+from rasa.training.flops import counter
 
 TEXTS, CANDIDATES = 6156, 128  # the test split of CUHK-PEDES
 BATCH, TURNS = 64, 3

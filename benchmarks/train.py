@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import plain
 from benchmarks.clock import Clock
-from benchmarks.flops import Sizes, counter, fast_step
+from benchmarks.flops import Sizes, fast_step
 from benchmarks.flops import plain_step as plain_flops
 from benchmarks.scene import SIZES, SPECIAL, Scene, batch_of, config_of, scene
 from rasa.config.run import Config
@@ -27,6 +27,7 @@ from rasa.model.momentum import ema_update
 from rasa.model.rasa import compile_layers
 from rasa.numerics import FiniteGuard, float32_products
 from rasa.training.accumulation import batch_parts, forward_backward
+from rasa.training.flops import counter
 from rasa.training.optimizer import gradient_norm, parameter_groups
 from rasa.training.step import StepInputs
 

@@ -6,10 +6,11 @@ import json
 import pytest
 import torch
 
-from benchmarks.flops import Sizes, counter, fast_step, linear, plain_step
+from benchmarks.flops import Sizes, fast_step, linear, plain_step
 from benchmarks.scene import SIZES, batch_of, config_of
 from benchmarks.train import Side, Variant, variants
 from rasa.commands.cli import main
+from rasa.training.flops import counter
 
 ALBEF = Sizes(576, 768, 768, 12, 768, 3072, 6, 6, 256, 30522, 65536)
 

@@ -28,6 +28,7 @@ class Progress(BaseModel):
     looks_seconds: float = 0.0  # of evaluations that training does not need; not among `seconds`
     train_seconds: float = 0.0
     pairs: int = 0
+    flops_per_step: float | None = None  # of the first step; None until it was counted
     peak_mib: float = 0.0
 
 

@@ -33,6 +33,7 @@ from rasa.model.rasa import RaSa, build_model, compile_layers
 from rasa.numerics import FiniteGuard, float32_products, pick_device, resolve_compile, resolve_precision
 from rasa.training.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.training.detectors import detector_figures
+from rasa.training.flops import step_flops
 from rasa.training.inputs import read_images, read_words, step_inputs
 from rasa.training.masked_lm import build_masked_lm
 from rasa.training.optimizer import alpha_at, gradient_norm, learning_rates, parameter_groups
@@ -164,6 +165,9 @@ class Training:
         progress, every = self.progress, self.config.optimisation.checkpoint_steps
         tick = time.monotonic()
         for batch in self.inputs.loader.epoch(progress.epoch, start=progress.step_in_epoch):
+            if progress.flops_per_step is None:
+                self._count_flops(batch)
+                tick = time.monotonic()
             self._train_step(batch)
             progress.step_in_epoch += 1
             progress.pairs += len(batch.identity)
@@ -177,6 +181,14 @@ class Training:
                 self.checkpoint()
                 tick = time.monotonic()
         self.guard.check()
+
+    def _count_flops(self, batch: Batch) -> None:
+        """What the step on this batch costs, in a pass that changes nothing."""
+        config, inputs, draws = self.config, step_inputs(batch, self.device), Draws(self.config.seed, self.step)
+        with self._look(), memory_explained(self._batch_too_large):
+            self.progress.flops_per_step = step_flops(
+                self.model, self.teachers, inputs, config, self.parts, draws, self.inputs.special, self.precision
+            )
 
     def _train_step(self, batch: Batch) -> None:
         with memory_explained(self._batch_too_large):
@@ -295,6 +307,8 @@ class Training:
         return found | self._selection() | self._facts()
 
     def _cost(self) -> dict[str, float]:
+        per_step = self.progress.flops_per_step
+        flops = {} if per_step is None else {"flops_per_step": per_step, "flops": per_step * self.step}
         return {
             "seconds": self.clock.seconds,
             "looks_seconds": self.progress.looks_seconds,
@@ -302,6 +316,7 @@ class Training:
             "peak_mib": max(self.progress.peak_mib, peak_mib(self.device)),
             "steps": float(self.step),
             "parameters": float(sum(p.numel() for p in self.model.parameters())),
+            **flops,
         }
 
     def _selection(self) -> dict[str, Any]:
