@@ -111,6 +111,10 @@ class TrainingLoader:
         """Tokens of the longest training caption, as it enters the model."""
         return int(self._captions.lengths().max())
 
+    def order(self, number: int) -> Tensor:
+        """The captions of pass `number` (from 0) by their numbers in the split, in the order of its batches."""
+        return torch.cat(self._order(number))
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `epoch` (from 0), from step `start` on. Raises ImageFault at a damaged image."""
         batches = self._batches(epoch, start)

@@ -1,4 +1,7 @@
-"""What the PRD and RTD heads have learned, on held-out pairs: a head that only guesses makes its row meaningless."""
+"""What the PRD and RTD heads have learned, on held-out pairs: a head that only guesses makes its row meaningless.
+
+And how confusing the generator is that RTD's head is asked about.
+"""
 
 from collections.abc import Iterable
 
@@ -9,9 +12,12 @@ from torch import Tensor
 
 from rasa.config.fidelity import Fidelity
 from rasa.config.run import DETECTORS, Objectives
+from rasa.data.synthetic.synonyms import Synonyms
+from rasa.data.tokenizer import Tokenizer
 from rasa.draws import Draws, in_mode
 from rasa.model.rasa import RaSa
 from rasa.objectives.language import IGNORED, SpecialIds
+from rasa.training.replaced import generator_figures, spoken
 from rasa.training.step import StepInputs, Teachers, step_losses
 
 
@@ -23,8 +29,11 @@ def detector_figures(
     objectives: Objectives,
     fidelity: Fidelity,
     special: SpecialIds,
+    tokenizer: Tokenizer,
 ) -> dict[str, float]:
     """`detection`'s figures of each head that is trained on `batches`, under names like `prd_recall`.
+
+    With RTD also its generator's (`generator_figures`), as `rtd_entropy` and `rtd_synonyms`.
 
     Masks and words are drawn as in training, but by the same numbers at each call and whatever the run's seed. Without
     dropout.
@@ -35,6 +44,7 @@ def detector_figures(
     alone = objectives.model_copy(update={"weights": on})
     one_rank = fidelity.model_copy(update={"ranks": 1})
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in on}
+    said, synonyms = [], Synonyms(tokenizer)
     with in_mode(model, False), in_mode(teachers.momentum, False):
         for number, batch in enumerate(batches):
             trace = step_losses(model, teachers, batch, alone, one_rank, 0.0, Draws(0, number), special).trace
@@ -43,10 +53,13 @@ def detector_figures(
             if "rtd" in on:
                 scored = trace["rtd_labels_packed"] != IGNORED
                 found["rtd"].append((trace["rtd_logits"][scored], trace["rtd_labels_packed"][scored]))
+                said.append(spoken(trace, batch.annotated.ids, tokenizer, synonyms))
     figures: dict[str, float] = {}
     for name, parts in found.items():
         logits, labels = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         figures |= {f"{name}_{key}": value for key, value in detection(logits.float(), labels.bool()).items()}
+    if said:
+        figures |= {f"rtd_{key}": value for key, value in generator_figures(said).items()}
     return figures
 
 

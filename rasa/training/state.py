@@ -7,10 +7,22 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from rasa.config.run import Config
+from rasa.data.tokenizer import Tokenizer
 from rasa.errors import ResourceError
-from rasa.model.rasa import RaSa
+from rasa.model.momentum import momentum_copy
+from rasa.model.queue import FeatureQueue
+from rasa.model.rasa import Encoders, RaSa, build_model
 from rasa.training.optimizer import moments, restore_moments
 from rasa.training.step import Teachers
+
+
+def untrained(config: Config, tokenizer: Tokenizer, device: torch.device) -> tuple[RaSa, Encoders, FeatureQueue]:
+    """The online model, its momentum copy with what the objectives ask of it, and the queues, at first weights."""
+    model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, device)
+    soft = "mlm" in config.objectives.weights and config.fidelity.mlm_soft_targets
+    asked = soft or config.objectives.generator == "momentum"
+    momentum = momentum_copy(model.encoders, fusion=asked, language=asked)
+    return model, momentum, FeatureQueue(config.model.queue_size, config.model.embed_dim, config.seed).to(device)
 
 
 class Progress(BaseModel):
@@ -55,13 +67,18 @@ def model_tensors(model: RaSa, teachers: Teachers) -> dict[str, Tensor]:
     return tensors | {f"queue.{name}": b for name, b in teachers.queue.named_buffers()}
 
 
-@torch.no_grad()
 def restore(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> None:
     """Put a checkpoint's tensors in place. Raises ResourceError if they are another model's."""
+    restore_models(tensors, model, teachers)
+    restore_moments(tensors, model, optimizer)
+
+
+@torch.no_grad()
+def restore_models(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers) -> None:
+    """The same without the optimizer's."""
     own = model_tensors(model, teachers)
     differing = sorted(set(own) ^ {name for name in tensors if not name.startswith("optimizer.")})
     if differing:
         raise ResourceError(f"the checkpoint has other tensors than the model: {', '.join(differing[:5])}")
     for name, target in own.items():
         target.copy_(tensors[name])
-    restore_moments(tensors, model, optimizer)

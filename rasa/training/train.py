@@ -2,7 +2,7 @@
 
 The trainer reports numbers through a plain callable and keeps what it needs to go on in its directory:
 `checkpoints/step-*` (exact, see rasa/weights/folder.py), `selected/epoch-*` (the best weights under released key
-names), `vocab.txt`, and `predictions.safetensors` at the end.
+names), `vocab.txt`, and at the end `predictions.safetensors` and, if asked for, `replaced.json`.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from rasa.callbacks import Log, Notify
 from rasa.config.formats import FORMATS
 from rasa.config.run import Config
 from rasa.cost import Clock, peak_mib, reset_peak
-from rasa.data.loader import Batch
+from rasa.data.loader import Batch, TrainingLoader
 from rasa.draws import Draws
 from rasa.errors import ResourceError
 from rasa.evaluation.protocols import selection_key
@@ -27,9 +27,8 @@ from rasa.evaluation.rank import Ranking
 from rasa.evaluation.split import evaluate_split, save_predictions
 from rasa.evaluation.word_probe import sensitivity_figures
 from rasa.memory import check_room, memory_explained
-from rasa.model.momentum import ema_update, momentum_copy
-from rasa.model.queue import FeatureQueue
-from rasa.model.rasa import RaSa, build_model, compile_layers
+from rasa.model.momentum import ema_update
+from rasa.model.rasa import RaSa, compile_layers
 from rasa.numerics import FiniteGuard, float32_products, pick_device, resolve_compile, resolve_precision
 from rasa.training.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.training.detectors import detector_figures
@@ -37,7 +36,8 @@ from rasa.training.flops import step_flops
 from rasa.training.inputs import read_images, read_words, step_inputs
 from rasa.training.masked_lm import build_masked_lm
 from rasa.training.optimizer import alpha_at, gradient_norm, learning_rates, parameter_groups
-from rasa.training.state import Progress, computation, model_tensors, restore, training_tensors
+from rasa.training.replaced import FILE, replaced_words, save_replaced
+from rasa.training.state import Progress, computation, model_tensors, restore, training_tensors, untrained
 from rasa.training.step import StepInputs, StepOutput, Teachers
 from rasa.weights.folder import load_checkpoint, newest_checkpoint, prune, save_checkpoint, size_of
 from rasa.weights.released import initial_state, load_released, to_released
@@ -105,11 +105,7 @@ class Training:
     def _models(self, cache: Path | None) -> tuple[RaSa, Teachers]:
         """The online model; the momentum model, queues, and the fixed generator if the row has one."""
         config, tokenizer, objectives = self.config, self.inputs.tokenizer, self.config.objectives
-        model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id, self.device)
-        soft = "mlm" in objectives.weights and config.fidelity.mlm_soft_targets
-        asked = soft or objectives.generator == "momentum"
-        momentum = momentum_copy(model.encoders, fusion=asked, language=asked)
-        queue = FeatureQueue(config.model.queue_size, config.model.embed_dim, config.seed).to(self.device)
+        model, momentum, queue = untrained(config, tokenizer, self.device)
         if config.model.weights is not None:
             state = initial_state(config.model)
             kept = queue if config.fidelity.queue_from_weights else None
@@ -249,10 +245,7 @@ class Training:
         step, epoch = self.step, progress.epoch + 1
         figures = self._ranking("val").figures()
         if inputs.held_out is not None:
-            pairs = (step_inputs(batch, self.device) for batch in inputs.held_out.epoch(0))
-            figures |= detector_figures(
-                self.model, self.teachers, pairs, config.objectives, config.fidelity, inputs.special
-            )
+            figures |= self._detect(inputs.held_out, epoch)
         self.log("val", step, figures | {"epoch": epoch})
         progress.history.append({"epoch": epoch, **figures})
         if config.evaluation.selection_gap:
@@ -269,6 +262,16 @@ class Training:
         for old in selected.glob("epoch-*"):
             if progress.best_epoch is None or old != _of_epoch(selected, progress.best_epoch):
                 shutil.rmtree(old)
+
+    def _detect(self, held_out: TrainingLoader, epoch: int) -> dict[str, float]:
+        """What the detectors make of held-out pairs; of the last epoch also the words themselves are kept."""
+        config, tokenizer = self.config, self.inputs.tokenizer
+        if epoch == config.optimisation.epochs and config.objectives.generator is not None:
+            words = replaced_words(self.model, self.teachers, held_out, self.device, config, tokenizer, epoch)
+            save_replaced(words, self.directory / FILE)
+        pairs = (step_inputs(batch, self.device) for batch in held_out.epoch(0))
+        objectives, fidelity, special = config.objectives, config.fidelity, self.inputs.special
+        return detector_figures(self.model, self.teachers, pairs, objectives, fidelity, special, tokenizer)
 
     def checkpoint(self) -> None:
         """Keep all that a resumed run needs. Raises RunFailed if a loss or gradient since the last was no number."""
