@@ -20,9 +20,10 @@ from experiments.rundir import (
     read_about,
     read_result,
 )
+from rasa.training.words import FILE as REPLACED
 
 COPIED_FROM = "copied_from"  # in result.json: suite/row of the run that was trained
-_FILES = (SPEC, ENVIRONMENT, METRICS, PREDICTIONS, RESTORED, "vocab.txt")
+_FILES = (SPEC, ENVIRONMENT, METRICS, PREDICTIONS, REPLACED, RESTORED, "vocab.txt")
 
 
 def copied(run: PlannedRun) -> dict[str, Any] | None:

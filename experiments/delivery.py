@@ -21,6 +21,7 @@ from experiments.rundir import (
     ABOUT,
     ENVIRONMENT,
     FAILURE,
+    METRICS,
     PREDICTIONS,
     RESULT,
     SELECTED,
@@ -83,6 +84,7 @@ from experiments.tracking import (
 )
 from experiments.yaml_io import load_mapping
 from rasa.errors import RasaError
+from rasa.training.words import FILE as REPLACED
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run
@@ -311,7 +313,7 @@ class Delivery:
 
         # By its place, which is known here: by the run's id MLflow would read the whole run again.
         there = get_artifact_repository(run.info.artifact_uri, tracking_uri=self._filed.uri)
-        for name in (SPEC, ENVIRONMENT, RESULT, FAILURE, PREDICTIONS, VOCABULARY):
+        for name in (SPEC, ENVIRONMENT, RESULT, FAILURE, PREDICTIONS, VOCABULARY, METRICS, REPLACED):
             if (self._directory / name).exists():
                 there.log_artifact(str(self._directory / name))
         if (self._directory / SELECTED).is_dir():

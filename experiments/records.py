@@ -42,6 +42,8 @@ from experiments.tracking import SYNTHETIC
 from experiments.yaml_io import dump, load_mapping
 from rasa.config.run import Config, Data
 from rasa.errors import ResourceError
+from rasa.training.words import FILE as REPLACED
+from rasa.training.words import Replaced, read_replaced, save_replaced
 from rasa.weights import start
 
 SHARED = "shared"
@@ -61,6 +63,7 @@ class Record:
     result: Mapping[str, Any]
     points: Sequence[Point]
     arrays: Mapping[str, NDArray[Any]]
+    words: Replaced | None = None  # that its generator exchanged, if it kept them
 
     @property
     def folder(self) -> str:
@@ -86,6 +89,7 @@ def read_run(directory: Path) -> Record:
         result=result,
         points=list(_thinned(read_points(directory))),
         arrays=_predictions(directory),
+        words=read_replaced(directory / REPLACED),
     )
 
 
@@ -108,6 +112,8 @@ def files_of(record: Record) -> tuple[dict[str, bytes], dict[str, bytes]]:
         METRICS: "".join(map(to_line, record.points)).encode(),
         PACKED: predictions.pack(record.arrays),
     }
+    if record.words is not None:
+        own[REPLACED] = record.words.text().encode()
     return own, {named[part]: content for part, (content, _) in common.items()}
 
 
@@ -131,6 +137,7 @@ def read_record(folder: Path, shared: Path) -> Record:
             result=json.loads((folder / RESULT).read_bytes()),
             points=[Point(**json.loads(line)) for line in (folder / METRICS).read_bytes().splitlines()],
             arrays=predictions.unpack((folder / PACKED).read_bytes(), str(folder / PACKED)),
+            words=read_replaced(folder / REPLACED),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -170,6 +177,8 @@ def write_run(record: Record, directory: Path, workspace: Path) -> None:
     (directory / ENVIRONMENT).write_bytes(_json(dict(record.environment)))
     (directory / METRICS).write_text("".join(map(to_line, record.points)), encoding="utf-8")
     save_file(dict(record.arrays), directory / PREDICTIONS)
+    if record.words is not None:
+        save_replaced(record.words, directory / REPLACED)
     (directory / RESULT).write_bytes(_json(dict(record.result)))
     nanoseconds = record.began * MILLISECONDS
     os.utime(directory / ABOUT, ns=(nanoseconds, nanoseconds))  # when it began, for the tracker

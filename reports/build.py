@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.boundaries import MOST
 from experiments.rundir import write_text
@@ -12,7 +12,7 @@ from experiments.statistics import RESAMPLES
 from experiments.steps import MARGIN
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
-from reports import formats, sweeps
+from reports import formats, learning, replaced_figure, sweeps
 from reports.cells import Report
 from reports.document import SCHEMA
 from reports.drawings import Drawing, drawings
@@ -22,7 +22,7 @@ from reports.pages import Picture
 from reports.published import TEST_SPLITS, load_published
 from reports.starts import beats_start, headroom, on_starts, over_start, start_lines
 from reports.summary import at_chance
-from reports.tables import FINISHED, Line, seeds_of, suite_lines
+from reports.tables import FINISHED, Line, seeds_of, suite_lines, telling_names
 from reports.variants import variant
 from reports.verdict import SHARE, judge
 
@@ -106,7 +106,19 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
         over_start=gains,
         above=(*headroom(gains), *at_chance(lines, chance)),
         chance=chance,
+        **_on_the_way(suite, lines, loaded),
     )
+
+
+def _on_the_way(suite: Suite, lines: Sequence[Line], loaded: SuiteRuns) -> dict[str, Any]:
+    """What was recorded over the epochs, and the words of RTD."""
+    rows, guessed = [row.name for row in suite.rows], loaded.sizes.get("val", {}).get("identities", 0)
+    chances = {"r1": 100 / guessed} if guessed else {}
+    return {
+        "learning": learning.panels(loaded.points, rows, learning.LEARNING, chances),
+        "generators": learning.panels(loaded.points, rows, learning.GENERATOR, learning.GUESSED),
+        "words": replaced_figure.shown(loaded.replaced, telling_names(lines)),
+    }
 
 
 def write_files(report: Report, folder: Path) -> dict[str, str]:

@@ -9,7 +9,9 @@ from experiments.spec import HEADINGS
 from reports import grid
 from reports.grid import NONE, Grid
 from reports.grid import grid_of as _grid
+from reports.learning import Panel
 from reports.measured import SELECTION, domains, figure_column, measured, selection
+from reports.replaced_figure import Shown
 from reports.starts import OverStart
 from reports.tables import MISSING, UNTRAINED, Line, last_label_tells, telling_names
 from reports.verdict import SHARE, Judged, Step, sentences
@@ -43,6 +45,9 @@ class Report:
     starts: Sequence[Line] = ()  # the untrained weights, the first lines of each table
     over_start: Mapping[str, OverStart] = field(default_factory=dict)  # by row
     above: Sequence[str] = ()  # what must be said above the tables
+    learning: Sequence[Panel] = ()  # of the losses and of R@1 on validation, over the epochs
+    generators: Sequence[Panel] = ()  # of RTD's words and who finds them
+    words: Sequence[Shown] = ()  # of RTD, in some captions
     chance: float | None = None  # R@1 of a random ranking, with equally many images of each identity; None: not known
 
     @property
@@ -58,7 +63,7 @@ def grids(report: Report) -> list[Grid]:
     published = [metric for metric in report.metrics if any(metric in line.paper for line in report.lines)]
     reached = [Column("Seeds", _seeds), *(figure_column(HEADINGS[metric], metric) for metric in report.metrics)]
     reached += [*_gains(report.lines), *_over_start(report)]
-    beside = [*map(_published, published), figure_column("Stage-1 R@1", "stage1_r1"), *_cost()]
+    beside = [*map(_published, published), figure_column("Stage-1 R@1", "stage1_r1"), *_cost(report.all_lines)]
     what = "Published values (in brackets: ours minus these), stage 1 alone, and cost per run"
     stepped = [line for line in report.lines if line.versus is not None]
     told_apart = [_grid(TOLD_APART, [*telling, *_steps(report)], stepped, sentences(report.judged))] if stepped else []
@@ -206,7 +211,7 @@ def _published(metric: str) -> Column:
     return Column(f"Paper {HEADINGS[metric]}", text)
 
 
-def _cost() -> list[Column]:
+def _cost(lines: Sequence[Line]) -> list[Column]:
     def form(mean: float) -> str:
         return f".{2 if mean < 1 else 1 if mean < 100 else 0}f"
 
@@ -217,7 +222,16 @@ def _cost() -> list[Column]:
 
         return Column(heading, text, detail=lambda line: values(line.figures[name], form(line.figures[name].mean or 0)))
 
-    return [column("Minutes", "minutes"), column("Pairs/s", "pairs_per_s"), column("Peak MiB", "peak_mib")]
+    def counted(heading: str, name: str) -> Column:
+        def text(line: Line) -> str:
+            mean = line.figures[name].mean
+            return NONE if mean is None else format(mean, form(mean))
+
+        return Column(heading, text)
+
+    known = any(line.figures["tflop"].n for line in lines)  # runs of older versions lack it
+    flops = [counted("GFLOP a step", "gflop_per_step"), counted("TFLOP", "tflop")] if known else []
+    return [column("Minutes", "minutes"), column("Pairs/s", "pairs_per_s"), column("Peak MiB", "peak_mib"), *flops]
 
 
 def _with_costs(lines: Sequence[Line]) -> list[Line]:

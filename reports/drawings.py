@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from reports import figures, forest, sweeps
+from reports import costs, figures, forest, learning, replaced_figure, sweeps, waterfall
 from reports.cells import Report
-from reports.tables import KINDS, seeds_of
+from reports.tables import KINDS, seeds_of, telling_names
 
 TOP = ""  # the section of a figure that stands before the first table
+TRAINING, COST, REPLACED = "Training", "Cost", "Replaced words"
 STEPS, REACHED, PROBE = "steps.svg", "r1.svg", "sensitivity.svg"
+WATERFALL, LEARNING, COSTS = "waterfall.svg", "learning.svg", "cost.svg"
+GENERATOR, WORDS = "generator.svg", "words.svg"
 
 
 class Drawing(NamedTuple):
@@ -45,8 +48,7 @@ def _reached(report: Report) -> Iterator[Drawing]:
         drawn = partial(sweeps.draw, report.curves, _ours(report), chance=report.chance)
         yield Drawing(REACHED, TOP, "R@1 over each parameter's values", sweeps.describe(report.curves), drawn)
         return
-    bars = figures.bars(report.all_lines)
-    paper = f"published, on {report.paper_data}" + ("" if report.comparable else " (other data)")
+    bars, paper = figures.bars(report.all_lines), _papers(report)
     section = "Test split" if report.judged.steps else TOP
     yield Drawing(
         REACHED,
@@ -65,8 +67,54 @@ def _probe(report: Report) -> Iterator[Drawing]:
         yield Drawing(PROBE, "Sensitivity", caption, figures.describe_probe(probed), drawn)
 
 
+def _waterfall(report: Report) -> Iterator[Drawing]:
+    if waterfall.worth_drawing(report.lines) and not report.curves:
+        caption = "From row to row: what each step adds to R@1, ours beside the published steps"
+        drawn = partial(waterfall.draw, report.lines, _ours(report), _papers(report), chance=report.chance)
+        yield Drawing(WATERFALL, "Test split", caption, waterfall.describe(report.lines), drawn)
+
+
+def _learning(report: Report) -> Iterator[Drawing]:
+    if report.learning and not report.curves:  # the points of sweeps are too many for one panel
+        caption = "R@1 on validation, and the losses, averaged over an eighth of an epoch"
+        names = telling_names(report.lines)
+        drawn = partial(learning.draw, report.learning, names, _ours(report))
+        yield Drawing(LEARNING, TRAINING, caption, learning.describe(report.learning, names), drawn)
+
+
+def _cost(report: Report) -> Iterator[Drawing]:
+    panels = costs.panels(report.lines)
+    if panels and not report.curves:
+        drawn = partial(costs.draw, panels, report.lines, _ours(report), chance=report.chance)
+        yield Drawing(COSTS, COST, "R@1 against its cost", costs.describe(panels, report.lines), drawn)
+
+
+def _replaced(report: Report) -> Iterator[Drawing]:
+    names = telling_names(report.lines)
+    if report.generators and not report.curves:
+        caption = "How confusing RTD's generator is over training, and how well its words are found, on validation"
+        drawn = partial(learning.draw, report.generators, names, _ours(report))
+        yield Drawing(GENERATOR, REPLACED, caption, learning.describe(report.generators, names), drawn)
+    if report.words and not report.curves:
+        caption = "What each generator replaced, and the detector's probability of it, in captions chosen by a seed"
+        drawn = partial(replaced_figure.draw, report.words)
+        yield Drawing(WORDS, REPLACED, caption, replaced_figure.describe(report.words), drawn)
+
+
+def _papers(report: Report) -> str:
+    return f"published, on {report.paper_data}" + ("" if report.comparable else " (other data)")
+
+
 def _ours(report: Report) -> str:
     return f"ours: {report.profile} ({seeds_of(report.lines)})"
 
 
-FIGURES: tuple[Callable[[Report], Iterator[Drawing]], ...] = (_steps, _reached, _probe)
+FIGURES: tuple[Callable[[Report], Iterator[Drawing]], ...] = (
+    _steps,
+    _reached,
+    _waterfall,
+    _probe,
+    _learning,
+    _cost,
+    _replaced,
+)

@@ -11,7 +11,16 @@ from reports.html_page import html
 from reports.markdown import markdown
 from reports.pages import Page, page_of
 from reports.starts import OverStart
-from reports.tables import DETECTOR_FIGURES, FIGURES, PROBE_FIGURES, SOURCE_FIGURES, UNTRAINED, Line, Spread
+from reports.tables import (
+    COUNTED_FIGURES,
+    DETECTOR_FIGURES,
+    FIGURES,
+    PROBE_FIGURES,
+    SOURCE_FIGURES,
+    UNTRAINED,
+    Line,
+    Spread,
+)
 from reports.tex import latex, latex_files
 from reports.verdict import Step
 from reports.words import possible
@@ -92,7 +101,7 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
     record |= {"paper_gain_r1": _number(line.paper_gain)}
     for name in OTHERS:
         record |= _spread(name, line.figures[name])
-    for name in (*SOURCE_FIGURES, *DETECTOR_FIGURES, *PROBE_FIGURES):  # of the runs that were asked for them
+    for name in (*COUNTED_FIGURES, *SOURCE_FIGURES, *DETECTOR_FIGURES, *PROBE_FIGURES):  # of runs that have them
         if line.figures[name].n:
             record |= _spread(name, line.figures[name])
     return record

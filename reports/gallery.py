@@ -1,20 +1,16 @@
 """A page of queries with the images that runs found for them (Figure 5 of the paper), chosen by rule."""
 
 import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rasa.errors import ResourceError
 from reports.answers import Answers, Asked, as_json
 from reports.picks import Picked
+from reports.thumbnails import Thumbnails, write_folder
 
-PAGE, DATA, IMAGES = "gallery.html", "gallery.json", "images"
-HEIGHT = 192  # pixels of a thumbnail, twice what a page shows
-QUALITY = 85
+PAGE, DATA = "gallery.html", "gallery.json"
 
 
 def write_gallery(
@@ -24,19 +20,7 @@ def write_gallery(
 
     Returns the page. Raises ResourceError if an image cannot be read or the folder cannot be written.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and not (folder / PAGE).is_file() and any(folder.iterdir()):
-            raise ResourceError(f"{folder}: holds other files; give an empty folder, or that of a gallery")
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            made = Path(scratch) / "gallery"
-            _write(made, title, picked, answers, asked, command)
-            if folder.exists():
-                shutil.rmtree(folder)
-            made.rename(folder)
-    except OSError as error:
-        raise ResourceError(f"{folder}: {error.strerror or error}; give a writable --out") from error
-    return folder / PAGE
+    return write_folder(folder, PAGE, lambda made: _write(made, title, picked, answers, asked, command))
 
 
 def _write(
@@ -44,8 +28,7 @@ def _write(
 ) -> None:
     from jinja2 import Environment, StrictUndefined
 
-    (folder / IMAGES).mkdir(parents=True)
-    thumbnails = _Thumbnails(folder / IMAGES, asked)
+    thumbnails = Thumbnails(folder, asked.image_root, asked.image_files)
     sections = [
         {
             "name": rule.name,
@@ -71,7 +54,7 @@ def _write(
     (folder / DATA).write_text(as_json(answers, asked, shown) + "\n", encoding="utf-8")
 
 
-def _query(query: int, answers: Sequence[Answers], asked: Asked, thumbnails: "_Thumbnails") -> dict[str, Any]:
+def _query(query: int, answers: Sequence[Answers], asked: Asked, thumbnails: Thumbnails) -> dict[str, Any]:
     own = int(asked.own_image_T[query])
     return {
         "number": query,
@@ -81,7 +64,7 @@ def _query(query: int, answers: Sequence[Answers], asked: Asked, thumbnails: "_T
     }
 
 
-def _row(query: int, answers: Answers, asked: Asked, thumbnails: "_Thumbnails") -> dict[str, Any]:
+def _row(query: int, answers: Answers, asked: Asked, thumbnails: Thumbnails) -> dict[str, Any]:
     identity, twin = int(asked.identity_T[query]), asked.twins.get(int(asked.identity_T[query]))
     found = []
     for place, image in enumerate(answers.best_TJ[query].tolist()):
@@ -95,32 +78,3 @@ def _row(query: int, answers: Answers, asked: Asked, thumbnails: "_Thumbnails") 
             | {"score": score}
         )
     return {"name": answers.name, "first": int(answers.first_rank_T[query]), "found": found}
-
-
-class _Thumbnails:
-    """Small copies of gallery images, each made once, under names that are numbers."""
-
-    def __init__(self, folder: Path, asked: Asked):
-        self._folder, self._asked = folder, asked
-        self._sizes: dict[int, dict[str, Any]] = {}
-
-    def of(self, image: int) -> dict[str, Any]:
-        """Where the copy lies, from the page, and its size. Raises ResourceError for an image that cannot be read."""
-        if image not in self._sizes:
-            self._sizes[image] = self._make(image)
-        return self._sizes[image]
-
-    def _make(self, image: int) -> dict[str, Any]:
-        from PIL import Image, UnidentifiedImageError
-
-        file = self._asked.image_root / self._asked.image_files[image]
-        name = f"{image:06d}.jpg"
-        try:
-            with Image.open(file) as opened:
-                small = opened.convert("RGB")
-                small.thumbnail((4 * HEIGHT, HEIGHT))
-                small.save(self._folder / name, quality=QUALITY)
-                width, height = small.size
-        except (UnidentifiedImageError, Image.DecompressionBombError, FileNotFoundError) as fault:
-            raise ResourceError(f"{file}: cannot be read as an image ({fault}); `rasa data check` names all") from fault
-        return {"path": f"{IMAGES}/{name}", "width": width, "height": height}

@@ -27,13 +27,16 @@ from experiments.found import FoundRun, find
 from experiments.layers import flatten
 from experiments.plan import state_of
 from experiments.predictions import from_steps, in_steps
-from experiments.rundir import FAILURE, PREDICTIONS, RESULT, RUNS, find_runs, read_json, read_result
+from experiments.rundir import FAILURE, PREDICTIONS, RESULT, RUNS, Point, find_runs, read_json, read_points, read_result
+from experiments.rundir import METRICS as POINTS
 from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
 from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.run import Config, Data
 from rasa.errors import RasaError, ResourceError, SpecError
+from rasa.training.words import FILE as REPLACED
+from rasa.training.words import Replaced, read_replaced
 from reports.tables import FIGURES, FINISHED
 
 if TYPE_CHECKING:
@@ -101,6 +104,8 @@ class SuiteRuns:
     queries: Mapping[tuple[str, int], Queries] = field(default_factory=dict)
     starts: Sequence[Start] = ()
     stage1: Mapping[str, bool] = field(default_factory=dict)  # by row, whether stage 1 alone ranks it
+    points: Mapping[tuple[str, int], Sequence[Point]] = field(default_factory=dict)  # what each run reported on its way
+    replaced: Mapping[tuple[str, int], Replaced] = field(default_factory=dict)  # of runs that kept their words
 
 
 def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, workspace: Path = Path()) -> SuiteRuns:
@@ -142,6 +147,7 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
                     record["reason"] = str(told.get("message", ""))
             queries, said = _queries(client, finished, configs, Path(scratch))
             starts = _starts(client, suite.suite, name, finished, configs, Path(scratch), workspace)
+            points, replaced = _on_the_way(client, finished, Path(scratch))
         without = {record["row"] for record in finished if record["weights_digest"]}
         without -= {row for start in starts for row in start.rows}
         if without:
@@ -149,7 +155,7 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
             said.append(f"The weights that {rows} started from were not evaluated: {start}.")
         table = pd.DataFrame(chosen, columns=list(COLUMNS))
         stage1 = {row: not re_ranks(config) for row, config in configs.items()}
-        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts, stage1)
+        return SuiteRuns(table, (*notes, *said), _sizes(finished), queries, starts, stage1, points, replaced)
 
 
 def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]) -> str:
@@ -359,6 +365,20 @@ def _queries(
             continue
         missing.setdefault(why, {}).setdefault(record["row"], []).append(record["seed"])
     return known, [_not_compared(seeds, why) for why, seeds in missing.items()]
+
+
+def _on_the_way(
+    client: "MlflowClient", finished: Iterable[Record], scratch: Path
+) -> tuple[dict[tuple[str, int], Sequence[Point]], dict[tuple[str, int], Replaced]]:
+    """What runs reported over their epochs, and the words that they kept; of runs that have them."""
+    points, words = dict[tuple[str, int], Sequence[Point]](), {}
+    for record in finished:
+        key, here = (record["row"], record["seed"]), record["directory"]
+        place = Path(here) if here else _kept(client, record, POINTS, scratch).parent
+        points[key] = read_points(place)
+        if (found := read_replaced(place / REPLACED if here else _kept(client, record, REPLACED, scratch))) is not None:
+            words[key] = found
+    return points, words
 
 
 def _starts(

@@ -85,6 +85,8 @@ def measured(lines: Sequence[Line], labels: Sequence[Column]) -> list[Grid]:
     grids = []
     if detecting:
         columns = [column for head in DETECTORS for column in _detection(head)]
+        if any(line.figures["rtd_entropy"].n for line in detecting):
+            columns += [_plain("Generator's entropy", "rtd_entropy", 2), _plain("same meaning", "rtd_synonyms")]
         grids.append(grid_of(DETECTION_CAPTION, [*labels, *columns], detecting))
     if probed:
         by_name = {line.name: line for line in lines}

@@ -61,6 +61,10 @@ def load_recorded(folder: Path, manifest: Manifest) -> SuiteRuns:
         queries={(record.about.row, record.about.seed): _queries(record) for record in records},
         starts=[_start(record, start.rows) for record, start in zip(started, manifest.starts, strict=True)],
         stage1={record.about.row: record.about.row in manifest.stage1 for record in records},
+        points={(record.about.row, record.about.seed): record.points for record in records},
+        replaced={
+            (record.about.row, record.about.seed): record.words for record in records if record.words is not None
+        },
     )
 
 

@@ -30,7 +30,9 @@ PROBED = (
     "rank_factor",
     "stage1_apart",
 )  # as rasa/evaluation/word_probe.py does
-DETECTOR_FIGURES = tuple(f"{head}_{name}" for head in DETECTORS for name in DETECTION)
+GENERATOR_FIGURES = ("rtd_entropy", "rtd_synonyms")  # as rasa/training/replaced.py defines them
+DETECTOR_FIGURES = (*(f"{head}_{name}" for head in DETECTORS for name in DETECTION), *GENERATOR_FIGURES)
+COUNTED_FIGURES = ("gflop_per_step", "tflop")  # that older runs lack
 PROBE_FIGURES = tuple(f"{kind}_{name}" for kind in KINDS for name in PROBED)
 SOURCE = ("r1", "r5", "r10", "map")  # of the data trained on, where test is another data set's (data.target)
 SOURCE_FIGURES = tuple(f"source_{name}" for name in SOURCE)
@@ -49,6 +51,8 @@ FIGURES = {
     "minutes": ("cost/seconds", 1 / 60),
     "pairs_per_s": ("cost/pairs_per_s", 1.0),
     "peak_mib": ("cost/peak_mib", 1.0),
+    "gflop_per_step": ("cost/flops_per_step", 1e-9),
+    "tflop": ("cost/flops", 1e-12),  # of all training steps
     **{name: (f"detector/{name}", 1.0) for name in DETECTOR_FIGURES},
     **{name: (f"probe/{name}", 1.0) for name in PROBE_FIGURES},
 }

@@ -16,9 +16,10 @@ from rasa.model.rasa import RaSa
 from rasa.numerics import pick_device
 from rasa.training.inputs import training_pairs
 from rasa.training.masked_lm import build_masked_lm
-from rasa.training.replaced import KEPT, Replaced, replaced_words
+from rasa.training.replaced import replaced_words
 from rasa.training.state import Progress, restore_models, untrained
 from rasa.training.step import Teachers
+from rasa.training.words import KEPT, Replaced
 from rasa.weights.folder import load_checkpoint
 
 

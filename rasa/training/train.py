@@ -36,9 +36,10 @@ from rasa.training.flops import step_flops
 from rasa.training.inputs import read_images, read_words, step_inputs
 from rasa.training.masked_lm import build_masked_lm
 from rasa.training.optimizer import alpha_at, gradient_norm, learning_rates, parameter_groups
-from rasa.training.replaced import FILE, replaced_words, save_replaced
+from rasa.training.replaced import replaced_words
 from rasa.training.state import Progress, computation, model_tensors, restore, training_tensors, untrained
 from rasa.training.step import StepInputs, StepOutput, Teachers
+from rasa.training.words import FILE, save_replaced
 from rasa.weights.folder import load_checkpoint, newest_checkpoint, prune, save_checkpoint, size_of
 from rasa.weights.released import initial_state, load_released, to_released
 
