@@ -1,16 +1,16 @@
 """What is published of a finished run: enough to compute its report again, and to put it back into a workspace.
 
 Of a run's directory that is all but its weights and checkpoints, with two things made small: of the training figures
-the last of each epoch stays, and of each query what experiments/predictions.py keeps. No name of a machine and no path
-of it is published. What several runs have in common is written once: `shared/` holds files that are named by their
-content.
+their means over windows (experiments/curves.py), and of each query what experiments/predictions.py keeps. No name of a
+machine and no path of it is published. What several runs have in common is written once: `shared/` holds files that are
+named by their content.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from experiments import predictions
+from experiments.curves import averaged
 from experiments.plan import DATA
 from experiments.rundir import (
     ABOUT,
@@ -87,7 +88,7 @@ def read_run(directory: Path) -> Record:
         environment=read_json(directory / ENVIRONMENT) or {},
         spec=_without_places(read_config(directory), about),
         result=result,
-        points=list(_thinned(read_points(directory))),
+        points=list(averaged(read_points(directory))),
         arrays=_predictions(directory),
         words=read_replaced(directory / REPLACED),
     )
@@ -212,19 +213,6 @@ def _predictions(directory: Path) -> dict[str, NDArray[Any]]:
     if lacking := [name for name in predictions.NEEDED if name not in found]:
         raise ResourceError(f"{directory / PREDICTIONS}: lacks {', '.join(lacking)}, from older code; run it again")
     return {name: values for name, values in found.items() if name in predictions.KEPT}
-
-
-def _thinned(points: Sequence[Point]) -> Iterator[Point]:
-    """All but the training figures, and of these the last before each validation."""
-    last: Point | None = None
-    for point in points:
-        if point.group == "train":
-            last = point
-            continue
-        if point.group == "val" and last is not None:
-            yield last
-            last = None
-        yield point
 
 
 def _without_places(config: Config, about: About) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def _waterfall(report: Report) -> Iterator[Drawing]:
 
 def _learning(report: Report) -> Iterator[Drawing]:
     if report.learning and not report.curves:  # the points of sweeps are too many for one panel
-        caption = "R@1 on validation, and the losses, averaged over an eighth of an epoch"
+        caption = "R@1 on validation, and the losses of steps, averaged over windows of equal length"
         names = telling_names(report.lines)
         drawn = partial(learning.draw, report.learning, names, _ours(report))
         yield Drawing(LEARNING, TRAINING, caption, learning.describe(report.learning, names), drawn)

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.curves import Windows, averaged
 from experiments.plot_style import INK, STYLE, save
 from experiments.rundir import Point
 from reports.style import row_colours, row_marks
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 Points = Mapping[tuple[str, int], Sequence[Point]]  # what a run reported, by row and seed
 COLUMNS = 3
 WIDTH, PANEL_HEIGHT, LEGEND_HEIGHT = 8.6, 2.15, 0.22  # inches
-BINS = 8  # per epoch, in each of which the losses of single steps are averaged
-FEWEST = 4  # steps of an epoch that must be known
+FEWEST = 0.5  # share of a run's windows that must be known
 ALPHA = 0.18  # of the band
 
 
@@ -94,28 +94,14 @@ def _curve(points: Points, row: str, quantity: Quantity) -> Curve | None:
 
 
 def _series(points: Sequence[Point], quantity: Quantity) -> Iterator[tuple[float, float]]:
-    """(epochs passed, value) of one run; losses of single steps are averaged over an eighth of an epoch.
-
-    None of a run of which too few steps are known, as of one that was put back from a published report: a single
-    step's loss is its batch's more than the model's.
-    """
-    validations = [point for point in points if point.group == "val" and point.values.get("epoch")]
-    if not validations:
+    """(epochs passed, value) of one run; none of the losses of a run of which too few steps are known."""
+    windows = Windows.of(points)
+    of_group = [point for point in averaged(points) if point.group == quantity.group]
+    if windows is None or (quantity.group == "train" and len(of_group) < FEWEST * windows.count):
         return
-    per_epoch = validations[-1].step / validations[-1].values["epoch"]
-    if quantity.group == "val":
-        for point in validations:
-            if math.isfinite(value := point.values.get(quantity.name, math.nan)):
-                yield float(point.values["epoch"]), value
-        return
-    if sum(point.group == quantity.group for point in points) < FEWEST * validations[-1].values["epoch"]:
-        return
-    bins: dict[int, list[float]] = {}
-    for point in points:
-        if point.group == quantity.group and math.isfinite(value := point.values.get(quantity.name, math.nan)):
-            bins.setdefault(int(BINS * point.step / per_epoch), []).append(value)
-    for number, values in sorted(bins.items()):
-        yield (number + 0.5) / BINS, fmean(values)
+    for point in of_group:
+        if math.isfinite(value := point.values.get(quantity.name, math.nan)):
+            yield windows.middle(point.step) if quantity.group == "train" else float(point.values["epoch"]), value
 
 
 def describe(figure: Sequence[Panel], names: Mapping[str, str]) -> str:

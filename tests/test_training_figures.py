@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from experiments.curves import averaged
 from experiments.rundir import Point
 from rasa.training.words import Caption, Replaced
 from reports import costs, learning, replaced_figure, waterfall
@@ -16,7 +17,7 @@ from reports.tables import Spread
 from tests.helpers.tiny_report import tiny_lines, tiny_report
 
 R1, CL = Quantity("val", "r1", "R@1"), Quantity("train", "loss_cl", "loss of CL")
-PER_EPOCH = 16  # steps
+PER_EPOCH = 24  # steps
 
 
 def run(losses, r1, **val):
@@ -41,26 +42,39 @@ def test_validation_by_hand():
     assert panel.curves[0].sd == (None, None)
 
 
-def test_losses_are_averaged_over_an_eighth_of_an_epoch():
-    """Steps 0 and 1 of 16 are the first eighth: at 1/16 of the epoch, with their mean."""
+def test_losses_are_averaged_over_windows():
+    """Two epochs have twelve windows each: of 24 steps the first two are at 1/24 of the epoch, with their mean."""
     (panel,) = learning.panels({("a", 0): run(float, [1, 2])}, ["a"], [CL])
     (curve,) = panel.curves
-    assert curve.epochs[:2] == (0.5 / 8, 1.5 / 8) and len(curve.epochs) == 16
-    assert curve.mean[:2] == (0.5, 2.5) and curve.mean[-1] == 30.5
+    assert curve.epochs[:2] == (0.5 / 12, 1.5 / 12) and len(curve.epochs) == 24
+    assert curve.mean[:2] == (0.5, 2.5) and curve.mean[-1] == 46.5
+
+
+@pytest.mark.parametrize(("epochs", "windows"), [(1, 24), (2, 24), (3, 24), (30, 30)])
+def test_averaging_twice_is_averaging_once(epochs, windows):
+    """So a published record shows what the run showed; each window ends at its last step."""
+    points = [*run(lambda step: step % 7 / 3, range(epochs)), Point("test", PER_EPOCH * epochs, {"r1": 3.0}, 0.0)]
+    once = list(averaged(points))
+    assert list(averaged(once)) == once
+    assert sum(point.group == "train" for point in once) == windows
+    assert [point for point in once if point.group != "train"] == [p for p in points if p.group != "train"]
+    of_epochs = PER_EPOCH * epochs // windows
+    assert [point.step for point in once if point.group == "train"][:2] == [of_epochs - 1, 2 * of_epochs - 1]
+    assert learning.panels({("a", 0): once}, ["a"], [R1, CL]) == learning.panels({("a", 0): points}, ["a"], [R1, CL])
 
 
 def test_what_is_no_number_or_not_there_is_left_out():
-    points = {("a", 0): run(lambda step: math.nan if step < 2 else 1.0, [1, math.nan, 3])}
+    points = {("a", 0): run(lambda step: math.nan if step == 2 else 1.0, [1, math.nan, 3])}
     (r1, losses) = learning.panels(points, ["a"], [R1, CL])
-    assert r1.curves[0].epochs == (1, 3) and losses.curves[0].epochs[0] == 1.5 / 8
+    assert r1.curves[0].epochs == (1, 3) and losses.curves[0].mean == (1.0,) * 24
     assert learning.panels(points, ["a"], GENERATOR) == []
     assert learning.panels({("a", 0): []}, ["a"], [R1, CL]) == []
     assert learning.panels({}, ["a"], LEARNING) == []
 
 
 def test_one_step_of_an_epoch_is_no_learning_curve():
-    """As published records have it: R@1 stays, the losses of single steps are not shown."""
-    points = [point for point in run(float, [1, 2]) if point.group == "val" or point.step % PER_EPOCH == 15]
+    """As older published records have it: R@1 stays, the losses of single steps are not shown."""
+    points = [point for point in run(float, [1, 2]) if point.group == "val" or point.step % PER_EPOCH == PER_EPOCH - 1]
     assert [panel.title for panel in learning.panels({("a", 0): points}, ["a"], [R1, CL])] == ["R@1"]
 
 
