@@ -40,7 +40,7 @@ class Windows(NamedTuple):
         return (self.number(step) + 0.5) / self.per_epoch
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """All windows of the run."""
         return self.per_epoch * self.epochs
 

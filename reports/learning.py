@@ -97,7 +97,7 @@ def _series(points: Sequence[Point], quantity: Quantity) -> Iterator[tuple[float
     """(epochs passed, value) of one run; none of the losses of a run of which too few steps are known."""
     windows = Windows.of(points)
     of_group = [point for point in averaged(points) if point.group == quantity.group]
-    if windows is None or (quantity.group == "train" and len(of_group) < FEWEST * windows.count):
+    if windows is None or (quantity.group == "train" and len(of_group) < FEWEST * windows.total):
         return
     for point in of_group:
         if math.isfinite(value := point.values.get(quantity.name, math.nan)):
@@ -198,7 +198,7 @@ def _handles(
         Line2D([], [], color=colours[row], marker=marks[row][0], markersize=4, label=names[row]) for row in shown
     ]
     for handle, row in zip(handles, shown, strict=True):
-        handle.set_linestyle(marks[row][1])
+        handle.set(linestyle=marks[row][1])
     if any(sd is not None for panel in figure for curve in panel.curves for sd in curve.sd):
         handles.append(Line2D([], [], color=INK, linewidth=7, alpha=ALPHA, label="± standard deviation over seeds"))
     if any(panel.chance is not None for panel in figure):

@@ -98,11 +98,10 @@ def ask(directory: Path, draw: int, notify: Notify, number: int = KEPT) -> Repla
             f"{directory}: restored from a published report, which keeps no weights; run it again in another "
             "--workspace"
         )
-    workspace = workspace_of(directory)
-    notify(f"{directory}: its last checkpoint is asked")
-    return reopen(located(read_config(directory), workspace), directory, workspace / DATA, notify).replaced_words(
-        draw, number
-    )
+    workspace, digests = workspace_of(directory), (read_result(directory / RESULT) or {}).get("digests", {})
+    notify(f"{directory}: its weights are asked")
+    opened = reopen(located(read_config(directory), workspace), directory, workspace / DATA, digests, notify)
+    return opened.replaced_words(draw, number)
 
 
 def write_page(folder: Path, told: Sequence[Told], dataset: Dataset, command: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,9 +109,9 @@ def test_a_run_keeps_words_and_says_how_confusing_they_are(trained):
 
 def test_a_run_that_is_opened_again_says_the_same_and_nothing_is_written(trained, cache):
     """Its last checkpoint, with the momentum model: the same words and the same probabilities."""
-    config, directory, _ = trained
+    config, directory, (result, _) = trained
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
-    opened = reopen(config, directory, cache, print)
+    opened = reopen(config, directory, cache, result["digests"])
     assert opened.replaced_words(0).text() == (directory / FILE).read_text()
     other = opened.replaced_words(1, 3)
     assert len(other.captions) == 3 and other.draw == 1
@@ -118,14 +119,33 @@ def test_a_run_that_is_opened_again_says_the_same_and_nothing_is_written(trained
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
-def test_a_run_that_has_no_checkpoint_or_other_data_is_refused(trained, cache, tmp_path):
-    config, directory, _ = trained
+def test_without_its_checkpoints_a_run_is_asked_by_its_selected_weights(trained, cache, tmp_path):
+    """Where the last epoch is the selected one they are the same; a momentum model is not among them."""
+    config, directory, (result, _) = trained
+    left = shutil.copytree(directory, tmp_path / "left", ignore=shutil.ignore_patterns("checkpoints"))
+    if config.objectives.generator == "momentum":
+        with pytest.raises(ResourceError, match="not the momentum model"):
+            reopen(config, left, cache, result["digests"])
+        return
+    found = reopen(config, left, cache, result["digests"]).replaced_words(0)
+    assert found.epoch == result["selected"]["epoch"]
+    assert (found.text() == (directory / FILE).read_text()) == (found.epoch == result["last"]["epoch"])
+    shutil.rmtree(left / "selected")
+    with pytest.raises(ResourceError, match="has kept no weights"):
+        reopen(config, left, cache, result["digests"])
+
+
+def test_a_run_with_damaged_checkpoints_or_other_data_is_refused(trained, cache, tmp_path):
+    config, directory, (result, _) = trained
+    damaged = shutil.copytree(directory, tmp_path / "damaged")
+    for file in damaged.glob("checkpoints/*/state.json"):
+        file.write_text("{}")
     with pytest.raises(ResourceError, match="no checkpoint that can be read"):
-        reopen(config, tmp_path, cache, print)
+        reopen(config, damaged, cache, result["digests"])
     other = write_people(tmp_path / "other", seed=1, train=11)
     moved = config.model_copy(update={"data": config.data.model_copy(update={"root": other})})
     with pytest.raises(ResourceError, match="other data or words"):
-        reopen(moved, directory, cache, print)
+        reopen(moved, directory, cache, result["digests"])
 
 
 def test_without_being_asked_or_without_rtd_nothing_is_kept(people, cache, tmp_path):
@@ -270,12 +290,13 @@ def test_runs_that_were_asked_otherwise_do_not_stand_side_by_side(workspace):
 
 def test_keep_asks_runs_that_were_trained_before(workspace, tmp_path):
     file = run_directory(workspace) / FILE
-    kept = file.read_text()
+    kept, before = file.read_text(), list(map(asked, read_replaced(file).captions))
     file.unlink()
     done = invoke("own/row", "--workspace", workspace, "--out", tmp_path / "plain")
     assert done.exit_code == 0 and not file.exists()
     done = invoke("own/row", "--workspace", workspace, "--out", tmp_path / "kept", "--keep")
-    assert done.exit_code == 0 and file.read_text() == kept
+    assert done.exit_code == 0 and list(map(asked, read_replaced(file).captions)) == before
+    file.write_text(kept)
 
 
 def test_words_of_a_caption_are_text_on_the_page(workspace, tmp_path):

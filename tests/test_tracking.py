@@ -93,7 +93,7 @@ def test_what_a_finished_run_has(tracked, client):
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
     assert (tags["rasa.data"], tags["rasa.data_root"]) == ("cuhk-pedes", "people")
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    documents = {"spec.yaml", "environment.json", "result.json", "vocab.txt"}
+    documents = {"spec.yaml", "environment.json", "result.json", "vocab.txt", "metrics.jsonl"}
     assert files == documents | {"predictions.safetensors", "selected"}
     assert client.list_artifacts(run.info.run_id, "selected/epoch-0002")[0].path.endswith("tensors.safetensors")
     assert (tracked / "mlartifacts" / run.info.run_id / "artifacts" / "result.json").exists()

@@ -1,6 +1,6 @@
 """A run that has ended, opened again as it was after its last epoch: to ask it, not to train it on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from rasa.training.state import Progress, restore_models, untrained
 from rasa.training.step import Teachers
 from rasa.training.words import KEPT, Replaced
 from rasa.weights.folder import load_checkpoint
+from rasa.weights.released import load_released
 
 
 class Reopened(NamedTuple):
@@ -41,17 +42,19 @@ class Reopened(NamedTuple):
         )
 
 
-def reopen(config: Config, directory: Path, cache: Path, notify: Notify) -> Reopened:
-    """The run in `directory` at its newest checkpoint; nothing is written there. `cache` holds decoded images.
+def reopen(
+    config: Config, directory: Path, cache: Path, digests: Mapping[str, str], notify: Notify = lambda line: None
+) -> Reopened:
+    """The run in `directory` with its newest checkpoint, or with its selected weights where that is all it has kept.
 
-    Raises ResourceError if it has no checkpoint, or if its data or vocabulary is another now.
+    Nothing is written there. `cache` holds decoded images; `digests` are of the data and the vocabulary with which the
+    run was trained. Raises ResourceError if these are others now, or if a model that RTD needs was not kept.
     """
-    tensors, progress = _newest(directory / "checkpoints")
     found = vocabulary_file(directory)
     if found is None:
         raise ResourceError(f"{directory}: its vocabulary is gone; run it again in another --workspace")
     tokenizer, dataset = tokenizer_from_vocabulary(found), load_dataset(config.data)
-    if progress.digests != {"data": dataset.digest, "tokenizer": tokenizer.digest}:
+    if (digests.get("data"), digests.get("tokenizer")) != (dataset.digest, tokenizer.digest):
         raise ResourceError(
             f"{directory}: was trained on other data or words than are in {dataset.image_root}; give the folder back "
             "its files"
@@ -63,9 +66,28 @@ def reopen(config: Config, directory: Path, cache: Path, notify: Notify) -> Reop
         captions: Sequence[str] = dataset.splits["train"].captions
         masked_lm = build_masked_lm(config.objectives.masked_lm, tokenizer, captions, cache).to(device)
     teachers = Teachers(momentum, queue, masked_lm)
-    restore_models(tensors, model, teachers)
+    epoch = _load(directory, config, model, teachers)
     pairs = training_pairs(dataset, "val", tokenizer, config, cache, False, notify)
-    return Reopened(model, teachers, pairs, tokenizer, device, config, progress.epoch)
+    return Reopened(model, teachers, pairs, tokenizer, device, config, epoch)
+
+
+def _load(directory: Path, config: Config, model: RaSa, teachers: Teachers) -> int:
+    """Put the run's weights in place; the epoch after which they were so."""
+    checkpoints = directory / "checkpoints"
+    if any(checkpoints.glob("step-*")):
+        tensors, progress = _newest(checkpoints)
+        restore_models(tensors, model, teachers)
+        return progress.epoch
+    selected = max((directory / "selected").glob("epoch-*"), default=None)
+    if selected is None or config.objectives.generator == "momentum":
+        what = "no weights" if selected is None else "its selected weights alone, and not the momentum model"
+        raise ResourceError(
+            f"{directory}: has kept {what}, so it cannot be asked; run it with evaluation.detectors=true, which keeps "
+            "its words, or with --keep-checkpoints"
+        )
+    weights, state = load_checkpoint(selected)
+    load_released(weights, model, source=str(selected))
+    return int(state["epoch"])
 
 
 def _newest(folder: Path) -> tuple[dict[str, torch.Tensor], Progress]:
