@@ -186,10 +186,11 @@ def test_a_published_report_is_complete_and_verified(place):
     assert (done.exit_code, done.output) == (0, f"{folder}: 9 runs; every digit as printed\n")
     printed = invoke(report, *target(place, place / "ws", "x")[:1], *target(place, place / "ws", "x")[2:]).stdout
     table = (folder / "table.md").read_text()
-    shown = re.compile(r"!\[(?:\\.|[^]\\])+\]\((\w+\.svg)\)\n\n")
-    assert shown.findall(table) == ["steps.svg", "r1.svg"]
-    assert all((folder / name).is_file() for name in shown.findall(table))
-    table = shown.sub("", table)
+    picture = r"!\[(?:[^]\\]|\\.)+\]\((\w+\.svg)\)\n\n"
+    pictures = re.findall(picture, table)
+    assert {"steps.svg", "r1.svg", "waterfall.svg", "learning.svg", "cost.svg"} <= set(pictures)
+    assert all((folder / name).is_file() for name in pictures)
+    table = re.sub(picture, "", table)
     made = [" ".join(text.split()).partition("; made: ")[0] for text in (printed, table)]
     assert made[0] == made[1] and "CL + ITM" in made[0]
 
@@ -261,9 +262,6 @@ def test_a_changed_digit_of_the_page_is_found_and_renewed(folder):
     sign(folder)
     done = invoke(verify, folder)
     assert done.exit_code == 1 and "report.html: printed " in done.output
-    (folder / "report.html").write_text(whole.replace("16px/1.5", "17px/1.5"))
-    sign(folder)
-    assert invoke(verify, folder).exit_code == 0  # how it looks is no matter
     before = (folder / MANIFEST).read_text()
     done = invoke(verify, "--renew", folder)
     assert done.exit_code == 0, done.output
@@ -460,13 +458,9 @@ def test_a_record_is_read_as_it_was_written(place):
     record = read_run(original)
     back = read_record(place / "out" / RECORDS / record.folder, place / "out" / RECORDS / "shared")
     assert back.about == record.about and back.began == record.began and back.result == record.result
-    assert [(point.group, point.step) for point in back.points] == [
-        ("train", 9),
-        ("val", 10),
-        ("train", 19),
-        ("val", 20),
-        ("test", 20),
-    ]
+    assert back.points == record.points
+    others = [(point.group, point.step) for point in back.points if point.group != "train"]
+    assert others == [("val", 10), ("val", 20), ("test", 20)]
     assert back.spec == json.loads(json.dumps(record.spec))
     arrays = load_file(original / PREDICTIONS)
     assert np.array_equal(back.arrays["first_rank"], arrays["first_rank"])
