@@ -66,13 +66,10 @@ def evaluate(
 
 def config_for(weights: Path, root: Path | None, layout: str | None, overrides: "tuple[str, ...]") -> "Config":
     """The config of an evaluation. Raises SpecError, ResourceError, or click's UsageError if no data is named."""
-    from experiments.finding import run_named
     from experiments.layers import Layer, build, parse_override
     from experiments.plan import located
-    from rasa.weights import start
 
-    weights = start.WEIGHTS if weights == Path(start.NAME) else weights
-    run = run_of(weights) or (run_named(weights) if not weights.exists() else None)
+    weights, run = _named(weights)
     below, seed = _of_run(run, root) if run is not None else (_of_checkpoint(weights), 0)
     given = [parse_override(text) for text in overrides]
     _refuse_target(given)
@@ -86,6 +83,29 @@ def config_for(weights: Path, root: Path | None, layout: str | None, overrides: 
     if run is None:
         _refuse_unknown_heads(weights, below, given)
     return located(build([below], given, seed), Path())
+
+
+def config_of_weights(weights: Path, overrides: "tuple[str, ...]") -> "Config":
+    """The config of a run's selected weights or of a checkpoint, with no data. Raises SpecError or ResourceError."""
+    from experiments.layers import build, parse_override
+    from experiments.plan import located
+
+    weights, run = _named(weights)
+    below, seed = _of_run(run, None) if run is not None else (_of_checkpoint(weights), 0)
+    given = [parse_override(text) for text in overrides]
+    if run is None:
+        _refuse_unknown_heads(weights, below, given)
+    config = located(build([below], given, seed), Path())
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": Path(), "synthetic": None})})
+
+
+def _named(weights: Path) -> tuple[Path, Path | None]:
+    """The weights that a person means, and the run whose they are."""
+    from experiments.finding import run_named
+    from rasa.weights import start
+
+    weights = start.WEIGHTS if weights == Path(start.NAME) else weights
+    return weights, run_of(weights) or (run_named(weights) if not weights.exists() else None)
 
 
 def _refuse_target(given: "list[Layer]") -> None:

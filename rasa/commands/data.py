@@ -77,7 +77,7 @@ def synth(
         fault = error.errors()[0]
         raise click.UsageError(f"{fault['loc'][0]} {fault['input']}: {fault['msg']}") from None
     try:
-        with _Progress("images") as progress:
+        with Progress("images") as progress:
             write_benchmark(folder, params, progress.update)
     except OSError as error:
         cause = f"{folder}: {error.strerror}; give a writable folder" if error.strerror else str(error)
@@ -105,7 +105,7 @@ def check(
     section = _section(folder, layout, val_identities).model_copy(
         update={"tokenizer": tokenizer, "vocabulary_size": 30522}
     )
-    with _Progress("images") as progress:
+    with Progress("images") as progress:
         problems = find_problems(section, on_progress=progress.update)
     if as_json:
         click.echo(json.dumps([asdict(problem) for problem in problems], indent=1))
@@ -196,7 +196,7 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-class _Progress:
+class Progress:
     """A bar on stderr, or a line at every tenth where that is no terminal: `update(done, total)`."""
 
     def __init__(self, label: str):

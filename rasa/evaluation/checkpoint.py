@@ -174,6 +174,14 @@ def load_weights(config: Config, state: Mapping[str, Tensor], notify: Notify, te
         notify(note)
     captions = dataset.splits["train"].captions if from_captions else ()
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
+    model = model_of(config, state, tokenizer, device, notify)
+    return Loaded(model, dataset, tokenizer, config, device)
+
+
+def model_of(
+    config: Config, state: Mapping[str, Tensor], tokenizer: Tokenizer, device: torch.device, notify: Notify
+) -> RaSa:
+    """The model of `config`, filled by `state`. Raises ResourceError if state or vocabulary do not fit."""
     words = sizes_of(state)["vocabulary"]
     bare_clip = config.model.backbone == "clip" and words + 1 == tokenizer.vocabulary_size  # without [MASK]
     if words != tokenizer.vocabulary_size and not bare_clip:
@@ -192,4 +200,4 @@ def load_weights(config: Config, state: Mapping[str, Tensor], notify: Notify, te
     notify(f"{config.model.weights}: {report}")
     if "itm" not in config.objectives.weights:
         notify(f"{config.model.weights}: ranked by similarity alone (stage 1), without an ITM head")
-    return Loaded(model, dataset, tokenizer, config, device)
+    return model

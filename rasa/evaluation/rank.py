@@ -150,11 +150,7 @@ def encode_gallery(
 
     def image_tokens() -> Iterator[Tensor]:
         for batch in images():
-            batch = batch.to(device, non_blocking=True)
-            pixels = normalise(batch, torch.zeros(len(batch), dtype=torch.bool))
-            with autocast(precision, device):
-                tokens = encoders.encode_image(pixels)
-            yield tokens
+            yield encode_images(model, batch, precision, device)
 
     keep, kept, features = "itm" in model.heads, [], []
     for tokens in image_tokens():
@@ -166,6 +162,13 @@ def encode_gallery(
     if len(features_NE) != size:
         raise ValueError(f"{len(features_NE)} images, but the gallery has {size} identities")
     return EncodedGallery(features_NE, (lambda: kept) if keep else image_tokens)
+
+
+def encode_images(model: RaSa, images: Tensor, precision: str, device: torch.device) -> Tensor:
+    """Tokens [B, M, width] of uint8 images [B, 3, height, width], none of them mirrored."""
+    pixels = normalise(images.to(device, non_blocking=True), torch.zeros(len(images), dtype=torch.bool))
+    with autocast(precision, device):
+        return model.encoders.encode_image(pixels)
 
 
 def encode_queries(

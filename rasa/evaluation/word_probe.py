@@ -9,7 +9,8 @@ Shape suffixes: Q exchanged queries, N gallery images, K candidates.
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import NamedTuple
 
@@ -67,19 +68,37 @@ def exchange(caption: str, kind: str, drawn: random.Random) -> str | None:
 
     The new word means something else than any word of its sort in the caption.
     """
+    places = exchangeable(caption, kind)
+    if not places:
+        return None
+    place = drawn.choice(places)
+    return exchanged_at(caption, place, drawn.choice(place.others)) if place.others else None
+
+
+class Place(NamedTuple):
+    """A word (or fixed phrase) of a caption: where it stands, and wrong ones of its sort."""
+
+    start: int
+    stop: int
+    others: tuple[str, ...]
+
+
+def exchangeable(caption: str, kind: str) -> list[Place]:
+    """Where the (cleaned) caption has a word of that kind, from left to right."""
     pattern, meanings, usual = _lexicon(kind)
     matches = list(pattern.finditer(caption))
-    if not matches:
-        return None
     present = {meanings[match[0]] for match in matches}
-    match = drawn.choice(matches)
-    sort, _ = meanings[match[0]]
-    others = [word for (of, value), word in usual.items() if of == sort and (of, value) not in present]
-    if not others:
-        return None
-    word = drawn.choice(others)
-    before = re.sub(r"\ban?\s$", "an " if word[0] in "aeiou" else "a ", caption[: match.start()])
-    return before + word + caption[match.end() :]
+    return [Place(match.start(), match.end(), _others(meanings[match[0]][0], present, usual)) for match in matches]
+
+
+def _others(sort: int, present: AbstractSet[tuple[int, str]], usual: Mapping[tuple[int, str], str]) -> tuple[str, ...]:
+    return tuple(word for (of, value), word in usual.items() if of == sort and (of, value) not in present)
+
+
+def exchanged_at(caption: str, place: Place, word: str) -> str:
+    """The caption with another word there, and the article that it needs."""
+    before = re.sub(r"\ban?\s$", "an " if word[0] in "aeiou" else "a ", caption[: place.start])
+    return before + word + caption[place.stop :]
 
 
 @cache

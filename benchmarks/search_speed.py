@@ -1,0 +1,192 @@
+"""Indexing and answering by gallery size: both beside the encoder's own speed, in one go, drawn.
+
+A gallery is copies of rendered people that differ in one pixel, so that every file has a content of its own. Indexing
+(reading, hashing, decoding, encoding, writing) is compared with encoding decoded images alone, in turns. A query is
+timed with everything that the page does: both stages, and the probe of each word.
+
+    .venv/bin/python -m benchmarks.search_speed start --plot docs/figures/search.png
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from experiments.evaluate import config_of_weights
+from experiments.plot_style import DPI, PALETTE, STYLE
+from rasa.data.transforms import decode
+from rasa.evaluation.rank import encode_images, retrieval_mode
+from rasa.search.encoder import load_encoder
+from rasa.search.engine import Engine
+from rasa.search.index import update_index
+from reports.figures import WIDTH
+
+SIZES = (300, 1_000, 3_000, 10_000)
+QUERIES = (
+    "A woman in a red coat with a white bag.",
+    "A man wearing a green t-shirt, blue jeans and black boots; he carries a pink umbrella.",
+    "The pedestrian has short black hair, grey trousers, white shoes and a dark blue backpack.",
+    "She wears a long purple skirt, a yellow blouse and a beige hat, and holds a red phone.",
+)
+TURNS = 3
+
+
+class Point(NamedTuple):
+    """One size of a gallery. Rates in images a second."""
+
+    images: int
+    index_seconds: float
+    index_rate: float
+    encoder_rate: float
+    ratio: float  # of the encoder's rate to that of indexing
+    again_seconds: float  # nothing has changed
+    query_seconds: float  # median
+    slowest_seconds: float
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    torch.set_num_threads(arguments.threads)
+    points = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in [size for size in SIZES if size <= arguments.images]:
+            root = write_gallery(Path(scratch) / str(size), size)
+            points.append(measure(arguments.weights, root, size, arguments.threads))
+            print(line(points[-1]), flush=True)
+    settings = {"weights": str(arguments.weights), "threads": arguments.threads, "torch": torch.__version__}
+    print(json.dumps(settings | {"points": [point._asdict() for point in points]}))
+    if arguments.plot:
+        draw(points, arguments.threads, arguments.plot)
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description="Cost of an index and of a query by gallery size.")
+    found.add_argument("weights", type=Path, help="a run, a checkpoint, or start")
+    found.add_argument("--images", type=int, default=10_000, help="of the largest gallery")
+    found.add_argument("--threads", type=int, default=1, help="of torch; two more read and decode")
+    found.add_argument("--plot", type=Path, help="write the picture there")
+    return found
+
+
+def write_gallery(root: Path, size: int) -> Path:
+    """`size` images of rendered people, no two of equal content."""
+    from rasa.config.benchmark import BenchmarkParams
+    from rasa.data.synthetic.write import write_benchmark
+
+    few = BenchmarkParams(train_identities=8, val_identities=2, test_identities=40)
+    with tempfile.TemporaryDirectory() as scratch:
+        write_benchmark(Path(scratch) / "people", few, lambda done, total: None)
+        people = [np.asarray(Image.open(file)) for file in sorted((Path(scratch) / "people").rglob("*.png"))]
+    root.mkdir(parents=True)
+    for number in range(size):
+        pixels = people[number % len(people)].copy()
+        pixels[0, 0] = number % 251, number // 251 % 251, 7
+        Image.fromarray(pixels).save(root / f"{number:06d}.png")
+    return root
+
+
+def linked(images: Path, files: Sequence[str], root: Path) -> Path:
+    """A folder with those of the images alone."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(images / file, root / file)
+        except OSError:
+            (root / file).write_bytes((images / file).read_bytes())
+    return root
+
+
+def engine_of(weights: Path, root: Path, threads: int = 1) -> Engine:
+    """The folder, indexed with the weights."""
+    encoder = load_encoder(config_of_weights(weights, (f"optimisation.threads={threads}",)))
+    return Engine(root, update_index(root, encoder)[0], encoder)
+
+
+def measure(weights: Path, root: Path, size: int, threads: int) -> Point:
+    """Index and encoder in turns, medians; then the same folder again, and queries."""
+    encoder = load_encoder(config_of_weights(weights, (f"optimisation.threads={threads}",)))
+    files = sorted(root.glob("*.png"))[:1000]
+    images = torch.stack([decode(file, encoder.config.data.image_size) for file in files])
+    indexing, encoding = [], []
+    for _ in range(TURNS):
+        started = time.perf_counter()
+        index, _ = update_index(root, encoder, anew=True)
+        indexing.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        with torch.inference_mode(), retrieval_mode(encoder.model, encoder.device):
+            for batch in images.split(encoder.config.evaluation.batch_size):
+                encode_images(encoder.model, batch, encoder.config.evaluation.precision, encoder.device)
+        encoding.append((time.perf_counter() - started) * size / len(images))
+    started = time.perf_counter()
+    index, _ = update_index(root, encoder)
+    again = time.perf_counter() - started
+    engine, answers = Engine(root, index, encoder), []
+    for query in QUERIES * TURNS:
+        started = time.perf_counter()
+        engine.search(query, 30)
+        answers.append(time.perf_counter() - started)
+    own = statistics.median(indexing)
+    ratio = statistics.median(one / other for one, other in zip(indexing, encoding, strict=True))
+    rate = size / statistics.median(encoding)
+    return Point(size, own, size / own, rate, ratio, again, statistics.median(answers), max(answers))
+
+
+def line(point: Point) -> str:
+    return (
+        f"{point.images:>7,} images  indexed in {point.index_seconds:6.1f} s  {point.index_rate:6.0f} images/s, "
+        f"encoder {point.encoder_rate:6.0f}, ratio {point.ratio:.2f}  again {point.again_seconds:.2f} s  query "
+        f"{point.query_seconds:.3f} s, slowest {point.slowest_seconds:.3f} s"
+    )
+
+
+def draw(points: Sequence[Point], threads: int, path: Path) -> None:
+    """Seconds of indexing and of a query by gallery size."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    images = [point.images for point in points]
+    with rc_context(STYLE):
+        picture = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        left, right = picture.subplots(1, 2)
+        left.plot(
+            images, [point.index_seconds for point in points], "o-", color=PALETTE[4], label="index, from nothing"
+        )
+        encoder = [point.images / point.encoder_rate for point in points]
+        left.plot(images, encoder, "s--", color=PALETTE[5], label="the encoder alone")
+        left.plot(images, [point.again_seconds for point in points], "^-", color=PALETTE[2], label="index, no change")
+        left.set_title("indexing", loc="left", weight="bold")
+        left.set_yscale("log")
+        left.legend(frameon=False)
+        right.plot(images, [point.query_seconds for point in points], "o-", color=PALETTE[4], label="median")
+        right.plot(images, [point.slowest_seconds for point in points], "^:", color=PALETTE[4], label="slowest of 12")
+        right.axhline(2, color=PALETTE[5], linestyle="--", label="goal: 2 s")
+        right.set_title("one query", loc="left", weight="bold")
+        right.set_ylim(0, 2.2)
+        right.legend(frameon=False)
+        for axis in (left, right):
+            axis.set_xscale("log")
+            axis.set_xlabel("images in the folder")
+            axis.set_ylabel("seconds")
+            axis.set_xticks(images, [f"{size:,}" for size in images])
+            axis.minorticks_off()
+            axis.grid()
+        left.set_yticks(*_plain_ticks(left.get_ylim()))
+        picture.savefig(path, dpi=DPI)
+
+
+def _plain_ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
+    ticks = [10.0**power for power in range(-3, 5) if limits[0] <= 10.0**power <= limits[1]]
+    return ticks, [f"{tick:g}" for tick in ticks]
+
+
+if __name__ == "__main__":
+    main()

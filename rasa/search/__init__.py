@@ -1,0 +1,1 @@
+"""A folder of images, encoded once and searched by sentences."""
