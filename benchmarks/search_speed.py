@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from experiments.evaluate import config_of_weights
-from experiments.plot_style import DPI, PALETTE, STYLE
+from experiments.plot_style import DPI, STYLE
 from rasa.data.transforms import decode
 from rasa.evaluation.rank import encode_images, retrieval_mode
 from rasa.search.encoder import load_encoder
@@ -38,6 +38,7 @@ QUERIES = (
     "She wears a long purple skirt, a yellow blouse and a beige hat, and holds a red phone.",
 )
 TURNS = 3
+BLUE, ORANGE, GREY = "#0072B2", "#C44E00", "#767676"
 
 
 class Point(NamedTuple):
@@ -157,18 +158,16 @@ def draw(points: Sequence[Point], threads: int, path: Path) -> None:
     with rc_context(STYLE):
         picture = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         left, right = picture.subplots(1, 2)
-        left.plot(
-            images, [point.index_seconds for point in points], "o-", color=PALETTE[4], label="index, from nothing"
-        )
+        left.plot(images, [point.index_seconds for point in points], "o-", color=BLUE, label="index, from nothing")
         encoder = [point.images / point.encoder_rate for point in points]
-        left.plot(images, encoder, "s--", color=PALETTE[5], label="the encoder alone")
-        left.plot(images, [point.again_seconds for point in points], "^-", color=PALETTE[2], label="index, no change")
+        left.plot(images, encoder, "s--", color=ORANGE, label="the encoder alone")
+        left.plot(images, [point.again_seconds for point in points], "^-", color=GREY, label="index, no change")
         left.set_title("indexing", loc="left", weight="bold")
         left.set_yscale("log")
         left.legend(frameon=False)
-        right.plot(images, [point.query_seconds for point in points], "o-", color=PALETTE[4], label="median")
-        right.plot(images, [point.slowest_seconds for point in points], "^:", color=PALETTE[4], label="slowest of 12")
-        right.axhline(2, color=PALETTE[5], linestyle="--", label="goal: 2 s")
+        right.plot(images, [point.query_seconds for point in points], "o-", color=BLUE, label="median")
+        right.plot(images, [point.slowest_seconds for point in points], "^:", color=BLUE, label="slowest of 12")
+        right.axhline(2, color=ORANGE, linestyle="--", label="goal: 2 s")
         right.set_title("one query", loc="left", weight="bold")
         right.set_ylim(0, 2.2)
         right.legend(frameon=False)

@@ -87,12 +87,12 @@ def config_for(weights: Path, root: Path | None, layout: str | None, overrides: 
 
 def config_of_weights(weights: Path, overrides: "tuple[str, ...]") -> "Config":
     """The config of a run's selected weights or of a checkpoint, with no data. Raises SpecError or ResourceError."""
-    from experiments.layers import build, parse_override
+    from experiments.layers import Layer, build, parse_override
     from experiments.plan import located
 
     weights, run = _named(weights)
     below, seed = _of_run(run, None) if run is not None else (_of_checkpoint(weights), 0)
-    given = [parse_override(text) for text in overrides]
+    given = [Layer("no data", {"data": {"root": "."}}), *(parse_override(text) for text in overrides)]
     if run is None:
         _refuse_unknown_heads(weights, below, given)
     config = located(build([below], given, seed), Path())

@@ -45,11 +45,16 @@ def table(found: Found) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    made = Table("", "image", "similarity", "by similarity", title=None)
+    made = Table("", "image", "similarity", "rank by it")
     if reranked := any(match.match is not None for match in found.matches):
         made.add_column("match")
     for place, match in enumerate(found.matches, 1):
-        cells = [str(place), Text(shown(match.file)), f"{match.similarity:.3f}", str(match.stage1_place)]
+        cells: list[str | Text] = [
+            str(place),
+            Text(shown(match.file)),
+            f"{match.similarity:.3f}",
+            str(match.stage1_place),
+        ]
         made.add_row(*cells, *([_score(match.match)] if reranked else []))
     return made
 
@@ -66,7 +71,8 @@ def remarks(found: Found) -> list[str]:
     if read.unknown:
         told.append(f"Not in the vocabulary of these weights: {_words(found, read.unknown)}")
     if found.unsupported:
-        told.append(f"No image shown scores higher for these than for wrong words: {_words(found, found.unsupported)}")
+        words = _words(found, found.unsupported)
+        told.append(f"None of the first {found.probed} images scores higher for this than for wrong words: {words}")
     return told
 
 

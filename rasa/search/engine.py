@@ -19,6 +19,8 @@ from rasa.search.folder import read_image
 from rasa.search.index import Index, refuse_other
 from rasa.search.words import Read, probed_words, read_query, unsupported, without_each
 
+PROBED = 10  # first images that the words of a query are probed on
+
 
 class Match(NamedTuple):
     """An image that was found."""
@@ -35,7 +37,8 @@ class Found(NamedTuple):
 
     read: Read
     matches: tuple[Match, ...]
-    unsupported: frozenset[int]  # words that no image here supports
+    unsupported: frozenset[int]  # words that none of the first images supports
+    probed: int  # how many these are
 
 
 class Engine:
@@ -56,7 +59,7 @@ class Engine:
         data, evaluation = self.encoder.config.data, self.encoder.config.evaluation
         read = read_query(query, self.encoder.tokenizer, data.max_words, data.max_tokens)
         if not read.words:
-            return Found(read, (), frozenset())
+            return Found(read, (), frozenset(), 0)
         with retrieval_mode(self.encoder.model, self.encoder.device):
             texts = self._queries([read.text])
             similarity_1K, candidates_1K = top_k(texts.features_TE, self._features, max(evaluation.topk, shown))
@@ -67,8 +70,9 @@ class Engine:
                 scores = self._scores([read.text], tokens)[0].cpu()
                 order = torch.cat([scores.sort(descending=True, stable=True).indices, order[len(scores) :]])
             matches = tuple(self._match(place, candidates, similarity, scores) for place in order[:shown].tolist())
-            marked = self._marked(read, [match.number for match in matches]) if probe else frozenset()
-        return Found(read, matches, marked)
+            first = [match.number for match in matches[:PROBED]] if probe else []
+            marked = self._marked(read, first)
+        return Found(read, matches, marked, len(first))
 
     @torch.inference_mode()
     def relevance(self, found: Found, place: int) -> tuple[float, ...]:

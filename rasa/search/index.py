@@ -182,8 +182,7 @@ class _Building:
         encoder, images = self.encoder, torch.stack(list(batch.values()))
         tokens = encode_images(encoder.model, images, encoder.config.evaluation.precision, encoder.device)
         self._features.append(encoder.model.encoders.image_feature(tokens).cpu())
-        room = encoder.config.evaluation.gallery_mib * 2**20
-        if not encoder.reranks or len(self.paths) * tokens[0].nbytes > room:
+        if not encoder.reranks or len(self.paths) * tokens[0].nbytes > self._room():
             self._tokens = None
         elif self._tokens is not None:
             self._tokens.append(tokens.cpu())
@@ -192,6 +191,10 @@ class _Building:
         self.encoded += len(batch)
         if time.monotonic() - self._saved > SAVED_EVERY:
             self.save(complete=False)
+
+    def _room(self) -> int:
+        """Bytes that the tokens of all images may take."""
+        return self.encoder.config.evaluation.gallery_mib * 2**20
 
     def save(self, complete: bool) -> Index:
         """Write what there is; if not `complete`, also what the old index has of images that were not reached."""
