@@ -88,6 +88,15 @@ def test_relevance_is_what_the_score_loses_without_a_word(root):
         assert relevance[word] == pytest.approx(found.matches[1].match - score, abs=1e-5)
 
 
+def test_scores_of_several_texts_and_images_are_those_of_each_pair(root):
+    searching, texts = engine(root), ["a red coat", "a man with a blue hat and a bag", "white shoes"]
+    with retrieval_mode(searching.encoder.model, searching.encoder.device), torch.inference_mode():
+        scores_TK = searching.final_scores(texts, [4, 1])
+        alone = [[float(searching.final_scores([text], [number])) for number in (4, 1)] for text in texts]
+    torch.testing.assert_close(scores_TK, torch.tensor(alone), atol=1e-5, rtol=0)
+    assert len(set(scores_TK.flatten().tolist())) == 6
+
+
 def test_a_query_without_words_finds_nothing(root):
     searching = engine(root)
     assert searching.search("").matches == () and searching.search(" .,! ").matches == ()
