@@ -27,8 +27,11 @@ from PIL import Image
 
 from experiments.evaluate import config_of_weights
 from experiments.plot_style import DPI, STYLE
+from rasa.config.run import Config
+from rasa.data.tokenizer import build_tokenizer
 from rasa.data.transforms import decode
 from rasa.evaluation.rank import encode_images, retrieval_mode
+from rasa.model.rasa import build_model
 from rasa.search.encoder import Encoder, load_encoder
 from rasa.search.engine import Engine
 from rasa.search.index import update_index
@@ -68,10 +71,12 @@ def main() -> None:
     arguments = parser().parse_args()
     torch.set_num_threads(arguments.threads)
     points, overrides = [], (f"optimisation.threads={arguments.threads}", *arguments.override)
+    config = config_of_weights(arguments.weights, overrides)
+    encoder = random_encoder(config) if arguments.random else load_encoder(config)
     with tempfile.TemporaryDirectory() as scratch:
         for size in [size for size in SIZES if size <= arguments.images]:
             root = write_gallery(Path(scratch) / str(size), size)
-            points.append(measure(arguments.weights, root, size, overrides))
+            points.append(measure(encoder, root, size))
             print(line(points[-1]), flush=True)
     settings = {"weights": str(arguments.weights), "overrides": overrides, "torch": torch.__version__}
     print(json.dumps(settings | {"points": [named(point) for point in points]}))
@@ -84,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("weights", type=Path, help="a run, a checkpoint, or start")
     found.add_argument("--images", type=int, default=10_000, help="of the largest gallery")
     found.add_argument("--threads", type=int, default=1, help="of torch; two more read and decode")
+    found.add_argument("--random", action="store_true", help="random weights, of whatever sizes -o gives")
     found.add_argument("-o", "--override", action="append", default=[], help="e.g. data.image_size=[192,96]")
     found.add_argument("--plot", type=Path, help="write the picture there")
     return found
@@ -123,9 +129,15 @@ def engine_of(weights: Path, root: Path, threads: int = 1) -> Engine:
     return Engine(root, update_index(root, encoder)[0], encoder)
 
 
-def measure(weights: Path, root: Path, size: int, overrides: tuple[str, ...]) -> Point:
+def random_encoder(config: Config) -> Encoder:
+    """A model of the config's sizes: what encoding costs does not depend on the weights."""
+    tokenizer = build_tokenizer(config.data.tokenizer, (), config.data.vocabulary_size)
+    model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id)
+    return Encoder(model.eval(), tokenizer, config, torch.device("cpu"), "random")
+
+
+def measure(encoder: Encoder, root: Path, size: int) -> Point:
     """Index and encoder in turns, medians; then the same folder again, and queries."""
-    encoder = load_encoder(config_of_weights(weights, overrides))
     files = sorted(root.glob("*.png"))[:1000]
     images = torch.stack([decode(file, encoder.config.data.image_size) for file in files])
     indexing, encoding = [], []
