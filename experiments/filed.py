@@ -4,18 +4,25 @@ An answer may be lost while what was asked for is done. So the same row or seed 
 one of them and deletes the others.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from experiments import notes
 from experiments.rundir import About
+from experiments.spec import suite_names
 from experiments.store import ACTIVE, experiment_of, mlflow_error, parent_lock
+from experiments.summary import Seed, differs, seed_of, shared, summary
 from experiments.tracking import (
+    BATCH,
     DIRECTORY,
     ENDED,
     GONE,
     KIND,
     KIND_ROW,
+    NOTE,
+    PARAMS_BATCH,
     PARENT,
     PARENT_STATUSES,
     PROFILE,
@@ -24,6 +31,8 @@ from experiments.tracking import (
     STARTED,
     STATE,
     SUITE,
+    SUMMARIES,
+    TRAINING,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1000  # runs per request
+T = TypeVar("T")
 
 
 class Filed:
@@ -41,16 +51,24 @@ class Filed:
         self._experiments: dict[str, str] = {}  # as the next ones, of a whole reading only
         self._runs: dict[str, dict[str, list[Run]]] = {}  # by experiment and run id
         self._parents: dict[tuple[str, ...], str] = {}
-        self._statuses: dict[str, dict[str, str]] = {}  # of the seeds, by parent
-        self._of_parents: dict[str, str] = {}  # the parents' own
-        self._ended: dict[str, int] = {}  # parents whose seeds have changed, with the time (ms) of the last change
+        self._seeds: dict[str, dict[str, Seed]] = {}  # by parent and run
+        self._rows: dict[str, Run] = {}  # the parents themselves
+        self._changed: dict[str, int] = {}  # parents to be looked at, with the time (ms) of the last change
 
-    def experiment(self, suite: str) -> str:
-        """The suite's experiment, which is made if it is not there."""
+    def experiment(self, about: About) -> str:
+        """The experiment of the run's suite, which is made, or described, if it is not."""
+        suite = about.suite
         if suite in self._experiments:
             return self._experiments[suite]
+        note = notes.of_suite(about, suite in suite_names())
         with parent_lock(self.uri, self._workspace):
-            experiment = experiment_of(self.client, self.uri, self._workspace, suite)
+            experiment = experiment_of(
+                self.client,
+                self.uri,
+                self._workspace,
+                suite,
+                lambda had: {**notes.renewed(note, had), **{k: v for k, v in TRAINING.items() if k not in had}},
+            )
         if self._whole:
             self._experiments[suite] = experiment
             self._read(experiment)
@@ -78,13 +96,24 @@ class Filed:
             self._delete(run for run in active[1:] if started and run.data.tags.get(STARTED) == started)
         return next(iter([*active, *own]), None)
 
-    def parent(self, experiment: str, name: str, tags: Mapping[str, str], described: Mapping[str, str]) -> str:
-        """The row's run: one for all seeds that differ in nothing else. Made, or described anew, where needed."""
+    def parent(
+        self,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, str],
+        described: Mapping[str, str],
+        note: str = "",
+        began: int | None = None,
+    ) -> str:
+        """The row's run: one for all seeds that differ in nothing else. Made, or described anew, where needed.
+
+        A new one gets the `note`, and `began` (ms), when its first seed did.
+        """
         key = (experiment, *tags.values(), *described.values())
         if key in self._parents:
             return self._parents[key]
         with parent_lock(self.uri, self._workspace):
-            run = self._parent(experiment, name, tags, described)
+            run = self._parent(experiment, name, tags, described, note, began)
         if self._whole:
             self._parents[key] = run
         return run
@@ -95,22 +124,51 @@ class Filed:
             of_experiment = self._runs.setdefault(run.info.experiment_id, {})
             of_experiment.setdefault(run.data.tags[RUN_ID], []).append(run)
 
-    def ended(self, parent: str, run: str, status: str, at: int) -> None:
-        """A seed's status has changed, at `at` (ms): its row's follows, at the end of a whole reading."""
-        self._statuses.setdefault(parent, {})[run] = status
-        self._ended[parent] = max(at, self._ended.get(parent, 0))
-        if not self._whole:
+    def changed(self, parent: str, seed: Seed, at: int) -> None:
+        """A seed has changed, at `at` (ms): its row follows, at the end of a whole reading."""
+        self._changed[parent] = max(at, self._changed.get(parent, 0))
+        if self._whole:
+            self._seeds.setdefault(parent, {})[seed.run] = seed
+        else:
             self.settle()
 
     def settle(self) -> None:
-        """Give every row whose seeds have changed the status that they give it."""
-        for parent, at in self._ended.items():
+        """Give every row whose seeds have changed the status, the figures and the parameters that they give it."""
+        for parent, at in self._changed.items():
             with parent_lock(self.uri, self._workspace):  # so that of two seeds that end at once the last sees both
-                statuses = self._statuses[parent] if self._whole else self._statuses_of(parent)
-                status = next((status for status in PARENT_STATUSES if status in statuses.values()), "FINISHED")
-                if self._of_parents.get(parent) != status and statuses:
-                    set_status(self.client, parent, status, at)
-        self._ended.clear()
+                self._settle(parent, at)
+        self._changed.clear()
+
+    def _settle(self, parent: str, at: int) -> None:
+        row = self._rows.get(parent) or next(iter(self._get(parent)), None)
+        if row is None or row.info.lifecycle_stage != ACTIVE:  # a person deleted it
+            return
+        seeds = list(self._seeds[parent].values() if self._whole else self._seeds_of(row))
+        if not seeds:
+            return
+        statuses = {seed.status for seed in seeds}
+        status = next((status for status in PARENT_STATUSES if status in statuses), "FINISHED")
+        if row.info.status != status:
+            set_status(self.client, parent, status, at)
+        self._summarise(row, seeds)
+
+    def _seeds_of(self, row: "Run") -> Iterator[Seed]:
+        return map(seed_of, pages(self.client, row.info.experiment_id, {PARENT: row.info.run_id}))
+
+    def _summarise(self, row: "Run", seeds: Sequence[Seed]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        run, told = row.info.run_id, shared(seeds) if not row.data.params else {}
+        for params in parts([Param(name, value) for name, value in told.items()], PARAMS_BATCH):
+            self.client.log_batch(run, params=params)
+        found = summary(seeds)
+        if not differs(found, row.data.metrics):
+            return
+        # A step of its own for each time: MLflow shows the figure of the highest one.
+        step, now = int(row.data.tags.get(SUMMARIES, "0")) + 1, round(1000 * time.time())
+        figures = [Metric(name, value, now, step) for name, value in found.items()]
+        for metrics in parts(figures, BATCH - 1):
+            self.client.log_batch(run, metrics=metrics, tags=[RunTag(SUMMARIES, str(step))])
 
     def _of(self, experiment: str, run_id: str) -> "list[Run]":
         if self._whole:
@@ -133,33 +191,45 @@ class Filed:
             if run.info.lifecycle_stage != ACTIVE:
                 continue
             if run.data.tags.get(KIND) == KIND_ROW:
-                self._of_parents[run.info.run_id] = run.info.status
+                self._rows[run.info.run_id] = run
             elif parent := run.data.tags.get(PARENT):
-                self._statuses.setdefault(parent, {})[run.info.run_id] = run.info.status
-                self._ended.setdefault(parent, run.info.end_time or 0)
+                self._seeds.setdefault(parent, {})[run.info.run_id] = seed_of(run)
+                self._changed[parent] = max(run.info.end_time or 0, self._changed.get(parent, 0))
 
-    def _statuses_of(self, parent: str) -> dict[str, str]:
-        experiment = self.client.get_run(parent).info.experiment_id
-        return {run.info.run_id: run.info.status for run in pages(self.client, experiment, {PARENT: parent})}
-
-    def _parent(self, experiment: str, name: str, tags: Mapping[str, str], described: Mapping[str, str]) -> str:
+    def _parent(
+        self,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, str],
+        described: Mapping[str, str],
+        note: str,
+        began: int | None,
+    ) -> str:
         found = sorted(pages(self.client, experiment, tags), key=lambda run: (run.info.start_time, run.info.run_id))
         if not found:
-            return str(self.client.create_run(experiment, run_name=name, tags={**tags, **described}).info.run_id)
+            own = {**tags, **described, **({NOTE: note} if note else {})}
+            return self._kept(self.client.create_run(experiment, began, own, name))
         kept = found[0]
         for other in found[1:]:
             for run in pages(self.client, experiment, {PARENT: other.info.run_id}, deleted=True):
                 if run.info.lifecycle_stage == ACTIVE:
                     self.client.set_tag(run.info.run_id, PARENT, kept.info.run_id)
+            self._changed.pop(other.info.run_id, None)
+            self._seeds.setdefault(kept.info.run_id, {}).update(self._seeds.pop(other.info.run_id, {}))
         self._delete(found[1:])
         if not described.items() <= kept.data.tags.items():  # the suite's file has changed since
             tag(self.client, kept.info.run_id, described)
-        return str(kept.info.run_id)
+        return self._kept(kept)
+
+    def _kept(self, row: "Run") -> str:
+        if self._whole:
+            self._rows[row.info.run_id] = row
+        return str(row.info.run_id)
 
     def _delete(self, runs: "Iterable[Run]") -> None:
         for run in runs:
             self.client.delete_run(run.info.run_id)
-            for of_parent in self._statuses.values():
+            for of_parent in self._seeds.values():
                 of_parent.pop(run.info.run_id, None)
 
 
@@ -174,6 +244,12 @@ def pages(client: "MlflowClient", experiment: str, tags: Mapping[str, str], dele
         yield from page
         if not (token := page.token):
             return
+
+
+def parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The values in parts that one request takes."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def _quoted(value: str) -> str:

@@ -39,7 +39,7 @@ from experiments.rundir import (
     run_folder,
     to_line,
 )
-from experiments.tracking import SYNTHETIC
+from experiments.tracking import GROUPS, SYNTHETIC, VAL
 from experiments.yaml_io import dump, load_mapping
 from rasa.config.run import Config, Data
 from rasa.errors import ResourceError
@@ -190,11 +190,12 @@ def last_figures(record: Record) -> dict[str, float]:
     found: dict[str, tuple[int, float]] = {}
     for point in record.points:
         for name, value in point.values.items():
-            key = f"{point.group}/{name}"
+            key = f"{GROUPS.get(point.group, point.group)}/{name}"
             if point.step >= found.get(key, (-1, 0.0))[0]:
                 found[key] = (point.step, float(value))
-    for group in ("test", "cost"):
-        for name, value in record.result.get(group, {}).items():
+    of_result = {name: record.result.get(name, {}) for name in ("test", "cost")}
+    for group, figures in (of_result | {VAL: record.result.get("selected", {}).get("val", {})}).items():
+        for name, value in figures.items():
             if isinstance(value, int | float):
                 found.setdefault(f"{group}/{name}", (0, float(value)))
     return {key: value for key, (_, value) in found.items()}

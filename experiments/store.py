@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 ACTIVE = "active"  # an experiment or a run that is not deleted
 SQLITE = "sqlite:///"
+LOCATION = "artifact_location"  # a column of MLflow's tables
 SQLITE_PATIENCE = 60  # seconds for which another writer is waited for
 SCHEMES = (
     "http",
@@ -109,7 +110,9 @@ def _follow_move(database: Path) -> None:
                     f"update runs set artifact_uri = :here || substr(artifact_uri, length(:old) + 1) where {begins}"
                 )
                 moved = "update experiments set artifact_location = :here where artifact_location = :old"
-                for statement in (renamed, moved):
+                models = f"update logged_models set {LOCATION} = :here || substr({LOCATION}, length(:old) + 1)"
+                models += f" where substr({LOCATION}, 1, length(:old) + 1) = :old || '/'"
+                for statement in (renamed, moved, *([models] if "logged_models" in tables else [])):
                     connection.execute(statement, {"here": here, "old": old})
 
 
@@ -160,16 +163,25 @@ def _journal(database: Path, mode: str) -> None:
         connection.execute(f"pragma journal_mode = {mode}")  # refused while another program has the store open: no harm
 
 
-def experiment_of(client: "MlflowClient", uri: str, workspace: Path, name: str) -> str:
+def experiment_of(
+    client: "MlflowClient",
+    uri: str,
+    workspace: Path,
+    name: str,
+    tags: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda had: {},
+) -> str:
     """The id of the experiment of that name: made if there is none, brought back if it was deleted.
 
-    Hold `parent_lock`, or two processes make it.
+    `tags`: those to be set, by those that it has. Hold `parent_lock`, or two processes make it.
     """
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=artifact_location(uri, workspace))
+        location = artifact_location(uri, workspace)
+        return client.create_experiment(name, artifact_location=location, tags=dict(tags({})))
     if found.lifecycle_stage != ACTIVE:
         client.restore_experiment(found.experiment_id)
+    for key, value in tags(found.tags).items():
+        client.set_experiment_tag(found.experiment_id, key, value)
     return found.experiment_id
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.environment import code_digest, environment
 from experiments.layers import flatten
-from experiments.rundir import ENVIRONMENT, RUNS, read_json
+from experiments.rundir import ENVIRONMENT, RUNS, About, read_json
 from experiments.store import parent_lock
 
 # Tags of parent and child runs.
@@ -34,7 +34,17 @@ SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
 # How the run was computed: float32, tf32 or bf16; whether layers were compiled; the batch, e.g. `4 x 13` if in shares.
 NUMERICS = {"precision": "rasa.precision", "compiled": "rasa.compiled", "batch": "rasa.batch"}
 
-KIND_ROW, KIND_SEED, KIND_START = "row", "seed", "start"
+KIND_ROW, KIND_SEED, KIND_START, KIND_REPORT = "row", "seed", "start", "report"
+NOTE = "mlflow.note.content"  # what MLflow shows, as Markdown, above an experiment or a run
+TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # of an experiment, which so opens with its runs
+NOTED = "rasa.note"  # digest of the note that is ours: one that a person has changed since stays
+SUMMARIES = "rasa.summaries"  # of a row: how often its means were written, which is their step
+REPORT = "rasa.report"  # of the run that holds a suite's pages: which report they are of
+MODEL_FILES = "rasa.files"  # of a checkpoint's record: where its weights are
+# Validation by epoch, whose value in MLflow is the last epoch's; `val/` has the figures of the epoch that was chosen.
+VAL, VAL_LAST = "val", "val_last"
+GROUPS = {VAL: VAL_LAST}  # under whose name a group of figures is sent, where it is another
+LONGEST_NAME = 240  # of a run; 250 is what MLflow's databases hold
 SYNTHETIC = "synthetic"
 BENCHMARKS = "benchmarks"  # the experiment of `rasa bench`
 VOCABULARY = "vocab.txt"  # without it the weights are of no use where the tokenizer was trained on the captions
@@ -87,6 +97,26 @@ def code_tags(began: dict[str, Any]) -> dict[str, str]:
         GIT_COMMIT: str(began.get("git_commit") or ""),
         GIT_DIRTY: "" if began.get("git_dirty") is None else str(began["git_dirty"]).lower(),
     }
+
+
+def row_name(about: About) -> str:
+    """The name of a row's run, and of a start's: with what -o changes, e.g. `m-rtd (optimisation.epochs=2)`."""
+    return _named(about.row, about.variant)
+
+
+def seed_name(about: About) -> str:
+    """The name of a seed's run: `m-rtd/seed-0`, with what -o changes."""
+    return _named(f"{about.row}/seed-{about.seed}", about.variant)
+
+
+def old_names(about: About) -> tuple[str, ...]:
+    """What earlier versions called the same run: still so, it is renamed; not so, a person has named it."""
+    return (about.row,) if about.untrained else (f"seed-{about.seed}",)
+
+
+def _named(name: str, variant: str) -> str:
+    whole = f"{name} ({variant})" if variant else name
+    return whole if len(whole) <= LONGEST_NAME else f"{whole[: LONGEST_NAME - 1]}…"
 
 
 def directory_tag(directory: Path) -> str:

@@ -26,12 +26,20 @@ class Tracker:
     """Delivers run directories to one store; every fault of the store becomes one line to `notify`.
 
     `whole`: for many runs in a row, so that the store is read once; `settle` must come after the last of them.
+    `client`: of the store, if it is open already.
     """
 
-    def __init__(self, uri: str, workspace: Path, notify: Callable[[str], None], whole: bool = False):
+    def __init__(
+        self,
+        uri: str,
+        workspace: Path,
+        notify: Callable[[str], None],
+        whole: bool = False,
+        client: "MlflowClient | None" = None,
+    ):
         self.uri, self._workspace, self._notify, self._whole = uri, workspace, notify, whole
         self.deleted: list[Path] = []  # runs that a person deleted in the store
-        self._filed: Filed | None = None
+        self._filed = None if client is None else Filed(client, uri, workspace, whole)
         self._away_until = float("-inf")
 
     def open(self) -> bool:
@@ -119,7 +127,7 @@ def sync(workspace: Path, uri: str, notify: Callable[[str], None]) -> Synced:
     """
     client = open_store(uri)  # raises, where the tracker only says
     # A study's trials are filed by the study (experiments/trials.py); as runs they would be there twice.
-    tracker, directories = Tracker(uri, workspace, notify, whole=True), find_runs(workspace)
+    tracker, directories = Tracker(uri, workspace, notify, whole=True, client=client), find_runs(workspace)
     directories = [folder for folder in directories if not folder.parents[2].name.startswith(STUDY_SUITE)]
     with bulk(client, uri):
         reached = sum(tracker.deliver(directory) for directory in directories)

@@ -28,6 +28,9 @@ FORMATS = ("md", "html", "csv", "latex", "json")
 page_format_option = click.option(
     "--format", "kind", type=click.Choice(("md", "html", "latex")), default="md", help="What is printed."
 )
+log_option = click.option(
+    "--log", is_flag=True, help="Also file the pages in MLflow, as artifacts of the suite's report run."
+)
 
 
 @click.command(short_help="A suite's table, beside the paper's.")
@@ -39,6 +42,7 @@ page_format_option = click.option(
 @click.option("--published", is_flag=True, help="Print the paper's table alone; needs no runs.")
 @margin_option
 @most_option
+@log_option
 @workspace_option
 @tracking_option
 def report(
@@ -50,6 +54,7 @@ def report(
     published: bool,
     margin: float | None,
     most: int | None,
+    log: bool,
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -60,10 +65,10 @@ def report(
     With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
     if published:
-        if profile or overrides or out or margin or most:
+        if profile or overrides or out or margin or most or log:
             raise click.UsageError(
-                "--published prints the paper's table alone: give no --profile, -o, --out, --margin or --max-seeds "
-                "with it"
+                "--published prints the paper's table alone: give no --profile, -o, --out, --margin, --max-seeds or "
+                "--log with it"
             )
         from reports.paper_page import paper_text
 
@@ -95,6 +100,10 @@ def report(
             texts, written = write_files(built, Path(scratch)), f"report: printed only; {refused}"
     click.echo(texts[kind], nl=False)
     click.echo(written, err=True)
+    if log:
+        from reports.filing import log_report
+
+        click.echo(f"logged to {uri}: {log_report(loaded, profile, overrides, built, uri, workspace)}", err=True)
 
 
 @click.command(short_help="A report's folder that anyone can check.")
@@ -201,7 +210,9 @@ def restore(folder: Path, workspace: Path) -> None:
 @profile_option
 @click.option("--seed", type=click.IntRange(min=0), help="Of runs that are named by their row; default: the lowest.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the page.")
+@log_option
 @workspace_option
+@tracking_option
 def gallery(
     names: tuple[str, ...],
     rules: tuple[str, ...],
@@ -211,7 +222,9 @@ def gallery(
     profile: str | None,
     seed: int | None,
     out: Path | None,
+    log: bool,
     workspace: Path,
+    tracking_uri: str | None,
 ) -> None:
     """Write a page of test queries with the ten best images of each RUN: a directory, an id, or SUITE/ROW.
 
@@ -239,14 +252,21 @@ def gallery(
             f"--rule: {', '.join(without)} cannot be asked of {', '.join(names)}: fixed and broken compare two runs, "
             "stage-2 rules need a run that re-ranks, near-twin the built-in benchmark"
         )
-    label = "-".join(name.strip("/").split("/")[-1] for name in names)
-    folder = out or workspace / "gallery" / f"{label}-{directories[-1].name}"
+    label = "-".join([*(name.strip("/").split("/")[-1] for name in names), directories[-1].name])
+    folder = out or workspace / "gallery" / label
     command = shlex.join(["rasa", "gallery", *names, *(f"--rule={name}" for name in rules), f"--draw={draw}"])
     title = f"What {' and '.join(each.name for each in answers)} found"
     page = write_gallery(folder, title, picked, answers, asked, command)
     for rule in picked:
         click.echo(f"{rule.name}: {rule.total} of {len(asked.texts)} queries, {rule.sentence}")
     click.echo(f"gallery: {page}", err=True)
+    if log:
+        from experiments.store import tracking_uri as default_uri
+        from reports.filing import log_gallery
+
+        uri = default_uri(workspace, tracking_uri)
+        for run in log_gallery(page, label, directories, uri, workspace):
+            click.echo(f"logged to {uri}: {run}", err=True)
 
 
 @click.command(short_help="Two runs, rows or suites side by side.")

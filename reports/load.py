@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 SUPERSEDED, RUNNING = "superseded", "running"
 METRICS = tuple(column for column, _ in FIGURES.values())
+LAST_VAL_R1, _ = FIGURES["last_val_r1"]
 # A column of the table and the tag that it is read from.
 TAGS = {
     "suite": tracking.SUITE,
@@ -317,6 +318,8 @@ def _record(run: FoundRun, workspace: Path) -> Record:
     stated = tags.get(tracking.DATA_ROOT) or run.params.get("data.root", "")
     record["data_root"] = str(workspace.absolute() / stated) if stated else ""
     record["started"] = datetime.fromtimestamp(run.started / 1000, UTC)
+    if not any(name.startswith(f"{tracking.VAL_LAST}/") for name in metrics):  # of an earlier version
+        metrics = {**metrics, LAST_VAL_R1: metrics.get(f"{tracking.VAL}/r1", float("nan"))}
     return record | {name: metrics.get(name, float("nan")) for name in METRICS}
 
 

@@ -45,7 +45,7 @@ FIGURES = {
     "stage1_r1": ("test/stage1_r1", 1.0),
     **{f"source_{name}": (f"source/{name}", 1.0) for name in SOURCE},
     "val_r1": ("selected/val_r1", 1.0),  # of the checkpoint that validation chose, as are the figures on test above
-    "last_val_r1": ("val/r1", 1.0),
+    "last_val_r1": ("val_last/r1", 1.0),
     "last_r1": ("last/test_r1", 1.0),
     "oracle_r1": ("oracle/test_r1", 1.0),  # of the checkpoint that is best on test, which nobody may choose
     "minutes": ("cost/seconds", 1 / 60),

@@ -194,7 +194,7 @@ def test_selection_gap():
     """Chosen 40; the last checkpoint 38, the best on test 43: 3 were lost by choosing on validation."""
     lines = suite_lines(
         tidy(("base", 0, "finished", 40.0)).assign(
-            **{"selected/val_r1": 50.0, "val/r1": 49.0, "last/test_r1": 38.0, "oracle/test_r1": 43.0}
+            **{"selected/val_r1": 50.0, "val_last/r1": 49.0, "last/test_r1": 38.0, "oracle/test_r1": 43.0}
         ),
         SUITE,
     )

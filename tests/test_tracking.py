@@ -2,16 +2,20 @@
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from experiments import store, tracking
-from experiments.delivery import Delivery, benchmark_params
+from experiments.contents import benchmark_params
+from experiments.delivery import Delivery
 from experiments.filed import Filed
 from experiments.outcome import NO_CALLBACKS
 from experiments.plan import plan, recorded_runs
@@ -21,6 +25,8 @@ from experiments.uploader import Tracker, Uploader, sync
 from rasa.config.benchmark import BenchmarkParams
 from rasa.data.load import ensure_builtin
 from rasa.errors import ResourceError, RunFailed
+from reports.load import _record
+from tests.helpers.processes import fresh_store
 from tests.helpers.stand_in import stops_at_step_7, trainer
 from tests.helpers.tracked import children, planned
 
@@ -49,7 +55,14 @@ def tracked(tmp_path_factory):
     execute(planned(workspace, "cl"), workspace, callbacks=callbacks, train=stops_at_step_7)
     execute(planned(workspace, "itm"), workspace, callbacks=callbacks, train=fails)
     assert lines == []
+    shutil.copytree(workspace, workspace.parent / "first")
     return workspace
+
+
+@pytest.fixture
+def copy_of(tracked, tmp_path):
+    """A copy of it as it was at first, in which a test may do harm."""
+    return Path(shutil.copytree(tracked.parent / "first", tmp_path / "copy"))
 
 
 @pytest.fixture
@@ -59,7 +72,9 @@ def client(tracked):
 
 def test_layout_of_a_suite(tracked, client):
     runs = children(client, row="m-rtd")
-    assert sorted(run.info.run_name for run in runs) == ["seed-0", "seed-1"]
+    assert sorted(run.info.run_name for run in runs) == [
+        f"m-rtd/seed-{seed} (optimisation.epochs=2)" for seed in (0, 1)
+    ]
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
     row = client.get_run(parent)
     assert (row.info.run_name, row.info.status) == ("m-rtd (optimisation.epochs=2)", "FINISHED")
@@ -111,10 +126,181 @@ def test_the_built_in_benchmark_is_filed_with_its_parameters(tmp_path):
     assert benchmark_params(str(tmp_path / "gone")) == ""
 
 
+def all_of(client):
+    """Every run of the suite, rows and seeds, with the history of a figure that both have; and the models."""
+    experiment = client.get_experiment_by_name("table4").experiment_id
+    runs = client.search_runs([experiment], max_results=1000)
+    models = client.search_logged_models([experiment])
+    history = {run.info.run_id: len(client.get_metric_history(run.info.run_id, "test/r1")) for run in runs}
+    return {run.info.run_id: (run.to_dictionary(), history[run.info.run_id]) for run in runs}, [
+        model.to_dictionary() for model in models
+    ]
+
+
 def test_delivering_again_changes_nothing(tracked, client):
-    before = {run.info.run_id: run.to_dictionary() for run in children(client)}
+    before = all_of(client)
+    assert len(before[0]) == 7 and len(before[1]) == 2
     assert sync(tracked, store.tracking_uri(tracked), print) == (4, 0, 4)
-    assert {run.info.run_id: run.to_dictionary() for run in children(client)} == before
+    assert all_of(client) == before
+
+
+def test_a_row_has_the_mean_of_its_seeds_and_what_they_share(tracked, client):
+    (row,) = {run.data.tags["mlflow.parentRunId"] for run in children(client, row="m-rtd")}
+    row = client.get_run(row)
+    found = row.data.metrics
+    assert (found["test/r1"], found["test/r1_n"]) == (50.5, 2.0)  # of 50 and 51
+    assert found["test/r1_sd"] == pytest.approx(0.5**0.5)
+    assert (found["val/r1"], found["val_last/r1"], found["cost/seconds_n"]) == (10.0, 10.0, 2.0)
+    assert row.data.params["optimisation.epochs"] == "2" and "seed" not in row.data.params
+    assert "data.root" not in row.data.params and "data.image_size" in row.data.params
+    assert row.data.tags["mlflow.note.content"].startswith("- Module: \\+\\+SA\n")
+    starts = [run.info.start_time for run in children(client, row="m-rtd")]
+    assert row.info.start_time == min(starts) <= row.info.end_time
+    (failed,) = {run.data.tags["mlflow.parentRunId"] for run in children(client, row="itm")}
+    assert client.get_run(failed).data.metrics == {}
+
+
+def test_a_row_follows_each_seed_that_ends(tmp_path, tracked):
+    """In its own store; a seed that is run again takes the place of the old one."""
+    uri = fresh_store(tmp_path)
+    client, callbacks = store.open_store(uri), NO_CALLBACKS._replace(deliver=Tracker(uri, tmp_path, print).deliver)
+
+    def row_after(*seeds, train=trainer):
+        runs = planned(tmp_path, "cl", seeds=seeds)
+        execute(runs, tmp_path, rerun_stale=True, callbacks=callbacks, train=train)
+        return client.get_run(read_json(runs[0].directory / TRACKING)["parent_run"])
+
+    def better(config, directory, log, **rest):
+        def logged(group, step, values):
+            log(group, step, values | ({"r1": 60.0} if group == "test" else {}))
+
+        return trainer(config, directory, logged, **rest)
+
+    assert row_after(0).data.metrics["test/r1"] == 50.0
+    found = row_after(0, 1).data.metrics
+    assert (found["test/r1"], found["test/r1_n"]) == (50.5, 2.0)
+    assert row_after(2, train=fails).data.metrics["test/r1"] == 50.5
+    (run,) = planned(tmp_path, "cl", seeds=[0])
+    write_json(run.directory / ENVIRONMENT, read_json(run.directory / ENVIRONMENT) | {"code": {"rasa/gone.py": "0"}})
+    row = row_after(0, train=better)
+    assert (row.data.metrics["test/r1"], row.data.metrics["test/r1_n"]) == (55.5, 2.0)
+    before = row.to_dictionary()
+    assert sync(tmp_path, uri, print).there == 4
+    assert client.get_run(row.info.run_id).to_dictionary() == before
+
+
+def test_validation_is_of_the_chosen_epoch_and_every_epoch_has_a_name_of_its_own(tmp_path):
+    def first_is_best(config, directory, **rest):
+        return trainer(config, directory, **rest) | {"selected": {"epoch": 1, "step": 5, "val": {"r1": 5.0}}}
+
+    uri = fresh_store(tmp_path)
+    (run,) = planned(tmp_path, "cl")
+    execute([run], tmp_path, train=first_is_best)
+    assert sync(tmp_path, uri, print).there == 1
+    client = store.open_store(uri)
+    (child,) = children(client, row="cl")
+    assert (child.data.metrics["val/r1"], child.data.metrics["val_last/r1"]) == (5.0, 10.0)
+    history = [client.get_metric_history(child.info.run_id, f"{name}/r1") for name in ("val", "val_last")]
+    assert [[(point.step, point.value) for point in points] for points in history] == [
+        [(5, 5.0)],
+        [(5, 5.0), (10, 10.0)],
+    ]
+
+
+def test_a_checkpoint_is_a_model_with_its_figures_and_data_and_no_copy_of_its_weights(tracked, client):
+    (run,) = children(client, row="m-rtd", seed="1")
+    experiment = run.info.experiment_id
+    (model,) = client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")
+    assert (model.name, str(model.status)) == ("m-rtd-seed-1 (optimisation-epochs=2)", "READY")
+    figures = {metric.key: metric for metric in model.metrics}
+    assert {name for name in figures if name.startswith("test/")} == {"test/r1", "test/r5", "test/r10", "test/map"}
+    assert (figures["test/r1"].value, figures["val/r1"].value) == (51.0, 10.0)
+    assert figures["test/r1"].dataset_digest == run.data.tags["rasa.data_digest"]
+    assert not any(name.startswith(("train/", "val_last/")) for name in figures)
+    place = model.tags["rasa.files"].removeprefix(f"runs:/{run.info.run_id}/")
+    assert client.list_artifacts(run.info.run_id, place)
+    weights = list((tracked / "mlartifacts").rglob("tensors.safetensors"))
+    assert len(weights) == 2 and not list((tracked / "mlartifacts").glob("models/**/*.*"))
+    (linked,) = run.outputs.model_outputs
+    assert (linked.model_id, linked.step) == (model.model_id, 10)
+
+
+def test_a_checkpoint_whose_delivery_was_cut_off_is_one_model(tmp_path):
+    uri = fresh_store(tmp_path)
+    (run,) = planned(tmp_path, "cl")
+    execute([run], tmp_path, train=with_weights)
+    client = store.open_store(uri)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*parts, **named):
+        raise Killed
+
+    filed = Filed(client, uri, tmp_path)
+    delivery = Delivery(filed, tmp_path, run.directory)
+    delivery._send_batches = kill
+    with pytest.raises(Killed):
+        delivery.send()
+    assert sync(tmp_path, uri, print).there == 1
+    (child,) = children(client, row="cl")
+    (model,) = client.search_logged_models([child.info.experiment_id])
+    assert {metric.key for metric in model.metrics} >= {"test/r1", "val/r1"}
+
+
+def test_the_models_of_a_moved_store_say_where_it_is_now(copy_of):
+    client = store.open_store(store.default_uri(copy_of))
+    models = client.search_logged_models([client.get_experiment_by_name("table4").experiment_id])
+    here = (copy_of / "mlartifacts").as_uri()
+    assert len(models) == 2 and all(model.artifact_location.startswith(f"{here}/models/") for model in models)
+
+
+def test_runs_are_renamed_from_what_earlier_versions_called_them_and_not_from_a_person_s(copy_of):
+    workspace, uri = copy_of, store.default_uri(copy_of)
+    client = store.open_store(uri)
+    first, second = sorted(children(client, row="m-rtd"), key=lambda run: run.data.tags["rasa.seed"])
+    client.update_run(first.info.run_id, name="seed-0")
+    client.update_run(second.info.run_id, name="the good one")
+    assert sync(workspace, uri, print) == (4, 0, 4)
+    names = {run.data.tags["rasa.seed"]: run.info.run_name for run in children(client, row="m-rtd")}
+    assert names == {"0": "m-rtd/seed-0 (optimisation.epochs=2)", "1": "the good one"}
+
+
+def test_an_experiment_says_what_is_in_it_unless_a_person_does(copy_of):
+    uri = store.default_uri(copy_of)
+    client = store.open_store(uri)
+
+    def note():
+        return client.get_experiment_by_name("table4").tags["mlflow.note.content"]
+
+    experiment = client.get_experiment_by_name("table4").experiment_id
+    ours = note()
+    assert "rasa report table4 --profile" in ours and ours.startswith("**Objectives and settings of RaSa**")
+    assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
+    for text, after in (("", ours), ("mine", "mine")):
+        client.set_experiment_tag(experiment, "mlflow.note.content", text)
+        sync(copy_of, uri, print)
+        assert note() == after
+
+
+def test_a_store_of_an_earlier_version_gets_its_rows_figures_and_its_report_the_last_validation(copy_of):
+    """As it was: no figures of rows, every epoch under `val/`."""
+    workspace, uri = copy_of, store.default_uri(copy_of)
+    with closing(sqlite3.connect(workspace / "mlflow.db")) as connection, connection:
+        rows = "(select run_uuid from tags where key = 'rasa.kind' and value = 'row')"
+        for table in ("metrics", "latest_metrics", "params"):
+            connection.execute(f"delete from {table} where run_uuid in {rows}")
+        connection.execute(f"delete from tags where key = 'rasa.summaries' and run_uuid in {rows}")
+        for table in ("metrics", "latest_metrics"):
+            connection.execute(f"delete from {table} where key like 'val/%'")
+            connection.execute(f"update {table} set key = replace(key, 'val_last/', 'val/')")
+    assert sync(workspace, uri, print) == (4, 0, 4)
+    client = store.open_store(uri)
+    (run, *_) = children(client, row="m-rtd")
+    row = client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert (row.data.metrics["test/r1"], row.data.params["optimisation.epochs"]) == (50.5, "2")
+    assert "val/r1" not in row.data.metrics  # they were the last epoch's
+    assert _record(run, workspace)["val_last/r1"] == run.data.metrics["val/r1"] == 10.0
 
 
 @pytest.mark.parametrize("lost", ["nothing", "the note that a batch arrived"])
@@ -132,7 +318,7 @@ def test_a_resumed_run_has_each_step_once(tracked, client, lost):
     assert [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)] == [
         (step, 1 / (step + 1)) for step in range(10)
     ]
-    assert [point.step for point in client.get_metric_history(cursor["mlflow_run"], "val/r1")] == [5, 10]
+    assert [point.step for point in client.get_metric_history(cursor["mlflow_run"], "val_last/r1")] == [5, 10]
     (child,) = children(client, row=row)
     assert (child.data.tags["rasa.state"], child.info.status) == ("finished", "FINISHED")
 
@@ -172,7 +358,7 @@ def test_a_run_made_by_a_process_that_died_at_once_is_taken_over(tracked, client
     uri, (run,) = store.tracking_uri(tracked), planned(tracked, "mlm")
     execute([run], tracked, train=stops_at_step_7)
     filed = Filed(client, uri, tracked)
-    made, _ = Delivery(filed, tracked, run.directory)._made(filed.experiment("table4"))
+    made, _ = Delivery(filed, tracked, run.directory)._made(filed.experiment(run.about))
     assert Tracker(uri, tracked, print).deliver(run.directory)
     (child,) = children(client, row="mlm")
     assert (child.info.run_id, child.data.tags["rasa.state"]) == (made.info.run_id, "interrupted")
