@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reports.formats import Page
 
 FORMATS = ("md", "html", "csv", "latex", "json")
+FAULTS_SHOWN = 20  # of a published report; one digit in a row can differ in many places
 
 
 page_format_option = click.option(
@@ -151,8 +152,8 @@ def publish(
 def verify(folders: tuple[Path, ...], renew: bool) -> None:
     """Compute every digit of the published report in DIR again, from its records alone, and compare.
 
-    Needs no store and no data. Exit code 1 if a digit differs or a file was changed, each named on a line of its own; 5
-    if DIR is no published report. With --renew nothing of the records is changed, only how they are shown.
+    Needs no store and no data. Exit code 1 if a digit differs or a file was changed, the first of them named; 5 if
+    DIR is no published report. With --renew nothing of the records is changed, only how they are shown.
     """
     from rasa.errors import RasaError
     from reports.publication import read_manifest
@@ -166,8 +167,10 @@ def verify(folders: tuple[Path, ...], renew: bool) -> None:
             write_again(folder)
         manifest = read_manifest(folder)
         found = list(faults(folder, manifest))
-        for fault in found:
+        for fault in found[:FAULTS_SHOWN]:
             click.echo(f"{folder}/{fault}")
+        if len(found) > FAULTS_SHOWN:
+            click.echo(f"{folder}: and {len(found) - FAULTS_SHOWN} more")
         if not found:
             click.echo(f"{folder}: {len(manifest.runs)} runs; every digit as printed")
         wrong += bool(found)

@@ -12,7 +12,8 @@ from experiments.rundir import read_about
 from experiments.spec import Suite, load_profile
 from reports.build import write_files
 from reports.cells import Report
-from reports.gallery import DATA, IMAGES, PAGE
+from reports.gallery import DATA, PAGE
+from reports.thumbnails import IMAGES
 from reports.variants import folder_name, variant
 
 REPORT, GALLERY = "report", "gallery"  # folders of artifacts
