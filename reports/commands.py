@@ -156,7 +156,7 @@ def verify(folders: tuple[Path, ...], renew: bool) -> None:
     DIR is no published report. With --renew nothing of the records is changed, only how they are shown.
     """
     from rasa.errors import RasaError
-    from reports.publication import read_manifest
+    from reports.publication import CHANGED, read_manifest
     from reports.verify import faults
 
     wrong = 0
@@ -167,6 +167,7 @@ def verify(folders: tuple[Path, ...], renew: bool) -> None:
             write_again(folder)
         manifest = read_manifest(folder)
         found = list(faults(folder, manifest))
+        found.sort(key=lambda fault: CHANGED not in fault)  # those say where the others come from
         for fault in found[:FAULTS_SHOWN]:
             click.echo(f"{folder}/{fault}")
         if len(found) > FAULTS_SHOWN:

@@ -376,10 +376,10 @@ def _on_the_way(
     """What runs reported over their epochs, and the words that they kept; of runs that have them."""
     points, words = dict[tuple[str, int], Sequence[Point]](), {}
     for record in finished:
-        key, here = (record["row"], record["seed"]), record["directory"]
-        place = Path(here) if here else _kept(client, record, POINTS, scratch).parent
-        points[key] = read_points(place)
-        if (found := read_replaced(place / REPLACED if here else _kept(client, record, REPLACED, scratch))) is not None:
+        key, here = (record["row"], record["seed"]), Path(record["directory"] or scratch)
+        local = bool(record["directory"]) and (here / POINTS).is_file()
+        points[key] = read_points(here if local else _kept(client, record, POINTS, scratch).parent)
+        if (found := read_replaced(here / REPLACED if local else _kept(client, record, REPLACED, scratch))) is not None:
             words[key] = found
     return points, words
 

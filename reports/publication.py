@@ -17,6 +17,7 @@ from rasa.errors import RasaError, ResourceError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+CHANGED = "changed since it was published"
 RECORDS, SPECS, PROFILES = "records", "specs", "profiles"
 TABLE, TABLE_CSV, SEEDS_CSV, PAGE = "table.md", "table.csv", "seeds.csv", "report.html"
 
@@ -105,7 +106,7 @@ def altered(folder: Path, manifest: Manifest) -> Iterator[str]:
         if not path.is_file():
             yield f"{name}: missing, and {MANIFEST} lists it"
         elif (found := digest(path)) != expected:
-            yield f"{name}: changed since it was published (SHA-256 {found[:12]}, {MANIFEST} has {expected[:12]})"
+            yield f"{name}: {CHANGED} (SHA-256 {found[:12]}, {MANIFEST} has {expected[:12]})"
     for part in (RECORDS, SPECS):
         for path in sorted((folder / part).rglob("*")):
             name = path.relative_to(folder).as_posix()

@@ -150,6 +150,7 @@ def test_report_of_a_real_store(tmp_path, monkeypatch):
         "report.schema.json",
         "latex",
         "r1.svg",
+        "waterfall.svg",
         "steps.svg",
     }
     assert Document.model_validate_json((folder / "report.json").read_text()).title in done.stdout
