@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from rasa.commands.cli import main
 from reports.answers import Answers, Asked
 from reports.picks import RULES, pick
+from tests.helpers.browser import holds_up
 from tests.helpers.many_rows import write_suite
 from tests.helpers.people import write_people
 
@@ -135,6 +136,13 @@ def test_a_page_of_two_rows(workspace, tmp_path, capsys, monkeypatch):
     for directory, number in zip(directories, (0, 1), strict=True):
         predictions = load_file(directory / "predictions.safetensors")
         assert [entry["runs"][number]["first_rank"] for entry in kept] == predictions["first_rank"].tolist()
+
+
+def test_the_page_in_a_browser(workspace, tmp_path):
+    """Nothing fails, nothing overflows, all images load, a caption's markup is text, and it is read in the dark."""
+    (directory,) = (workspace / "runs" / "own").glob("row-0/*/seed-0-*")
+    assert run("gallery", directory, "--number", 24, "--out", tmp_path / "page") == 0
+    holds_up(tmp_path / "page" / "gallery.html", "script")  # captions are cleaned when they are read
 
 
 def test_the_first_right_image_is_framed_where_its_rank_says(workspace, tmp_path):

@@ -23,6 +23,7 @@ from rasa.training.words import FILE, KEPT, Caption, Replaced, read_replaced, sa
 from reports import replaced_figure
 from reports.replaced import asked, colour_of, readable, shares
 from reports.replaced_command import replaced as command
+from tests.helpers.browser import holds_up
 from tests.helpers.one_row import EVERYTHING, run_directory, write_suite
 from tests.helpers.people import write_people
 from tests.helpers.short_runs import go, row
@@ -311,6 +312,7 @@ def test_words_of_a_caption_are_text_on_the_page(workspace, tmp_path):
         file.write_text(kept)
     text = (tmp_path / "page" / "replaced.html").read_text()
     assert SCRIPT not in text and "&lt;script&gt;" in text
+    holds_up(tmp_path / "page" / "replaced.html", SCRIPT)
 
 
 def test_the_figure_has_the_lowest_seed_of_each_row_on_the_same_captions(tmp_path):

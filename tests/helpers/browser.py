@@ -216,6 +216,28 @@ def opened(where: Path | str, width: int = 1280, dark: bool = False) -> Iterator
             os.close(to), os.close(back)
 
 
+def holds_up(page: Path, hostile: str) -> None:
+    """What every page of ours must stand: phone and screen, day and night, and `hostile` is there as text.
+
+    Nothing fails, all images load, the body does not overflow, and axe has no serious finding.
+    """
+    with opened(page) as shown:
+        for width in (380, 1280):
+            shown.resize(width)
+            assert shown.overflow() == 0, (width, shown.overflow())
+        shown.evaluate("[...document.images].forEach(image => { image.loading = 'eager'; })")
+        shown.wait_for("[...document.images].every(image => image.complete)")
+        assert shown.broken_images() == [], shown.broken_images()
+        assert shown.errors == [], shown.errors
+        assert shown.evaluate(f"document.body.textContent.includes({json.dumps(hostile)})")
+        assert shown.evaluate("document.querySelectorAll('script').length") == 0
+        light = shown.screenshot()
+        shown.dark(True)
+        assert shown.screenshot() != light
+        findings = serious_findings(shown)
+        assert findings == [], findings
+
+
 def serious_findings(page: Page) -> list[str]:
     """What axe-core finds serious or critical on the page; the test is skipped where axe-core cannot be had."""
     page.evaluate(_axe())
