@@ -59,6 +59,12 @@ def sequential_p(p: ArrayLike, n: int, most: int) -> Floats:
     return np.where(values < at[0], below, np.where(values >= at[-1], 1.0, inside))
 
 
+def _normal_pdf(x: Floats, mean: Floats, deviation: float) -> Floats:
+    """scipy.stats.norm.pdf to the bit, without its checks of each element: a third of the time."""
+    density: Floats = np.exp(-(((x - mean) / deviation) ** 2) / 2.0) / np.sqrt(2 * np.pi) / deviation
+    return density
+
+
 @cache
 def _nominal(n: int, most: int) -> Floats:
     """The nominal levels of the look after n of `most` seeds, for each of _LEVELS."""
@@ -71,7 +77,7 @@ def _nominal(n: int, most: int) -> Floats:
         if number:
             # The mean of n seeds is a sum of independent ones, so z' = r z + sqrt(1 - r²) e with r² = n / n'.
             r = np.sqrt(shares[number - 1] / share)
-            density = stats.norm.pdf(at[:, None], r * at, np.sqrt(1 - r * r)) * width @ density
+            density = _normal_pdf(at[:, None], r * at, np.sqrt(1 - r * r)) * width @ density
         due = _LEVELS * share**SPENDING
         beyond = width * (2 * np.cumsum(density[::-1], 0)[:half] - density[::-1][:half])  # P(|z| > at), trapezoids
         bound = np.array(

@@ -75,28 +75,37 @@ def panels(
     points: Points, rows: Sequence[str], quantities: Sequence[Quantity], chances: Mapping[str, float] = {}
 ) -> list[Panel]:
     """The figure's numbers: a panel for each quantity that some run has; `chances` by a quantity's name."""
-    found = []
+    found, runs = [], dict[str, list[_Run]]()
+    for (row, _), of_run in points.items():
+        runs.setdefault(row, []).append(_Run(Windows.of(of_run), list(averaged(of_run))))
     for quantity in quantities:
-        curves = tuple(curve for row in rows if (curve := _curve(points, row, quantity)) is not None)
+        curves = tuple(curve for row in rows if (curve := _curve(row, runs.get(row, []), quantity)) is not None)
         if curves:
             found.append(Panel(quantity.title, curves, chances.get(quantity.name)))
     return found
 
 
-def _curve(points: Points, row: str, quantity: Quantity) -> Curve | None:
-    by_seed = {seed: dict(_series(of_run, quantity)) for (name, seed), of_run in points.items() if name == row}
-    epochs = sorted({epoch for series in by_seed.values() for epoch in series})
+class _Run(NamedTuple):
+    """What one run reported: how its steps are averaged, and what comes of it."""
+
+    windows: Windows | None
+    points: Sequence[Point]
+
+
+def _curve(row: str, runs: Sequence[_Run], quantity: Quantity) -> Curve | None:
+    seeds = [dict(_series(run, quantity)) for run in runs]
+    epochs = sorted({epoch for series in seeds for epoch in series})
     if not epochs:
         return None
-    values = [[series[epoch] for series in by_seed.values() if epoch in series] for epoch in epochs]
+    values = [[series[epoch] for series in seeds if epoch in series] for epoch in epochs]
     spread = tuple(stdev(each) if len(each) > 1 else None for each in values)
     return Curve(row, tuple(epochs), tuple(map(fmean, values)), spread, max(map(len, values)))
 
 
-def _series(points: Sequence[Point], quantity: Quantity) -> Iterator[tuple[float, float]]:
+def _series(run: _Run, quantity: Quantity) -> Iterator[tuple[float, float]]:
     """(epochs passed, value) of one run; none of the losses of a run of which too few steps are known."""
-    windows = Windows.of(points)
-    of_group = [point for point in averaged(points) if point.group == quantity.group]
+    windows = run.windows
+    of_group = [point for point in run.points if point.group == quantity.group]
     if windows is None or (quantity.group == "train" and len(of_group) < FEWEST * windows.total):
         return
     for point in of_group:

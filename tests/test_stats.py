@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments.statistics import (
     LEVEL,
@@ -35,6 +36,13 @@ def test_mcnemar_by_hand():
     assert mcnemar(first, second) == (1, 5, pytest.approx(0.21875))
     assert mcnemar(first, first) == (0, 0, 1.0)
     assert mcnemar([True], [False]).p == 1.0  # 2 * 1/2
+
+
+@pytest.mark.parametrize("first, second", [(0, 0), (3, 3), (0, 9), (20, 21), (900, 1100), (0, 4000)])
+def test_mcnemar_is_the_exact_test_of_a_fair_coin(first, second):
+    found = mcnemar([True] * first + [False] * second, [False] * first + [True] * second)
+    expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
+    assert found == (first, second, pytest.approx(expected, rel=1e-12))
 
 
 def test_bootstrap_of_two_clusters_by_hand():
