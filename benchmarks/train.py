@@ -29,7 +29,7 @@ from rasa.numerics import FiniteGuard, float32_products
 from rasa.training.accumulation import batch_parts, forward_backward
 from rasa.training.flops import counter
 from rasa.training.optimizer import gradient_norm, parameter_groups
-from rasa.training.step import StepInputs
+from rasa.training.step import StepInputs, StepLosses
 
 PARTS = ("encode", "momentum", "text", "fusion", "heads", "optimizer")
 METHODS = {
@@ -81,7 +81,15 @@ class Side:
         if self.variant.path == "fast":
             parts = batch_parts(len(batch.identity), config.fidelity.ranks, 1)
             out = forward_backward(
-                model, teachers, batch, config, parts, 0.4, Draws(config.seed, step), SPECIAL, self.variant.precision
+                StepLosses(model),
+                teachers,
+                batch,
+                config,
+                parts,
+                0.4,
+                Draws(config.seed, step),
+                SPECIAL,
+                self.variant.precision,
             )
             assert out.image_feature_m is not None and out.text_feature_m is not None
             self.features = [out.image_feature_m, out.text_feature_m]

@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from experiments.decisions import Decision
-    from experiments.outcome import Outcome
+    from experiments.outcome import Outcome, Train
     from experiments.plan import PlannedRun
     from experiments.spec import Suite
     from experiments.until import Look
@@ -45,6 +45,11 @@ keep_option = click.option(
     "--keep-checkpoints", is_flag=True, help="Keep finished runs' optimizer state; else their selected weights alone."
 )
 jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
+devices_option = click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    help="Processes that train a run together, one per GPU; the number of fidelity.ranks or a divisor of it.",
+)
 
 
 def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
@@ -200,6 +205,7 @@ def plan(
 @click.option(
     "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs execute."
 )
+@devices_option
 @click.option("--rerun-stale", is_flag=True, help="Run again what finished before the code changed.")
 @keep_option
 @tracking_option
@@ -218,21 +224,26 @@ def run(
     most: int | None,
     budget: float | None,
     executor: str,
+    devices: int | None,
     rerun_stale: bool,
     keep_checkpoints: bool,
     tracking_uri: str | None,
     workspace: Path,
     as_json: bool,
-) -> None:
+) -> int:
     """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped.
 
     With --until decided: look after 3, 5, 8 and 12 seeds, and go on with the rows of undecided steps alone.
     """
     _check_until(context, until)
+    from experiments import torchrun
     from experiments.resources import ensure_data, writable
     from experiments.spec import parse_target, resolve
     from experiments.store import tracking_uri as chosen_uri
 
+    if torchrun.follows():
+        return torchrun.follow()
+    train = context.with_resource(torchrun.trainer(devices, jobs))
     tracking_uri = chosen_uri(workspace, tracking_uri)
     suite, rows = parse_target(target)
     configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
@@ -240,11 +251,12 @@ def run(
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
     if until:
         settings = (margin, most, jobs, budget, keep_checkpoints)
-        _run_until(target, profile, overrides, workspace, *settings, tracking_uri, as_json)
-        return
+        _run_until(target, profile, overrides, workspace, *settings, tracking_uri, as_json, train)
+        return 0
     starts, runs = _plan(target, profile, overrides, seeds, workspace)
     runs = [each._replace(keep_checkpoints=keep_checkpoints) for each in runs]
-    _execute([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json)
+    _execute([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json, train)
+    return 0
 
 
 @click.command(short_help="How the workspace's runs stand.")
@@ -269,49 +281,71 @@ def status(suite: str, workspace: Path, as_json: bool) -> None:
 @click.command(short_help="Run a suite's failed runs again.")
 @click.argument("suite")
 @jobs_option
+@devices_option
 @keep_option
 @tracking_option
 @workspace_option
 @json_option
+@click.pass_context
 def retry(
-    suite: str, jobs: int, keep_checkpoints: bool, tracking_uri: str | None, workspace: Path, as_json: bool
-) -> None:
+    context: click.Context,
+    suite: str,
+    jobs: int,
+    devices: int | None,
+    keep_checkpoints: bool,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> int:
     """Run the failed runs of SUITE again, each from its own recorded spec."""
+    from experiments import torchrun
     from experiments.plan import planned_again, recorded_runs
 
+    if torchrun.follows():
+        return torchrun.follow()
+    train = context.with_resource(torchrun.trainer(devices, jobs))
     name = _suite_name(suite, workspace)
     found = [run for run in recorded_runs(workspace, name) if run.state == "failed"]
     if not found:
         click.echo(f"no failed runs of {name} in {workspace.absolute() / 'runs'}", err=True)
     else:
         again = [planned_again(run, workspace)._replace(keep_checkpoints=keep_checkpoints) for run in found]
-        _execute(again, workspace, jobs, False, tracking_uri, as_json)
+        _execute(again, workspace, jobs, False, tracking_uri, as_json, train)
+    return 0
 
 
 @click.command(short_help="Bring interrupted runs to their end.")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @jobs_option
+@devices_option
 @keep_option
 @workspace_option
 @tracking_option
 @json_option
+@click.pass_context
 def resume(
+    context: click.Context,
     names: tuple[str, ...],
     jobs: int,
+    devices: int | None,
     keep_checkpoints: bool,
     workspace: Path,
     tracking_uri: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Go on with each RUN, a directory or an id, from its last checkpoint, as it was configured when it began.
 
     No suite, profile or -o need be given again. A failed run is tried again, a finished one is left alone.
     """
+    from experiments import torchrun
     from experiments.finding import run_named
     from experiments.plan import located, placed
     from experiments.rundir import read_about, read_config, workspace_of
     from rasa.errors import ResourceError
 
+    if torchrun.follows():
+        return torchrun.follow()
+    train = context.with_resource(torchrun.trainer(devices, jobs))
     planned = []
     for name in names:
         directory = run_named(name, workspace)
@@ -322,7 +356,8 @@ def resume(
             raise ResourceError(f"{name}: lies in the workspace {own}; give --workspace {own}")
         run = placed(read_about(directory), located(read_config(directory), workspace), workspace, None)
         planned.append(run._replace(keep_checkpoints=keep_checkpoints))
-    _execute(planned, workspace, jobs, False, tracking_uri, as_json)
+    _execute(planned, workspace, jobs, False, tracking_uri, as_json, train)
+    return 0
 
 
 @click.command(short_help="Deliver what the tracker missed.")
@@ -367,10 +402,11 @@ def _execute(
     rerun_stale: bool,
     tracking_uri: str | None,
     as_json: bool,
+    train: "Train | None",
 ) -> None:
     from experiments.outcome import raise_for
 
-    outcomes = _outcomes(planned, workspace, jobs, rerun_stale, tracking_uri)
+    outcomes = _outcomes(planned, workspace, jobs, rerun_stale, tracking_uri, train)
     _print_outcomes(outcomes, as_json)
     raise_for(outcomes)
 
@@ -381,10 +417,12 @@ def _outcomes(
     jobs: int,
     rerun_stale: bool,
     tracking_uri: str | None,
+    train: "Train | None",
     seconds: float | None = None,
 ) -> "list[Outcome]":
     """Execute, with a display and a courier to the tracker, for at most so many seconds."""
     from experiments import store
+    from experiments.devices import check_devices, processes_of
     from experiments.outcome import Callbacks
     from experiments.progress import Display
     from experiments.resources import check_resources
@@ -392,14 +430,16 @@ def _outcomes(
     from experiments.uploader import Tracker, Uploader
 
     uri = store.tracking_uri(workspace, tracking_uri)
-    check_resources([run.config for run in planned if not _settled(run) or (rerun_stale and run.state == "stale")])
+    todo = [run for run in planned if not _settled(run) or (rerun_stale and run.state == "stale")]
+    check_devices(todo, processes_of(train))
+    check_resources([run.config for run in todo])
     with Display(len(planned)) as display:
         tracker = Tracker(uri, workspace, display.notify)
         if not all(_settled(run) for run in planned) or rerun_stale:
             tracker.open()  # here and now: a fresh store is made by one process, before there are several
         with Uploader(tracker.deliver) as uploader:
             callbacks = Callbacks(display.on_start, display.on_metrics, display.on_end, display.notify, uploader.ask)
-            return execute(planned, workspace, jobs, rerun_stale, callbacks, seconds=seconds)
+            return execute(planned, workspace, jobs, rerun_stale, callbacks, train, seconds)
 
 
 def _run_until(
@@ -414,6 +454,7 @@ def _run_until(
     keep_checkpoints: bool,
     tracking_uri: str | None,
     as_json: bool,
+    train: "Train | None",
 ) -> None:
     """Run until decided, and print the runs, how each step stands, and why it ended."""
     from experiments.outcome import raise_for
@@ -424,7 +465,7 @@ def _run_until(
     def execute(runs: "list[PlannedRun]", seconds: float | None) -> "list[Outcome]":
         starts = [start for start in _plan(target, profile, overrides, [], workspace)[0] if not _settled(start)]
         runs = [run._replace(keep_checkpoints=keep_checkpoints) for run in runs]
-        return _outcomes([*starts, *runs], workspace, jobs, False, tracking_uri, seconds)
+        return _outcomes([*starts, *runs], workspace, jobs, False, tracking_uri, train, seconds)
 
     ended = until_decided(look, execute, lambda line: click.echo(line, err=True), jobs, budget)
     if as_json:

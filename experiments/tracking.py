@@ -32,7 +32,12 @@ COPIED = "rasa.copied_from"  # the suite/row that was trained, if this run is a 
 VARIANT = "rasa.variant"  # what -o changes of the row; of a start: in what it differs from the suite's others
 SELECTED_EPOCH, SELECTED_STEP = "rasa.selected_epoch", "rasa.selected_step"
 # How the run was computed: float32, tf32 or bf16; whether layers were compiled; the batch, e.g. `4 x 13` if in shares.
-NUMERICS = {"precision": "rasa.precision", "compiled": "rasa.compiled", "batch": "rasa.batch"}
+NUMERICS = {
+    "precision": "rasa.precision",
+    "compiled": "rasa.compiled",
+    "batch": "rasa.batch",
+    "processes": "rasa.processes",
+}
 
 KIND_ROW, KIND_SEED, KIND_START, KIND_REPORT = "row", "seed", "start", "report"
 NOTE = "mlflow.note.content"  # what MLflow shows, as Markdown, above an experiment or a run

@@ -10,7 +10,7 @@ from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import build_model
 from rasa.objectives.ranks import rank_of, rank_weights
 from rasa.training.accumulation import batch_parts, forward_backward, out_of_memory
-from rasa.training.step import Teachers
+from rasa.training.step import StepLosses, Teachers
 from tests.helpers.tiny_model import ALL, tiny
 from tests.helpers.tiny_step import SPECIAL, VOCABULARY, Fixed, inputs
 
@@ -26,7 +26,7 @@ def one_step(ranks, accumulation, preset="released", losses=ALL, generator="mome
     batch = inputs(12, identities)
     batch = batch._replace(view1=batch.view1.double(), view2=batch.view2.double())
     out = forward_backward(
-        model,
+        StepLosses(model),
         teachers,
         batch,
         config,

@@ -59,7 +59,8 @@ class TrainingLoader:
     `positives` None: no caption is drawn for matching. `truncate`: cut captions at data.max_tokens tokens. `cache`: a
     folder in which decoded images may be kept up to data.image_cache_gib; a line about it goes to `notify`, and a
     damaged image raises ImageFault here. `prefetch`: make batches in a background thread, in pinned memory if there is
-    a GPU; it pays where the trainer's CPU would wait otherwise. Neither changes a batch.
+    a GPU; it pays where the trainer's CPU would wait otherwise. Neither changes a batch. `process` of `processes`: of
+    each batch only the rows that fall to one of several processes, whose captions keep the batch's length.
     """
 
     def __init__(
@@ -79,11 +80,15 @@ class TrainingLoader:
         cache: Path | None = None,
         prefetch: bool = False,
         notify: Callable[[str], None] = lambda line: None,
+        process: int = 0,
+        processes: int = 1,
     ):
         self.split, self.positives, self.seed = split, positives, seed
         self.p_weak, self.weak_pool, self.weak_label = p_weak, weak_pool, weak_label
         self.flip_probability = data.flip_probability
         self.batch_size = min(batch_size, len(split.captions))
+        each = self.batch_size // processes
+        self._rows = slice(process * each, (process + 1) * each) if processes > 1 else slice(None)
         self.steps_per_pass = len(split.captions) // self.batch_size
         self.steps_per_epoch = min(self.steps_per_pass, max_steps or self.steps_per_pass)
         self._captions = encode_captions(tokenizer, split.captions, data.max_tokens if truncate else None)
@@ -133,17 +138,23 @@ class TrainingLoader:
         samples = self._order(number)[first:last]
         flips, matched, weak = self._flips(number), *self._pairs(number)
         crops = self._crops(number)
-        images = self._images.batches([self._caption_images[index] for index in samples])
-        for index, decoded in zip(samples, images, strict=True):
+        own = [index[self._rows] for index in samples]
+        images = self._images.batches([self._caption_images[index] for index in own])
+        for whole, index, decoded in zip(samples, own, images, strict=True):
             yield Batch(
                 images=decoded,
                 flip=flips[:, index],
-                annotated=self._captions.take(index),
-                matched=None if matched is None else self._captions.take(matched[index]),
+                annotated=self._texts(whole),
+                matched=None if matched is None else self._texts(matched[whole]),
                 weak=weak[index],
                 identity=self._identities[index],
                 crops=None if crops is None else crops.take(index),
             )
+
+    def _texts(self, captions_B: Tensor) -> Tokens:
+        """The own rows of a batch's captions."""
+        tokens = self._captions.take(captions_B)
+        return Tokens(tokens.ids[self._rows], tokens.mask[self._rows])
 
     def _order(self, number: int) -> list[Tensor]:
         """Sample indices [B] of each step of a pass."""

@@ -2,20 +2,24 @@
 
 A part computes what it would as one or more processes of a data-parallel training, so with `fidelity.ranks` a multiple
 of `optimisation.accumulation` the parts give the numbers of the whole batch, but for dropout's draws. Otherwise
-contrast and negatives stay inside a part, which the run says of itself.
+contrast and negatives stay inside a part, which the run says of itself. Where several processes train, each takes
+consecutive parts.
 """
 
+import math
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from rasa.config.run import Config
 from rasa.draws import Draws
 from rasa.errors import SpecError
-from rasa.model.rasa import RaSa
 from rasa.numerics import autocast
 from rasa.objectives.language import SpecialIds
-from rasa.training.step import StepInputs, StepOutput, Teachers, step_losses
+from rasa.training.processes import unsynchronised
+from rasa.training.step import StepInputs, StepOutput, Teachers
 
 
 class Parts(NamedTuple):
@@ -25,6 +29,13 @@ class Parts(NamedTuple):
     size: int
     ranks: int
     smaller: bool  # than the shares that the fidelity asks for
+    processes: int = 1  # that take the parts, equally many each
+
+    def of(self, process: int) -> list[slice]:
+        """The rows of each part that a process takes, in order."""
+        each = self.number // self.processes
+        starts = range(process * each * self.size, (process + 1) * each * self.size, self.size)
+        return [slice(start, start + self.size) for start in starts]
 
     def __str__(self) -> str:
         shares = self.number * self.ranks
@@ -38,14 +49,18 @@ class Parts(NamedTuple):
         return f"batch {self}: the pairs of a part are contrasted and find their negatives in that part alone"
 
 
-def batch_parts(batch_size: int, ranks: int, accumulation: int) -> Parts:
-    """Raises SpecError for a batch, of a split smaller than optimisation.batch_size, that cannot be cut so."""
+def batch_parts(batch_size: int, ranks: int, accumulation: int, processes: int = 1) -> Parts:
+    """Raises SpecError for a batch, of a split smaller than optimisation.batch_size, that cannot be cut so.
+
+    `processes` divides `ranks`. Fewer parts than processes are cut further, at the shares' edges.
+    """
     for name, count in (("fidelity.ranks", ranks), ("optimisation.accumulation", accumulation)):
         if batch_size % count:
             raise SpecError(
                 f"{name} {count} does not divide the batch of {batch_size}, all pairs of train; set it to 1"
             )
-    return Parts(accumulation, batch_size // accumulation, max(1, ranks // accumulation), accumulation > ranks)
+    number = math.lcm(accumulation, processes)
+    return Parts(number, batch_size // number, max(1, ranks // number), accumulation > ranks, processes)
 
 
 def out_of_memory(batch_size: int, ranks: int, accumulation: int, image_size: tuple[int, int]) -> str:
@@ -61,7 +76,7 @@ def out_of_memory(batch_size: int, ranks: int, accumulation: int, image_size: tu
 
 
 def forward_backward(
-    model: RaSa,
+    losses_of: nn.Module,
     teachers: Teachers,
     inputs: StepInputs,
     config: Config,
@@ -70,22 +85,28 @@ def forward_backward(
     draws: Draws,
     special: SpecialIds,
     precision: str,
+    process: int = 0,
 ) -> StepOutput:
-    """Add the gradients of one batch, part by part, and return its losses, detached, and momentum features."""
+    """Add the gradients of a process's share of one batch, part by part.
+
+    Returns the share's losses, detached, and momentum features. `losses_of` is a StepLosses, or a replicated one: then
+    the last part's backward pass makes the gradients those of the whole batch. `inputs` holds the share's rows.
+    """
     fidelity = config.fidelity.model_copy(update={"ranks": parts.ranks})
-    device, outputs = inputs.view1.device, []
-    for start in range(0, parts.number * parts.size, parts.size):
-        rows = slice(start, start + parts.size)
+    device, outputs, mine = inputs.view1.device, [], parts.of(process)
+    for rows in mine:
         drawn, batch = draws, inputs
         if parts.number > 1:
-            drawn, batch = draws.of_part(rows, len(inputs.identity)), inputs.part(rows)
-        with autocast(precision, device):
-            out = step_losses(model, teachers, batch, config.objectives, fidelity, alpha, drawn, special)
-        total = torch.stack([weight * out.losses[name] for name, weight in config.objectives.weights.items()]).sum()
-        (total / parts.number).backward()
+            drawn = draws.of_part(rows, parts.number * parts.size)
+            batch = inputs.part(slice(rows.start - mine[0].start, rows.stop - mine[0].start))
+        with nullcontext() if rows is mine[-1] else unsynchronised(losses_of):
+            with autocast(precision, device):
+                out: StepOutput = losses_of(teachers, batch, config.objectives, fidelity, alpha, drawn, special)
+            total = torch.stack([weight * out.losses[name] for name, weight in config.objectives.weights.items()]).sum()
+            (total / len(mine)).backward()
         detached = {name: loss.detach() for name, loss in out.losses.items()}
-        outputs.append(out._replace(losses=detached, trace={}))  # so that no part's graph outlives it
-    if parts.number == 1:
+        outputs.append(out._replace(losses=detached))  # so that no part's graph outlives it
+    if len(mine) == 1:
         return outputs[0]
     losses = {name: torch.stack([out.losses[name] for out in outputs]).mean() for name in outputs[0].losses}
     images = [out.image_feature_m for out in outputs if out.image_feature_m is not None]

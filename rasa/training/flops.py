@@ -14,7 +14,7 @@ from rasa.model.rasa import RaSa
 from rasa.numerics import float32_products
 from rasa.objectives.language import SpecialIds
 from rasa.training.accumulation import Parts, forward_backward
-from rasa.training.step import StepInputs, Teachers
+from rasa.training.step import StepInputs, StepLosses, Teachers
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -44,12 +44,15 @@ def step_flops(
     draws: Draws,
     special: SpecialIds,
     precision: str,
+    process: int = 0,
 ) -> float:
-    """FLOPs of the losses and gradients of this batch. The model is as before afterwards, and has no gradients.
+    """FLOPs of the losses and gradients of this batch, or of a process's share of it.
 
-    In a pass of its own: the counter does not look into compiled layers, and must not keep the step from using them.
+    The model is as before afterwards, and has no gradients. In a pass of its own: the counter does not look into compiled
+    layers, and must not keep the step from using them.
     """
+    losses_of, alpha = StepLosses(model), config.objectives.alpha
     with torch.compiler.set_stance("force_eager"), float32_products(precision), counter() as counted:
-        forward_backward(model, teachers, inputs, config, parts, config.objectives.alpha, draws, special, precision)
+        forward_backward(losses_of, teachers, inputs, config, parts, alpha, draws, special, precision, process)
     model.zero_grad(set_to_none=True)
     return float(counted.get_total_flops())

@@ -17,6 +17,7 @@ from rasa.data.transforms import two_views
 from rasa.errors import SpecError
 from rasa.evaluation.split import SearchedSplit, searched_splits
 from rasa.objectives.language import SpecialIds
+from rasa.training.processes import ALONE, Processes
 from rasa.training.step import StepInputs
 
 
@@ -32,25 +33,32 @@ class Inputs:
     galleries: dict[str, SearchedSplit]
 
 
-def read_words(config: Config, directory: Path, notify: Notify) -> tuple[Dataset, Tokenizer]:
+def read_words(config: Config, directory: Path | None, notify: Notify) -> tuple[Dataset, Tokenizer]:
     """The data set, and its tokenizer, which is also saved in `directory`. Raises ResourceError and SpecError."""
     dataset = load_dataset(config.data)
     for note in dict.fromkeys((*dataset.notes, *dataset.tested.notes)):
         notify(note)
     captions = dataset.splits["train"].captions
     tokenizer = build_tokenizer(config.data.tokenizer, captions, config.data.vocabulary_size)
-    tokenizer.save(directory / tokenizer.file)
+    if directory is not None:
+        tokenizer.save(directory / tokenizer.file)
     return dataset, tokenizer
 
 
 def read_images(
-    dataset: Dataset, tokenizer: Tokenizer, config: Config, cache: Path | None, prefetch: bool, notify: Notify
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    config: Config,
+    cache: Path | None,
+    prefetch: bool,
+    notify: Notify,
+    processes: Processes = ALONE,
 ) -> Inputs:
     """Everything that needs decoded images. Raises ResourceError and SpecError.
 
-    The first run on a data set fills `cache`.
+    The first run on a data set fills `cache`. Of training batches, the rows that fall to this one of the processes.
     """
-    loader = training_pairs(dataset, "train", tokenizer, config, cache, prefetch, notify)
+    loader = training_pairs(dataset, "train", tokenizer, config, cache, prefetch, notify, processes)
     held_out = None
     if config.evaluation.detectors and set(DETECTORS) & set(config.objectives.weights):
         held_out = training_pairs(dataset, "val", tokenizer, config, cache, prefetch, notify)
@@ -76,6 +84,7 @@ def training_pairs(
     cache: Path | None,
     prefetch: bool,
     notify: Notify,
+    processes: Processes = ALONE,
 ) -> TrainingLoader:
     """The pairs of `train`; of another split the same kind, for which draws do not depend on the run's seed."""
     fidelity, training = config.fidelity, split == "train"
@@ -95,6 +104,8 @@ def training_pairs(
         cache=cache,
         prefetch=prefetch,
         notify=notify,
+        process=processes.rank,
+        processes=processes.size,
     )
 
 

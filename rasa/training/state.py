@@ -1,5 +1,6 @@
 """Where a run stands: all that a resumed run needs, as plain values and as named tensors."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from rasa.config.run import Config
 from rasa.data.tokenizer import Tokenizer
 from rasa.errors import ResourceError
+from rasa.evaluation.protocols import selection_key
 from rasa.model.momentum import momentum_copy
 from rasa.model.queue import FeatureQueue
 from rasa.model.rasa import Encoders, RaSa, build_model
@@ -30,6 +32,7 @@ class Progress(BaseModel):
 
     identity: dict[str, Any]
     digests: dict[str, str]
+    processes: int = 1  # that train; dropout's draws and the order of sums depend on it
     epoch: int = 0
     step_in_epoch: int = 0
     best_epoch: int | None = None
@@ -42,6 +45,25 @@ class Progress(BaseModel):
     pairs: int = 0
     flops_per_step: float | None = None  # of the first step; None until it was counted
     peak_mib: float = 0.0
+
+
+def selection(progress: Progress, epochs: int, steps_per_epoch: int) -> dict[str, Any]:
+    """The checkpoint that validation chose, the last one, and the best on test if every epoch was tested."""
+    assert progress.best_epoch is not None
+    epoch, step = progress.best_epoch, progress.best_epoch * steps_per_epoch
+    found: dict[str, Any] = {
+        "selected": {"epoch": epoch, "step": step, "val": progress.history[epoch - 1]},
+        "last": {"epoch": epochs, "val": progress.history[-1]},
+    }
+    if progress.tested:
+        best = max(progress.tested, key=lambda figures: selection_key(figures)[0])
+        found["last"]["test"] = _figures(progress.tested[-1])
+        found["test_oracle"] = {"epoch": int(best["epoch"]), "test": _figures(best)}
+    return found
+
+
+def _figures(of_epoch: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in of_epoch.items() if name != "epoch"}
 
 
 def computation(config: Config, precision: str, compiled: bool) -> dict[str, Any]:
@@ -65,6 +87,17 @@ def model_tensors(model: RaSa, teachers: Teachers) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in model.named_parameters()}
     tensors |= {f"momentum.{name}": p for name, p in teachers.momentum.named_parameters()}
     return tensors | {f"queue.{name}": b for name, b in teachers.queue.named_buffers()}
+
+
+def check_resumable(saved: Progress, now: Progress, directory: Path) -> None:
+    """Refuse to go on from another run's checkpoint, or with another number of processes. Raises ResourceError."""
+    if (saved.identity, saved.digests) != (now.identity, now.digests):
+        raise ResourceError(f"{directory}: its checkpoint belongs to another config or to other data; remove it")
+    if saved.processes != now.processes:
+        raise ResourceError(
+            f"{directory}: its checkpoint was made with --devices {saved.processes}, not {now.processes}; go on with "
+            f"--devices {saved.processes}, or remove its folder `checkpoints` to begin anew"
+        )
 
 
 def restore(tensors: dict[str, Tensor], model: RaSa, teachers: Teachers, optimizer: torch.optim.Optimizer) -> None:

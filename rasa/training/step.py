@@ -190,6 +190,28 @@ def step_losses(
     return StepOutput(losses, features.image_feat_m, features.text_feat_m, trace)
 
 
+class StepLosses(nn.Module):
+    """`step_losses` as the forward pass of a module, so that whoever wraps it sees a gradient as soon as it is made."""
+
+    def __init__(self, model: RaSa):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        teachers: Teachers,
+        batch: StepInputs,
+        objectives: Objectives,
+        fidelity: Fidelity,
+        alpha: float,
+        draws: Draws,
+        special: SpecialIds,
+    ) -> StepOutput:
+        """As `step_losses`, without the trace: what is given has a gradient, or none is ever asked of it."""
+        out = step_losses(self.model, teachers, batch, objectives, fidelity, alpha, draws, special)
+        return out._replace(trace={})
+
+
 # ---- Unimodal encoders ----
 
 

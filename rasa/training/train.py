@@ -21,27 +21,34 @@ from rasa.config.run import Config
 from rasa.cost import Clock, peak_mib, reset_peak
 from rasa.data.loader import Batch, TrainingLoader
 from rasa.draws import Draws
-from rasa.errors import ResourceError
 from rasa.evaluation.protocols import selection_key
 from rasa.evaluation.rank import Ranking
 from rasa.evaluation.split import evaluate_split, save_predictions
 from rasa.evaluation.word_probe import sensitivity_figures
 from rasa.memory import check_room, memory_explained
 from rasa.model.momentum import ema_update
-from rasa.model.rasa import RaSa, compile_layers
-from rasa.numerics import FiniteGuard, float32_products, pick_device, resolve_compile, resolve_precision
+from rasa.numerics import FiniteGuard, float32_products, resolve_compile, resolve_precision
 from rasa.training.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.training.detectors import detector_figures
 from rasa.training.flops import step_flops
 from rasa.training.inputs import read_images, read_words, step_inputs
-from rasa.training.masked_lm import build_masked_lm
+from rasa.training.models import build_models
 from rasa.training.optimizer import alpha_at, gradient_norm, learning_rates, parameter_groups
+from rasa.training.processes import ALONE, Processes, replicated
 from rasa.training.replaced import replaced_words
-from rasa.training.state import Progress, computation, model_tensors, restore, training_tensors, untrained
-from rasa.training.step import StepInputs, StepOutput, Teachers
+from rasa.training.state import (
+    Progress,
+    check_resumable,
+    computation,
+    model_tensors,
+    restore,
+    selection,
+    training_tensors,
+)
+from rasa.training.step import StepInputs, StepLosses, StepOutput
 from rasa.training.words import FILE, save_replaced
 from rasa.weights.folder import load_checkpoint, newest_checkpoint, prune, save_checkpoint, size_of
-from rasa.weights.released import initial_state, load_released, to_released
+from rasa.weights.released import load_released, to_released
 
 CHECKPOINTS_KEPT = 2
 
@@ -54,43 +61,58 @@ def train(
     resume_from_step: Callable[[int], None] = lambda step: None,
     cache: Path | None = None,
     notify: Notify = lambda line: None,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train, select by validation, test once. Returns the run's figures as plain JSON types.
 
     `log(group, step, values)` receives every figure, `resume_from_step` once the step from which this process goes
     on, `notify` a line for a person. With `should_stop` true the step is finished, a checkpoint written, and
-    KeyboardInterrupt raised. Raises RunFailed, ResourceError or SpecError with one line.
+    KeyboardInterrupt raised. Raises RunFailed, ResourceError or SpecError with one line. Of several `processes` each
+    calls this; the first writes, reports and returns the figures, and asks `should_stop`.
     """
-    run = Training(config, directory, log, notify, cache)
+    run = Training(config, directory, log, notify, cache, processes)
     resume_from_step(run.resume())
     run.check_room()
     while run.progress.epoch < config.optimisation.epochs:
         run.train_epoch(should_stop)
         run.validate()
-    return run.test()
+    return run.test() if processes.first else {}
 
 
 class Training:
     """The state of one run: what it reads, its models and optimizer, and how far it is. Each step is a method."""
 
-    def __init__(self, config: Config, directory: Path, log: Log, notify: Notify, cache: Path | None):
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        log: Log,
+        notify: Notify,
+        cache: Path | None,
+        processes: Processes = ALONE,
+    ):
         self.clock = Clock()
         self.config, self.directory, self.log, self.notify = config, directory, log, notify
-        self.device = pick_device(config.optimisation.device)
+        self.processes, self.device = processes, processes.device(config.optimisation.device)
         if config.optimisation.threads:
             torch.set_num_threads(config.optimisation.threads)
         reset_peak(self.device)
         self.precision = resolve_precision(config.optimisation.precision, self.device)
         self.compiled = resolve_compile(config.optimisation.compile, self.device)
 
-        dataset, tokenizer = read_words(config, directory, notify)
-        with self.clock.stopped():  # images are decoded once for all runs, so not at this run's cost
-            self.inputs = read_images(dataset, tokenizer, config, cache, self.device.type == "cuda", notify)
-        self.parts = batch_parts(self.inputs.loader.batch_size, config.fidelity.ranks, config.optimisation.accumulation)
-        if self.parts.note:
-            notify(self.parts.note)
-
-        self.model, self.teachers = self._models(cache)
+        with processes.in_turn():
+            dataset, tokenizer = read_words(config, directory if processes.first else None, notify)
+            with self.clock.stopped():  # images are decoded once for all runs, so not at this run's cost
+                prefetch = self.device.type == "cuda"
+                self.inputs = read_images(dataset, tokenizer, config, cache, prefetch, notify, processes)
+            pairs, accumulation = self.inputs.loader.batch_size, config.optimisation.accumulation
+            self.parts = batch_parts(pairs, config.fidelity.ranks, accumulation, processes.size)
+            if self.parts.note:
+                notify(self.parts.note)
+            self.model, self.teachers = build_models(
+                config, self.inputs, self.device, self.compiled, cache or directory / "cache", notify, self.clock
+            )
+        self.step_losses = replicated(StepLosses(self.model), processes)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(
                 self.model, config.optimisation.weight_decay, config.fidelity.decay_temperature_and_positions
@@ -101,33 +123,8 @@ class Training:
         self.progress = Progress(
             identity=computation(config, self.precision, self.compiled),
             digests={"data": dataset.digest, "tokenizer": tokenizer.digest},
+            processes=processes.size,
         )
-
-    def _models(self, cache: Path | None) -> tuple[RaSa, Teachers]:
-        """The online model; the momentum model, queues, and the fixed generator if the row has one."""
-        config, tokenizer, objectives = self.config, self.inputs.tokenizer, self.config.objectives
-        model, momentum, queue = untrained(config, tokenizer, self.device)
-        if config.model.weights is not None:
-            state = initial_state(config.model)
-            kept = queue if config.fidelity.queue_from_weights else None
-            report = load_released(state, model, momentum, kept, str(config.model.weights))
-            self.notify(f"{config.model.weights}: {report}")
-            if "idx_queue" in report.loaded:
-                self.notify(
-                    f"{config.model.weights}: its queue comes with the identities of its own data; to train on another "
-                    "data set give -o fidelity.queue_from_weights=false"
-                )
-        masked_lm = None
-        if objectives.generator == "fixed":
-            captions, folder = self.inputs.dataset.splits["train"].captions, cache or self.directory / "cache"
-            with self.clock.stopped():  # made once for all seeds, so not at this run's cost
-                masked_lm = build_masked_lm(objectives.masked_lm, tokenizer, captions, folder).to(self.device)
-        model.train()
-        momentum.train(config.fidelity.momentum_dropout)
-        if self.compiled:
-            compile_layers(model.encoders)
-            compile_layers(momentum)
-        return model, Teachers(momentum, queue, masked_lm)
 
     @property
     def step(self) -> int:
@@ -136,15 +133,14 @@ class Training:
 
     def resume(self) -> int:
         """Go on from the newest checkpoint that can be read, if there is one; returns the step at which that is."""
-        if found := newest_checkpoint(self.directory / "checkpoints"):
+        with self.processes.in_turn():  # the first one may have to put an old one back
+            found = newest_checkpoint(self.directory / "checkpoints")
+        if found:
             tensors, saved, problems = found
             for problem in problems:
                 self.notify(f"{problem}; going on from the one before")
             restored = Progress.model_validate(saved)
-            if (restored.identity, restored.digests) != (self.progress.identity, self.progress.digests):
-                raise ResourceError(
-                    f"{self.directory}: its checkpoint belongs to another config or to other data; remove it"
-                )
+            check_resumable(restored, self.progress, self.directory)
             self.progress = restored
             restore(tensors, self.model, self.teachers, self.optimizer)
             self.clock.before = restored.seconds
@@ -167,11 +163,11 @@ class Training:
                 tick = time.monotonic()
             self._train_step(batch)
             progress.step_in_epoch += 1
-            progress.pairs += len(batch.identity)
+            progress.pairs += self.inputs.loader.batch_size
             tock = time.monotonic()
             progress.train_seconds += tock - tick
             tick = tock
-            if should_stop():
+            if self.processes.agreed(should_stop()):
                 self.checkpoint()
                 raise KeyboardInterrupt
             if every and progress.step_in_epoch % every == 0:
@@ -183,9 +179,18 @@ class Training:
         """What the step on this batch costs, in a pass that changes nothing."""
         config, inputs, draws = self.config, step_inputs(batch, self.device), Draws(self.config.seed, self.step)
         with self._look(), memory_explained(self._batch_too_large):
-            self.progress.flops_per_step = step_flops(
-                self.model, self.teachers, inputs, config, self.parts, draws, self.inputs.special, self.precision
+            own = step_flops(
+                self.model,
+                self.teachers,
+                inputs,
+                config,
+                self.parts,
+                draws,
+                self.inputs.special,
+                self.precision,
+                self.processes.rank,
             )
+        self.progress.flops_per_step = self.processes.total(own)
 
     def _train_step(self, batch: Batch) -> None:
         with memory_explained(self._batch_too_large):
@@ -206,8 +211,18 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         with float32_products(self.precision):
             out = forward_backward(
-                self.model, self.teachers, inputs, config, self.parts, alpha, draws, self.inputs.special, self.precision
+                self.step_losses,
+                self.teachers,
+                inputs,
+                config,
+                self.parts,
+                alpha,
+                draws,
+                self.inputs.special,
+                self.precision,
+                self.processes.rank,
             )
+        out, identity_B = self.processes.whole(out, inputs.identity)
         norm = gradient_norm(self.model, optimisation.clip_norm)
         # As a gradient scaler would: the fused kernel applies nothing where this is 1.
         self.optimizer.found_inf = self.guard.note(epoch, i, {**out.losses, "gradient norm": norm})  # type: ignore[attr-defined]
@@ -219,7 +234,7 @@ class Training:
             with torch.no_grad():
                 self.model.temperature.clamp_(*config.model.temperature_range)
         if out.image_feature_m is not None and out.text_feature_m is not None:
-            self.teachers.queue.push(out.image_feature_m, out.text_feature_m, inputs.identity)
+            self.teachers.queue.push(out.image_feature_m, out.text_feature_m, identity_B)
         if fidelity.ema_timing == "after":
             ema_update(momentum, self.model.encoders, config.model.momentum)
         log_every = max(10 if self.device.type == "cuda" else 1, steps_per_epoch // 100)  # a GPU is waited for at each
@@ -242,6 +257,11 @@ class Training:
 
     def validate(self) -> None:
         """Measure the epoch on validation, keep the weights if they are the best so far, move to the next epoch."""
+        if self.processes.first:
+            self._validate()
+        self.progress = self.processes.told(self.progress)
+
+    def _validate(self) -> None:
         config, inputs, progress = self.config, self.inputs, self.progress
         step, epoch = self.step, progress.epoch + 1
         figures = self._ranking("val").figures()
@@ -277,6 +297,8 @@ class Training:
     def checkpoint(self) -> None:
         """Keep all that a resumed run needs. Raises RunFailed if a loss or gradient since the last was no number."""
         self.guard.check()
+        if not self.processes.first:
+            return
         self.progress.seconds = self.clock.seconds
         self.progress.peak_mib = max(self.progress.peak_mib, peak_mib(self.device))
         folder = self.directory / "checkpoints"
@@ -308,7 +330,8 @@ class Training:
         save_predictions(self.directory, ranking, tested, protocol)
         found["cost"] = self._cost()
         self.log("cost", step, found["cost"])
-        return found | self._selection() | self._facts()
+        chosen = selection(progress, config.optimisation.epochs, inputs.loader.steps_per_epoch)
+        return found | chosen | self._facts()
 
     def _cost(self) -> dict[str, float]:
         per_step = self.progress.flops_per_step
@@ -323,25 +346,15 @@ class Training:
             **flops,
         }
 
-    def _selection(self) -> dict[str, Any]:
-        """The checkpoint that validation chose, the last one, and the best on test if every epoch was tested."""
-        progress, last = self.progress, self.config.optimisation.epochs
-        assert progress.best_epoch is not None
-        epoch, step = progress.best_epoch, progress.best_epoch * self.inputs.loader.steps_per_epoch
-        found: dict[str, Any] = {
-            "selected": {"epoch": epoch, "step": step, "val": progress.history[epoch - 1]},
-            "last": {"epoch": last, "val": progress.history[-1]},
-        }
-        if progress.tested:
-            best = max(progress.tested, key=lambda figures: selection_key(figures)[0])
-            found["last"]["test"] = _figures(progress.tested[-1])
-            found["test_oracle"] = {"epoch": int(best["epoch"]), "test": _figures(best)}
-        return found
-
     def _facts(self) -> dict[str, Any]:
         """How it was computed, and on what."""
         return {
-            "numerics": {"precision": self.precision, "compiled": self.compiled, "batch": str(self.parts)},
+            "numerics": {
+                "precision": self.precision,
+                "compiled": self.compiled,
+                "batch": str(self.parts),
+                "processes": self.processes.size,
+            },
             "digests": self.progress.digests,
             "sizes": self.inputs.dataset.sizes(),
         }
@@ -358,10 +371,6 @@ class Training:
         with self.clock.stopped():
             yield
         self.progress.looks_seconds += time.monotonic() - tick
-
-
-def _figures(of_epoch: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in of_epoch.items() if name != "epoch"}
 
 
 def _of_epoch(selected: Path, epoch: int) -> Path:

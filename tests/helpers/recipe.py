@@ -14,7 +14,8 @@ from benchmarks.plain import PUSHED, plain_ema, plain_push, plain_step
 from rasa.config.run import Config
 from rasa.data.transforms import MEAN, STD
 from rasa.draws import Draws
-from rasa.training.step import StepInputs
+from rasa.training.processes import ALONE, replicated
+from rasa.training.step import StepInputs, StepLosses
 from rasa.training.train import Training
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's AdamW, which the released code uses as it is (OF 78)
@@ -30,12 +31,12 @@ class Rows(list):
         return [values for g, _, values in self if g == group]
 
 
-def training(config, directory, cache=None):
+def training(config, directory, cache=None, processes=ALONE):
     """(the run, its log) as `rasa.training.train.train` makes them, at its first step."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = Rows()
     config = config if isinstance(config, Config) else Config.model_validate(config)
-    return Training(config, directory, rows, lambda line: None, cache), rows
+    return Training(config, directory, rows, lambda line: None, cache, processes), rows
 
 
 def in_double(run):
@@ -43,6 +44,7 @@ def in_double(run):
     run.teachers.queue.double()
     doubled(run.model.encoders, run.teachers.momentum)
     run.model.double()
+    run.step_losses = replicated(StepLosses(run.model), run.processes)
     return run
 
 

@@ -97,15 +97,15 @@ MUTANTS = [
     mistake(
         "rasa/training/accumulation.py",
         "gradients of parts summed",
-        "(total / parts.number).backward()",
+        "(total / len(mine)).backward()",
         "total.backward()",
         six_steps("released"),
     ),
     mistake(
         "rasa/training/accumulation.py",
         "all parts draw as the first",
-        "drawn, batch = draws.of_part(rows, len(inputs.identity)), inputs.part(rows)",
-        "batch = inputs.part(rows)",
+        "drawn = draws.of_part(rows, parts.number * parts.size)",
+        "pass",
         six_steps("released"),
     ),
     mistake(
@@ -118,7 +118,7 @@ MUTANTS = [
     mistake(
         "rasa/training/accumulation.py",
         "a part is one share",
-        "max(1, ranks // accumulation)",
+        "max(1, ranks // number)",
         "1",
         six_steps("constant"),
     ),

@@ -17,8 +17,8 @@ MUTANTS = [
     mistake(
         "rasa/training/train.py",
         "the queue pushed with reversed identities",
-        "out.text_feature_m, inputs.identity)",
-        "out.text_feature_m, inputs.identity.flip(0))",
+        "out.text_feature_m, identity_B)",
+        "out.text_feature_m, identity_B.flip(0))",
         RECORDED_QUEUES,
     ),
     mistake(
@@ -50,7 +50,7 @@ MUTANTS = [
         RECORDED,
     ),
     mistake(
-        "rasa/training/train.py",
+        "rasa/training/models.py",
         "momentum dropout inverted",
         "momentum.train(config.fidelity.momentum_dropout)",
         "momentum.train(not config.fidelity.momentum_dropout)",
@@ -117,14 +117,14 @@ MUTANTS = [
         draw("test_train_takes_the_steps_of_the_loaders_epochs"),
     ),
     mistake(
-        "rasa/training/train.py",
+        "rasa/training/state.py",
         "the queue starts alike for all seeds",
         "config.model.embed_dim, config.seed)",
         "config.model.embed_dim, 0)",
         draw("test_initial_weights_and_queues_are_the_seeds"),
     ),
     mistake(
-        "rasa/training/train.py",
+        "rasa/training/models.py",
         "the queue of the weights is left out",
         "kept = queue if config.fidelity.queue_from_weights else None",
         "kept = None",
