@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -62,7 +63,8 @@ def processes_of(train: object) -> int:
     return getattr(train, "size", 1)
 
 
-class Spread(NamedTuple):
+@dataclass(frozen=True)
+class Spread:
     """The trainer, in `size` processes of this machine; called as the one of this process."""
 
     size: int
@@ -82,7 +84,7 @@ class Spread(NamedTuple):
         threads = min(threads, config.optimisation.threads or threads)
         optimisation = config.optimisation.model_copy(update={"threads": threads})
         job = Job(config.model_copy(update={"optimisation": optimisation}), directory, cache)
-        calls = {"log": log, "resume_from_step": resume_from_step, "notify": notify}
+        calls: dict[str, Callable[..., None]] = {"log": log, "resume_from_step": resume_from_step, "notify": notify}
         with tempfile.TemporaryDirectory(prefix="rasa-") as meeting:
             members = [Member(n, self.size, Path(meeting) / "store", job) for n in range(self.size)]
             try:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from tests.helpers.one_row import EVERYTHING, run_directory, write_suite
 from tests.helpers.people import write_people
 from tests.helpers.processes import Command, rasa, wait_until
 from tests.helpers.unbroken import end_of, lines
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +153,27 @@ class FakeMember:
         from rasa.errors import RunFailed
 
         return RunFailed("it died")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_torchrun_starts_the_same_run(suite, tmp_path):
+    """Two processes of torchrun, of which the second follows: the numbers of one process, and an end of both."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "rasa"]
+    words = [*map(str, suite), "--tracking-uri", "http://127.0.0.1:1"]
+    settings = os.environ | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "PYTHONPATH": str(ROOT)}
+
+    def started(*more, folder):
+        command = [*launcher, *words, "--workspace", str(folder), *more]
+        return subprocess.run(command, capture_output=True, text=True, env=settings, timeout=900, check=False)
+
+    rasa(*suite, folder=tmp_path / "one")
+    done = started(folder=tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert numbers(tmp_path / "one") == numbers(tmp_path / "two")
+    result = json.loads((run_directory(tmp_path / "two") / "result.json").read_text())
+    assert result["numerics"]["processes"] == 2
+    again = started(folder=tmp_path / "two")  # nothing is left to do, and all end
+    assert again.returncode == 0 and "finished" in again.stdout
+    wrong = started("--devices", "3", folder=tmp_path / "three")
+    assert wrong.returncode != 0 and "torchrun has started 2 processes; leave --devices out" in wrong.stderr

@@ -48,7 +48,7 @@ def step_flops(
 ) -> float:
     """FLOPs of the losses and gradients of this batch, or of a process's share of it.
 
-    The model is as before afterwards, and has no gradients. In a pass of its own: the counter does not look into compiled
+    The model is as before afterwards, without gradients. In a pass of its own: the counter does not look into compiled
     layers, and must not keep the step from using them.
     """
     losses_of, alpha = StepLosses(model), config.objectives.alpha

@@ -7,6 +7,7 @@ import torch.distributed as dist
 
 from rasa.config.run import Config
 from rasa.training.processes import Processes, joined
+from rasa.training.state import training_tensors
 from tests.helpers.processes import forked
 from tests.helpers.recipe import in_double, training
 
@@ -33,6 +34,19 @@ def _one(size, rank, folder, work, arguments):
     except BaseException:
         (folder / f"{rank}.fault").write_text(traceback.format_exc())
         raise
+
+
+def trained_until(processes, config, directory, step):
+    """Go on from the checkpoint, if there is one, to a step of the first epoch; another checkpoint, and the tensors."""
+    run, _ = training(Config.model_validate(config), directory, directory.parent / "cache", processes)
+    run.resume()
+    for batch in run.inputs.loader.epoch(0, start=run.progress.step_in_epoch):
+        run._train_step(batch)
+        run.progress.step_in_epoch += 1
+        if run.progress.step_in_epoch == step:
+            break
+    run.checkpoint()
+    return {name: tensor.clone() for name, tensor in training_tensors(run.model, run.teachers, run.optimizer).items()}
 
 
 def trajectories(processes, configs, folder):
