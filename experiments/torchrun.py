@@ -102,6 +102,7 @@ class Leader:
 
 def follow() -> int:
     """Train what the first process begins, until it has nothing more; the exit code."""
+    quiet_libraries()
     from rasa.training.train import train
 
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):

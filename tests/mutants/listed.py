@@ -1,11 +1,12 @@
 """All mistakes, in the order of a run."""
 
-from tests.mutants import batches, pretraining, retrieval, specs, step, training
+from tests.mutants import batches, pretraining, retrieval, several, specs, step, training
 
 MUTANTS = [
     *step.MUTANTS,
     *training.MUTANTS,
     *batches.MUTANTS,
+    *several.MUTANTS,
     *pretraining.MUTANTS,
     *retrieval.MUTANTS,
     *specs.MUTANTS,
