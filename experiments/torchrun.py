@@ -90,6 +90,8 @@ class Leader:
 
     def _cause(self, error: Exception) -> Exception:
         """What another process has said that happened to it, if this one's fault is but its absence."""
+        from torch.distributed import DistError
+
         if isinstance(error, RasaError):
             return error
         deadline = time.monotonic() + GRACE
@@ -97,6 +99,11 @@ class Leader:
             if self._store.check([FAULT]):
                 return RunFailed(self._store.get(FAULT).decode())
             time.sleep(0.1)
+        if isinstance(error, DistError) or "gloo" in str(error):  # gloo's errors are plain RuntimeErrors
+            return RunFailed(
+                "another process of torchrun's is gone (killed, or out of memory); the same command goes on from the "
+                "last checkpoint"
+            )
         return error
 
 

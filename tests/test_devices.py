@@ -46,10 +46,10 @@ def numbers(workspace):
 def test_two_processes_end_as_one_does_to_the_last_bit(suite, tmp_path):
     """The same run id, figures, weights, queues, moments and predictions, and the record says how many there were.
 
-    To the last bit, since the sum of two gradients has one order, and halves are exact.
+    To the last bit, since the sum of two gradients has one order, and halves are exact. Nor do loader workers matter.
     """
     rasa(*suite, folder=tmp_path / "one")
-    rasa(*suite, "--devices", 2, folder=tmp_path / "two")
+    rasa(*suite, "--devices", 2, "-o", "data.workers=1", folder=tmp_path / "two")
     one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
     assert one == two, [name for name in one if one[name] != two[name]]
     results = [json.loads((run_directory(tmp_path / n) / "result.json").read_text()) for n in ("one", "two")]
@@ -135,6 +135,26 @@ def test_a_fault_of_one_process_is_told_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="closed by peer"):
         devices._followed(pipes, {}, lambda: False)
     assert time.monotonic() - began >= 0.3
+
+
+def test_a_fault_under_torchrun_is_the_other_process_s_own_words(monkeypatch):
+    """Or that it is gone, if it could say none; what is this process's own stays."""
+    from torch.distributed import HashStore
+
+    from experiments import torchrun
+    from rasa.errors import ResourceError, RunFailed
+    from rasa.training.processes import Processes
+
+    monkeypatch.setattr(torchrun, "GRACE", 0.2)
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer")
+    store = HashStore()
+    leader = torchrun.Leader(Processes(0, 2), store)
+    own, bug = ResourceError("disk full"), RuntimeError("shapes differ")
+    assert leader._cause(own) is own and leader._cause(bug) is bug
+    gone = leader._cause(lost)
+    assert type(gone) is RunFailed and "is gone (killed, or out of memory); the same command goes on" in str(gone)
+    store.compare_set(torchrun.FAULT, "", "process 2 of 2: a.png: damaged")
+    assert str(leader._cause(lost)) == "process 2 of 2: a.png: damaged"
 
 
 class FakeMember:
