@@ -26,7 +26,7 @@ def suite(tmp_path_factory):
     people = write_people(folder / "people")
     file = write_suite(folder, people, EVERYTHING, "momentum", checkpoint_steps=2, max_steps_per_epoch=None, epochs=2)
     options = ("fidelity.ranks=2", "optimisation.accumulation=2", "data.image_cache_gib=0", f"data.root={people}")
-    return "run", file, *(word for option in options for word in ("-o", option))
+    return "run", "--keep-checkpoints", file, *(word for option in options for word in ("-o", option))
 
 
 def members(command):

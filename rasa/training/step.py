@@ -207,7 +207,7 @@ class StepLosses(nn.Module):
         draws: Draws,
         special: SpecialIds,
     ) -> StepOutput:
-        """As `step_losses`, without the trace: what is given has a gradient, or none is ever asked of it."""
+        """As `step_losses`, without the trace, in which a wrapper would look for weights that are used."""
         out = step_losses(self.model, teachers, batch, objectives, fidelity, alpha, draws, special)
         return out._replace(trace={})
 

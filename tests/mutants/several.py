@@ -37,13 +37,6 @@ MUTANTS = [
         OWN_CHOICE,
     ),
     mistake(
-        "rasa/training/step.py",
-        "what has no gradient is given, too",
-        "return out._replace(trace={})",
-        "return out",
-        OWN_CHOICE,
-    ),
-    mistake(
         "rasa/training/accumulation.py",
         "every process draws as the first",
         "parts.of(process)",
