@@ -43,6 +43,7 @@ def numbers(workspace):
     return ended
 
 
+@pytest.mark.timeout(900)
 def test_two_processes_end_as_one_does_to_the_last_bit(suite, tmp_path):
     """The same run id, figures, weights, queues, moments and predictions, and the record says how many there were.
 
