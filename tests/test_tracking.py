@@ -9,11 +9,13 @@ import sys
 import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from experiments import store, tracking
+from experiments import filed, store, tracking
 from experiments.contents import benchmark_params
 from experiments.delivery import Delivery
 from experiments.filed import Filed
@@ -161,8 +163,10 @@ def test_a_row_has_the_mean_of_its_seeds_and_what_they_share(tracked, client):
     assert client.get_run(failed).data.metrics == {}
 
 
-def test_a_row_follows_each_seed_that_ends(tmp_path, tracked):
-    """In its own store; a seed that is run again takes the place of the old one."""
+def test_a_row_follows_each_seed_that_ends(tmp_path, tracked, monkeypatch):
+    """In its own store; a seed that is run again takes the place of the old one, whatever the machines' clocks say."""
+    seconds = count(1_800_000_000, -60)
+    monkeypatch.setattr(filed, "time", SimpleNamespace(time=lambda: next(seconds)))
     uri = fresh_store(tmp_path)
     client, callbacks = store.open_store(uri), NO_CALLBACKS._replace(deliver=Tracker(uri, tmp_path, print).deliver)
 
@@ -238,8 +242,7 @@ def test_a_checkpoint_whose_delivery_was_cut_off_is_one_model(tmp_path):
     def kill(*parts, **named):
         raise Killed
 
-    filed = Filed(client, uri, tmp_path)
-    delivery = Delivery(filed, tmp_path, run.directory)
+    delivery = Delivery(Filed(client, uri, tmp_path), tmp_path, run.directory)
     delivery._send_batches = kill
     with pytest.raises(Killed):
         delivery.send()
@@ -359,8 +362,8 @@ def test_a_run_deleted_in_the_tracker_stays_deleted(tracked, client):
 def test_a_run_made_by_a_process_that_died_at_once_is_taken_over(tracked, client):
     uri, (run,) = store.tracking_uri(tracked), planned(tracked, "mlm")
     execute([run], tracked, train=stops_at_step_7)
-    filed = Filed(client, uri, tracked)
-    made, _ = Delivery(filed, tracked, run.directory)._made(filed.experiment(run.about))
+    of_store = Filed(client, uri, tracked)
+    made, _ = Delivery(of_store, tracked, run.directory)._made(of_store.experiment(run.about))
     assert Tracker(uri, tracked, print).deliver(run.directory)
     (child,) = children(client, row="mlm")
     assert (child.info.run_id, child.data.tags["rasa.state"]) == (made.info.run_id, "interrupted")
