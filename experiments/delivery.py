@@ -194,7 +194,8 @@ class Delivery:
 
     def _set_status(self, cursor: Cursor) -> None:
         set_status(self._client, cursor.mlflow_run, STATUSES[self._state], milliseconds(self._run.last_time))
-        self._tell_row(cursor)
+        if not (self._filed.whole and self._state in ENDED):  # else once is enough: at the end, before the row's turn
+            self._tell_row(cursor)
 
     def _tell_row(self, cursor: Cursor) -> None:
         if cursor.parent_run:

@@ -47,7 +47,7 @@ class Filed:
     """One store, as deliveries see it. `whole`: a suite's runs are read at once, for many deliveries in a row."""
 
     def __init__(self, client: "MlflowClient", uri: str, workspace: Path, whole: bool = False):
-        self.client, self.uri, self._workspace, self._whole = client, uri, workspace, whole
+        self.client, self.uri, self._workspace, self.whole = client, uri, workspace, whole
         self._experiments: dict[str, str] = {}  # as the next ones, of a whole reading only
         self._runs: dict[str, dict[str, list[Run]]] = {}  # by experiment and run id
         self._parents: dict[tuple[str, ...], str] = {}
@@ -69,7 +69,7 @@ class Filed:
                 suite,
                 lambda had: {**notes.renewed(note, had), **{k: v for k, v in TRAINING.items() if k not in had}},
             )
-        if self._whole:
+        if self.whole:
             self._experiments[suite] = experiment
             self._read(experiment)
         return experiment
@@ -114,20 +114,20 @@ class Filed:
             return self._parents[key]
         with parent_lock(self.uri, self._workspace):
             run = self._parent(experiment, name, tags, described, note, began)
-        if self._whole:
+        if self.whole:
             self._parents[key] = run
         return run
 
     def made(self, run: "Run") -> None:
         """Take note of a new seed."""
-        if self._whole:
+        if self.whole:
             of_experiment = self._runs.setdefault(run.info.experiment_id, {})
             of_experiment.setdefault(run.data.tags[RUN_ID], []).append(run)
 
     def changed(self, parent: str, seed: Seed, at: int) -> None:
         """A seed has changed, at `at` (ms): its row follows, at the end of a whole reading."""
         self._changed[parent] = max(at, self._changed.get(parent, 0))
-        if self._whole:
+        if self.whole:
             self._seeds.setdefault(parent, {})[seed.run] = seed
         else:
             self.settle()
@@ -143,7 +143,7 @@ class Filed:
         row = self._rows.get(parent) or next(iter(self._get(parent)), None)
         if row is None or row.info.lifecycle_stage != ACTIVE:  # a person deleted it
             return
-        seeds = list(self._seeds[parent].values() if self._whole else self._seeds_of(row))
+        seeds = list(self._seeds[parent].values() if self.whole else self._seeds_of(row))
         if not seeds:
             return
         statuses = {seed.status for seed in seeds}
@@ -171,7 +171,7 @@ class Filed:
             self.client.log_batch(run, metrics=metrics, tags=[RunTag(SUMMARIES, str(step))])
 
     def _of(self, experiment: str, run_id: str) -> "list[Run]":
-        if self._whole:
+        if self.whole:
             return list(self._runs.get(experiment, {}).get(run_id, ()))
         return list(pages(self.client, experiment, {RUN_ID: run_id}, deleted=True))
 
@@ -222,7 +222,7 @@ class Filed:
         return self._kept(kept)
 
     def _kept(self, row: "Run") -> str:
-        if self._whole:
+        if self.whole:
             self._rows[row.info.run_id] = row
         return str(row.info.run_id)
 
