@@ -69,7 +69,8 @@ def test_pages_that_were_asked_for_twice_are_there_once(client, workspace):
     (report,) = (run for name, run in by_name.items() if name.startswith("report own-smoke-"))  # with data.root
     (gallery,) = (run for name, run in by_name.items() if name == "report own-smoke")
     assert len(by_name) == 2 and report.info.status == "FINISHED"
-    written = {path.name for path in (workspace / "report").glob("own-smoke-*/*")}
+    (folder,) = (workspace / "report").glob("own-smoke-*")
+    written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     assert files(client, report.info.run_id) == sorted(f"report/{name}" for name in written)
     (label,) = {Path(path).parent.name for path in files(client, gallery.info.run_id)}
     assert label.startswith("row-0-row-1-seed-0-")
@@ -121,7 +122,8 @@ def test_the_server_s_pages_show_names_and_notes_that_are_text(client, server):
     with opened(address) as page:
         page.wait_for(CELL)
         page.evaluate(f"{CELL}.closest('[role=gridcell]').querySelector('button').click()")
-        page.wait_for(f"{TEXT}.includes('row-0/seed-0')")
+        for name in ("row-0/seed-0", "row-1", "report own-smoke"):  # they come one after the other
+            page.wait_for(f"{TEXT}.includes({name!r})")
         text = page.evaluate(TEXT)
         assert "row-1\n" in text and "report own-smoke" in text and "rasa report FILE.yaml" in text
         assert HOSTILE in text  # the suite's title, in the experiment's note

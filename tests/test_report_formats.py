@@ -140,7 +140,7 @@ def test_the_document_has_everything_of_the_page_and_follows_its_schema(report, 
         [cell.text for row in grid.rows for cell in row] for grid in page.grids
     ]
     assert (found.verdict, found.warnings, found.notes) == (list(page.verdict), list(page.above), list(page.notes))
-    assert all((tmp_path / figure.file).is_file() for figure in found.figures) and len(found.figures) == 3
+    assert all((tmp_path / figure.file).is_file() for figure in found.figures) and len(found.figures) == 5
     rows = {row.name: row for row in found.rows}
     assert rows[FAILED].state == "failed" and rows[FAILED].reasons == {0: WHY}
     line = next(each for each in report.lines if each.name == "s-itm")
