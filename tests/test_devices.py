@@ -47,10 +47,10 @@ def numbers(workspace):
 def test_two_processes_end_as_one_does_to_the_last_bit(suite, tmp_path):
     """The same run id, figures, weights, queues, moments and predictions, and the record says how many there were.
 
-    To the last bit, since the sum of two gradients has one order, and halves are exact. Nor do loader workers matter.
+    To the last bit, since the sum of two gradients has one order, and halves are exact.
     """
     rasa(*suite, folder=tmp_path / "one")
-    rasa(*suite, "--devices", 2, "-o", "data.workers=1", folder=tmp_path / "two")
+    rasa(*suite, "--devices", 2, folder=tmp_path / "two")
     one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
     assert one == two, [name for name in one if one[name] != two[name]]
     results = [json.loads((run_directory(tmp_path / n) / "result.json").read_text()) for n in ("one", "two")]

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from rasa.config.run import Config
+from rasa.data.load import load_dataset
+from rasa.data.tokenizer import build_tokenizer
 from rasa.errors import ResourceError
+from rasa.training.inputs import training_pairs
 from rasa.training.processes import ALONE, Processes
 from rasa.training.state import Progress, check_resumable
 from tests.helpers.people import write_people
@@ -50,6 +53,30 @@ def test_two_processes_are_two_shares_in_one(people, tmp_path):
     found, one = compared(2, rows, tmp_path)
     assert found == {}
     assert len(one["cl paper"]["logged"]) == 8
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_process_is_given_its_rows_of_the_batches_whatever_the_workers(people, workers):
+    """Images, both captions with the batch's length, mirroring, labels: the rows of the loader of one process."""
+
+    def batches(process, processes, workers):
+        of = {"seed": 4, "data": config(people, "m-rtd", "released", 2)["data"] | {"workers": workers}}
+        made = Config.model_validate(config(people, "m-rtd", "released", 2) | of)
+        dataset = load_dataset(made.data)
+        words = build_tokenizer("captions", dataset.splits["train"].captions, 200)
+        group = Processes(process, processes)
+        return list(training_pairs(dataset, "train", words, made, None, False, print, group).epoch(1))
+
+    whole = batches(0, 1, 0)
+    for process in (0, 1):
+        rows = slice(process * 8, process * 8 + 8)
+        for ours, all_of_it in zip(batches(process, 2, workers), whole, strict=True):
+            for name in ("images", "weak", "identity"):
+                assert torch.equal(getattr(ours, name), getattr(all_of_it, name)[rows])
+            assert torch.equal(ours.flip, all_of_it.flip[:, rows])
+            for name in ("annotated", "matched"):
+                for mine, theirs in zip(getattr(ours, name), getattr(all_of_it, name), strict=True):
+                    assert torch.equal(mine, theirs[rows])
 
 
 def test_with_dropout_they_are_the_parts_of_an_accumulated_batch(people, tmp_path):
