@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from experiments.commands import json_option, override_option, tracking_option, workspace_option
+from experiments.options import json_option, override_option, tracking_option, workspace_option
 
 SIZES = ("tiny", "synth", "paper")
 

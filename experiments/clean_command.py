@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from experiments.commands import json_option, workspace_option
+from experiments.options import json_option, workspace_option
 
 UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 

@@ -1,11 +1,14 @@
-"""A run as a person may name it: its directory, a folder in it, its id, or enough of that."""
+"""A run as a person may name it: its directory, a folder in it, its id, or enough of that; and a suite."""
 
 import re
 from pathlib import Path
 
-from experiments.rundir import RESULT, RUNS, SPEC, SUPERSEDED, read_result
-from rasa.errors import ResourceError
+from experiments.rundir import RESULT, RUNS, SPEC, SUPERSEDED, read_result, suites_run
+from experiments.spec import FILE, load_suite, suite_names
+from experiments.wording import did_you_mean
+from rasa.errors import ResourceError, SpecError
 
+ALL = "*"  # suites
 ROW = re.compile(r"(?P<suite>[\w.-]+)/(?P<row>[\w.-]+)")
 RUN_ID = re.compile(r"(?:seed-\d+-)?(?P<id>[0-9a-f]{6,12})")
 
@@ -70,3 +73,12 @@ def finished_seeds(row: Path, profile: str | None, name: str) -> dict[int, list[
         if not SUPERSEDED.search(directory.name) and read_result(directory / RESULT) is not None:
             found.setdefault(int(directory.name.split("-")[1]), []).append(directory)
     return found
+
+
+def suite_named(given: str, workspace: Path) -> str:
+    """The suite that a name or a user's file means; SpecError with the nearest names for one that is nowhere."""
+    name = load_suite(given).suite if FILE.fullmatch(given) else given
+    known = sorted({*suite_names(), *suites_run(workspace)})
+    if name != ALL and name not in known:
+        raise SpecError(f"no suite {name!r}{did_you_mean(name, known)}")
+    return name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.commands import (
+from experiments.options import (
     json_option,
     margin_option,
     most_option,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from experiments.commands import profile_option, workspace_option
+from experiments.options import profile_option, workspace_option
 
 
 @click.command(short_help="Words that generators replaced, and what detectors make of them.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.commands import json_option, override_option
+from experiments.options import json_option, override_option
 
 if TYPE_CHECKING:
     from rasa.search.encoder import Encoder

@@ -1,6 +1,6 @@
 """`rasa study list | run | status | report | export`.
 
-Only click and the standard library up here, as in experiments/commands.py.
+Only click and the standard library up here, as in experiments/options.py.
 """
 
 import time
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.commands import (
-    _print_json,
-    _seeds,
+from experiments.options import (
     jobs_option,
     json_option,
     override_option,
     profile_option,
+    seeds_given,
     tracking_option,
     workspace_option,
 )
+from experiments.printing import print_json
 
 if TYPE_CHECKING:
     from studies.points import Points
@@ -36,7 +36,7 @@ name_option = click.option("--name", help="Another name for the study, to begin 
 seeds_option = click.option(
     "--seeds",
     default=None,
-    callback=lambda context, option, value: None if value is None else _seeds(context, option, value),
+    callback=lambda context, option, value: None if value is None else seeds_given(context, option, value),
     help="Seeds of each trial, e.g. 0,1,2; default: the space's.",
 )
 
@@ -54,7 +54,7 @@ def list_(as_json: bool) -> None:
 
     spaces = [load_space(name) for name in space_names()]
     if as_json:
-        _print_json(
+        print_json(
             [
                 {"name": s.study, "title": s.title, "row": s.row, "trials": s.trials, "parameters": list(s.parameters)}
                 for s in spaces
@@ -149,7 +149,7 @@ def status(
         return
     rows = overview(storage)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         click.echo(f"{row['study']:32} {row['summary']}")
@@ -215,7 +215,7 @@ def report(
     folder = out or workspace / "report" / f"study-{points.name.replace('/', '-')}"
     text = reporting.write(points, found, winners, folder)
     if as_json:
-        _print_json(reporting.numbers(points, found, winners))
+        print_json(reporting.numbers(points, found, winners))
     else:
         click.echo(text, nl=False)
     if file is not None:
@@ -336,7 +336,7 @@ def _print_study(points: "Points", found: list[Any], as_json: bool) -> None:
 
     rows = rows_of(points.space, found, dead_trials(Watcher(points.workspace), found))
     if as_json:
-        _print_json({"study": points.name, "counts": tally(found)._asdict(), "trials": rows})
+        print_json({"study": points.name, "counts": tally(found)._asdict(), "trials": rows})
         return
     for row in rows:
         point = " ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in row["point"].items())

@@ -18,8 +18,6 @@ from safetensors.numpy import load_file, save_file
 from scipy.stats import norm
 
 from experiments import predictions
-from experiments.commands import plan as plan_command
-from experiments.commands import status
 from experiments.evaluate import evaluate
 from experiments.plan import plan
 from experiments.records import PACKED, read_record, read_run
@@ -27,6 +25,8 @@ from experiments.rundir import ENVIRONMENT, METRICS, PREDICTIONS, RESULT, find_r
 from experiments.runner import execute
 from experiments.spec import load_suite
 from experiments.start import plan_starts
+from experiments.state_commands import plan as plan_command
+from experiments.state_commands import status
 from experiments.store import default_uri
 from experiments.uploader import sync
 from rasa.data.load import load_dataset

@@ -21,7 +21,7 @@ AWAY = "http://127.0.0.1:1"  # no tracker; to be refused takes no time
 IMPORTED = [
     "rasa.training.train",
     "rasa.data.load",
-    "experiments.commands",
+    "experiments.run_commands",
     "experiments.runner",
     "experiments.plan",
     "experiments.uploader",

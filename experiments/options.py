@@ -1,0 +1,72 @@
+"""The options that commands have in common. Only click and the standard library up here."""
+
+import re
+from pathlib import Path
+
+import click
+
+workspace_option = click.option(
+    "--workspace",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    show_default=".",
+    help="Folder that holds runs/, data/ and mlflow.db.",
+)
+profile_option = click.option("--profile", help="smoke, synth, paper or a file; default: the suite's own.")
+override_option = click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set one config field, e.g. optimisation.epochs=3.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+tracking_option = click.option(
+    "--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI, or mlflow.db in the workspace."
+)
+keep_option = click.option(
+    "--keep-checkpoints", is_flag=True, help="Keep finished runs' optimizer state; else their selected weights alone."
+)
+jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
+devices_option = click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    help="Processes that train a run together, one per GPU; the number of fidelity.ranks or a divisor of it.",
+)
+
+
+def seeds_given(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: give whole numbers with commas, e.g. 0,1,2") from None
+    if min(seeds) < 0:
+        raise click.BadParameter(f"{value!r}: a seed is 0 or more")
+    return list(dict.fromkeys(seeds))
+
+
+seeds_option = click.option("--seeds", default="0", show_default=True, callback=seeds_given, help="e.g. 0,1,2.")
+
+
+def duration_given(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Seconds of `8h`, `90m`, `1h30m` or `45s`."""
+    if value is None:
+        return None
+    matched = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", value.strip())
+    if not value.strip() or matched is None:
+        raise click.BadParameter(f"{value!r}: give hours, minutes or seconds, e.g. 8h, 90m, 1h30m")
+    return sum(float(part or 0) * unit for part, unit in zip(matched.groups(), (3600, 60, 1), strict=True))
+
+
+until_option = click.option(
+    "--until",
+    type=click.Choice(["decided"]),
+    help="Add seeds, after looks at 3, 5, 8 and 12, to the rows of steps that are not decided.",
+)
+margin_option = click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Points of R@1 within which two rows are called equivalent; default 1.",
+)
+most_option = click.option("--max-seeds", "most", type=click.IntRange(min=3), help="The last look; default 12.")

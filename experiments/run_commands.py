@@ -1,0 +1,175 @@
+"""`rasa run | retry | resume`. stdout is data, stderr is progress.
+
+Only click and the standard library up here; everything heavy is imported by the command that needs it.
+"""
+
+from pathlib import Path
+
+import click
+
+from experiments.options import (
+    devices_option,
+    duration_given,
+    jobs_option,
+    json_option,
+    keep_option,
+    margin_option,
+    most_option,
+    override_option,
+    profile_option,
+    seeds_option,
+    tracking_option,
+    until_option,
+    workspace_option,
+)
+from experiments.running import check_until, execute_and_print, planned_with_starts, run_until
+
+
+@click.command(short_help="Run a row, a suite or your own file.")
+@click.argument("target")
+@profile_option
+@override_option
+@seeds_option
+@jobs_option
+@until_option
+@margin_option
+@most_option
+@click.option("--budget", callback=duration_given, help="Of --until decided: begin nothing that ends later, e.g. 8h.")
+@click.option(
+    "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs execute."
+)
+@devices_option
+@click.option("--rerun-stale", is_flag=True, help="Run again what finished before the code changed.")
+@keep_option
+@tracking_option
+@workspace_option
+@json_option
+@click.pass_context
+def run(
+    context: click.Context,
+    target: str,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    seeds: list[int],
+    jobs: int,
+    until: str | None,
+    margin: float | None,
+    most: int | None,
+    budget: float | None,
+    executor: str,
+    devices: int | None,
+    rerun_stale: bool,
+    keep_checkpoints: bool,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> int:
+    """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped.
+
+    With --until decided: look after 3, 5, 8 and 12 seeds, and go on with the rows of undecided steps alone.
+    """
+    check_until(context, until)
+    from experiments import torchrun
+    from experiments.resources import ensure_data, writable
+    from experiments.spec import parse_target, resolve
+    from experiments.store import tracking_uri as chosen_uri
+
+    if torchrun.follows():
+        return torchrun.follow()
+    train = context.with_resource(torchrun.trainer(devices, jobs))
+    tracking_uri = chosen_uri(workspace, tracking_uri)
+    suite, rows = parse_target(target)
+    configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
+    writable(workspace)
+    ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
+    if until:
+        settings = (margin, most, jobs, budget, keep_checkpoints)
+        run_until(target, profile, overrides, workspace, *settings, tracking_uri, as_json, train)
+        return 0
+    starts, runs = planned_with_starts(target, profile, overrides, seeds, workspace)
+    runs = [each._replace(keep_checkpoints=keep_checkpoints) for each in runs]
+    execute_and_print([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json, train)
+    return 0
+
+
+@click.command(short_help="Run a suite's failed runs again.")
+@click.argument("suite")
+@jobs_option
+@devices_option
+@keep_option
+@tracking_option
+@workspace_option
+@json_option
+@click.pass_context
+def retry(
+    context: click.Context,
+    suite: str,
+    jobs: int,
+    devices: int | None,
+    keep_checkpoints: bool,
+    tracking_uri: str | None,
+    workspace: Path,
+    as_json: bool,
+) -> int:
+    """Run the failed runs of SUITE again, each from its own recorded spec."""
+    from experiments import torchrun
+    from experiments.finding import suite_named
+    from experiments.plan import planned_again, recorded_runs
+
+    if torchrun.follows():
+        return torchrun.follow()
+    train = context.with_resource(torchrun.trainer(devices, jobs))
+    name = suite_named(suite, workspace)
+    found = [run for run in recorded_runs(workspace, name) if run.state == "failed"]
+    if not found:
+        click.echo(f"no failed runs of {name} in {workspace.absolute() / 'runs'}", err=True)
+    else:
+        again = [planned_again(run, workspace)._replace(keep_checkpoints=keep_checkpoints) for run in found]
+        execute_and_print(again, workspace, jobs, False, tracking_uri, as_json, train)
+    return 0
+
+
+@click.command(short_help="Bring interrupted runs to their end.")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@jobs_option
+@devices_option
+@keep_option
+@workspace_option
+@tracking_option
+@json_option
+@click.pass_context
+def resume(
+    context: click.Context,
+    names: tuple[str, ...],
+    jobs: int,
+    devices: int | None,
+    keep_checkpoints: bool,
+    workspace: Path,
+    tracking_uri: str | None,
+    as_json: bool,
+) -> int:
+    """Go on with each RUN, a directory or an id, from its last checkpoint, as it was configured when it began.
+
+    No suite, profile or -o need be given again. A failed run is tried again, a finished one is left alone.
+    """
+    from experiments import torchrun
+    from experiments.finding import run_named
+    from experiments.plan import located, placed
+    from experiments.rundir import read_about, read_config, workspace_of
+    from rasa.errors import ResourceError
+
+    if torchrun.follows():
+        return torchrun.follow()
+    train = context.with_resource(torchrun.trainer(devices, jobs))
+    planned = []
+    for name in names:
+        directory = run_named(name, workspace)
+        if directory is None:
+            raise ResourceError(f"{name}: no run's directory and no run's id; `rasa status` lists them")
+        own = workspace_of(directory.absolute())
+        if own.resolve() != workspace.resolve():
+            raise ResourceError(f"{name}: lies in the workspace {own}; give --workspace {own}")
+        run = placed(read_about(directory), located(read_config(directory), workspace), workspace, None)
+        planned.append(run._replace(keep_checkpoints=keep_checkpoints))
+    execute_and_print(planned, workspace, jobs, False, tracking_uri, as_json, train)
+    return 0

@@ -1,0 +1,160 @@
+"""From what a command is given to runs that are planned, executed and told of.
+
+Everything heavy is imported by the function that needs it.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from experiments.printing import print_json, print_outcomes, print_steps, row_of, settled, step_row
+
+if TYPE_CHECKING:
+    from experiments.outcome import Outcome, Train
+    from experiments.plan import PlannedRun
+    from experiments.until import Look
+
+
+def planned_with_starts(
+    target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int], workspace: Path
+) -> "tuple[list[PlannedRun], list[PlannedRun]]":
+    """The evaluations of the weights that the rows start from, and the runs."""
+    from experiments.plan import data_reader
+    from experiments.plan import plan as plan_runs
+    from experiments.spec import parse_target
+    from experiments.start import plan_starts
+
+    suite, rows = parse_target(target)
+    profile, read = profile or suite.profile, data_reader()
+    runs = plan_runs(suite, rows, profile, overrides, seeds, workspace, read)
+    return plan_starts(suite, rows, profile, overrides, workspace, read), runs
+
+
+def execute_and_print(
+    planned: "Sequence[PlannedRun]",
+    workspace: Path,
+    jobs: int,
+    rerun_stale: bool,
+    tracking_uri: str | None,
+    as_json: bool,
+    train: "Train | None",
+) -> None:
+    from experiments.outcome import raise_for
+
+    outcomes = outcomes_of(planned, workspace, jobs, rerun_stale, tracking_uri, train)
+    print_outcomes(outcomes, as_json)
+    raise_for(outcomes)
+
+
+def outcomes_of(
+    planned: "Sequence[PlannedRun]",
+    workspace: Path,
+    jobs: int,
+    rerun_stale: bool,
+    tracking_uri: str | None,
+    train: "Train | None",
+    seconds: float | None = None,
+) -> "list[Outcome]":
+    """Execute, with a display and a courier to the tracker, for at most so many seconds."""
+    from experiments import store
+    from experiments.devices import check_devices, processes_of
+    from experiments.outcome import Callbacks
+    from experiments.progress import Display
+    from experiments.resources import check_resources
+    from experiments.runner import execute
+    from experiments.uploader import Tracker, Uploader
+
+    uri = store.tracking_uri(workspace, tracking_uri)
+    todo = [run for run in planned if not settled(run) or (rerun_stale and run.state == "stale")]
+    check_devices(todo, processes_of(train))
+    check_resources([run.config for run in todo])
+    with Display(len(planned)) as display:
+        tracker = Tracker(uri, workspace, display.notify)
+        if not all(settled(run) for run in planned) or rerun_stale:
+            tracker.open()  # here and now: a fresh store is made by one process, before there are several
+        with Uploader(tracker.deliver) as uploader:
+            callbacks = Callbacks(display.on_start, display.on_metrics, display.on_end, display.notify, uploader.ask)
+            return execute(planned, workspace, jobs, rerun_stale, callbacks, train, seconds)
+
+
+def run_until(
+    target: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    workspace: Path,
+    margin: float | None,
+    most: int | None,
+    jobs: int,
+    budget: float | None,
+    keep_checkpoints: bool,
+    tracking_uri: str | None,
+    as_json: bool,
+    train: "Train | None",
+) -> None:
+    """Run until decided, and print the runs, how each step stands, and why it ended."""
+    from experiments.outcome import raise_for
+    from experiments.until import until_decided
+
+    look = looks(target, profile, overrides, workspace, margin, most)
+
+    def execute(runs: "list[PlannedRun]", seconds: float | None) -> "list[Outcome]":
+        starts = [
+            start for start in planned_with_starts(target, profile, overrides, [], workspace)[0] if not settled(start)
+        ]
+        runs = [run._replace(keep_checkpoints=keep_checkpoints) for run in runs]
+        return outcomes_of([*starts, *runs], workspace, jobs, False, tracking_uri, train, seconds)
+
+    ended = until_decided(look, execute, lambda line: click.echo(line, err=True), jobs, budget)
+    if as_json:
+        print_json(
+            {
+                "runs": [row_of(each.about, each.state, each.message, each.directory) for each in ended.outcomes],
+                "steps": [step_row(each) for each in ended.look.decisions.values()],
+                "ended": ended.reason,
+            }
+        )
+    else:
+        print_outcomes(ended.outcomes, as_json)
+        print_steps(ended.look)
+        click.echo(f"ended: {ended.reason}")
+    # What the budget has stopped is no fault; what a person has stopped, or what failed, is said by the exit code.
+    raise_for([each for each in ended.outcomes if ended.stopped or (each.state != "interrupted" and each.reached)])
+
+
+def looks(
+    target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None, most: int | None
+) -> "Callable[[set[tuple[str, int]]], Look]":
+    """How the steps of TARGET stand, read anew at each call, which is given the runs that were tried in vain."""
+    from experiments.boundaries import MOST
+    from experiments.plan import data_reader
+    from experiments.plan import plan as plan_runs
+    from experiments.spec import parse_target
+    from experiments.steps import MARGIN
+    from experiments.until import Look, look, rows_of_steps
+
+    suite, rows = parse_target(target)
+    read = data_reader()
+
+    def now(tried: set[tuple[str, int]]) -> Look:
+        needed = rows_of_steps(suite, rows)
+        planned = plan_runs(suite, needed, profile or suite.profile, overrides, range(most or MOST), workspace, read)
+        return look(suite, planned, most or MOST, margin or MARGIN, tried)
+
+    return now
+
+
+def check_until(context: click.Context, until: str | None) -> None:
+    """Refuse options that do not go together."""
+    given = [
+        name
+        for name in ("seeds", "rerun_stale", "margin", "most", "budget")
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    ]
+    if until and (wrong := {*given} & {"seeds", "rerun_stale"}):
+        name = wrong.pop().replace("_", "-")
+        raise click.UsageError(f"--{name} and --until decided do not go together: the looks say which runs are needed")
+    if not until and (wrong := {*given} & {"margin", "most", "budget"}):
+        name = wrong.pop().replace("most", "max-seeds")
+        raise click.UsageError(f"--{name} needs --until decided")

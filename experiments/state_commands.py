@@ -1,0 +1,140 @@
+"""`rasa plan | status | sync | doctor`: how things stand.
+
+Only click and the standard library up here; everything heavy is imported by the command that needs it.
+"""
+
+from pathlib import Path
+
+import click
+
+from experiments.options import (
+    jobs_option,
+    json_option,
+    margin_option,
+    most_option,
+    override_option,
+    profile_option,
+    seeds_option,
+    tracking_option,
+    until_option,
+    workspace_option,
+)
+from experiments.printing import (
+    how_long,
+    planned_row,
+    print_json,
+    print_look,
+    print_state,
+    row_of,
+    settled,
+    warn_of_headroom,
+)
+from experiments.running import check_until, looks, planned_with_starts
+
+
+@click.command("plan", short_help="What TARGET's runs need, and for how long.")
+@click.argument("target")
+@profile_option
+@override_option
+@seeds_option
+@jobs_option
+@until_option
+@margin_option
+@most_option
+@workspace_option
+@json_option
+@click.pass_context
+def plan(
+    context: click.Context,
+    target: str,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    seeds: list[int],
+    jobs: int,
+    until: str | None,
+    margin: float | None,
+    most: int | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Which runs of TARGET are new, finished, stale, failed or interrupted, and how long the rest takes.
+
+    With --until decided: how the steps stand, and the runs of the next look.
+    """
+    check_until(context, until)
+    look = looks(target, profile, overrides, workspace, margin, most)
+    if until:
+        print_look(look(set()), jobs, as_json)
+        return
+    starts, runs = planned_with_starts(target, profile, overrides, seeds, workspace)
+    planned = [*starts, *runs]
+    warn_of_headroom(starts, runs)
+    if as_json:
+        print_json([planned_row(run) for run in planned])
+        return
+    for run in planned:
+        print_state(run.about.name, run.state, run.reason, "" if settled(run) else how_long(run.seconds))
+    todo = [run for run in planned if not settled(run)]
+    known = [run.seconds for run in todo if run.seconds is not None]
+    # An estimate that leaves runs out would be taken for the whole.
+    total = how_long(sum(known) / min(jobs, max(1, len(todo)))) if len(known) == len(todo) else "unknown time"
+    click.echo(f"{len(todo)} of {len(planned)} to run, about {total}" if todo else f"all {len(planned)} finished")
+    from experiments.until import seen_before, standing
+
+    if seen_before(planned, workspace):
+        click.echo(f"{standing(look(set()))} (rasa plan {target} --until decided)")
+
+
+@click.command(short_help="How the workspace's runs stand.")
+@click.argument("suite", default="*")
+@workspace_option
+@json_option
+def status(suite: str, workspace: Path, as_json: bool) -> None:
+    """How all runs of the workspace, or of one SUITE, stand."""
+    from experiments.finding import suite_named
+    from experiments.plan import recorded_runs
+
+    found = recorded_runs(workspace, suite_named(suite, workspace))
+    if as_json:
+        print_json([row_of(run.about, run.state, run.reason, run.directory) for run in found])
+        return
+    for run in found:
+        variant = f" ({run.about.variant})" if run.about.variant and not run.about.untrained else ""
+        print_state(f"{run.about.name} {run.about.profile} {run.about.run_id}{variant}", run.state, run.reason)
+    if not found:
+        click.echo(f"no runs in {workspace.absolute() / 'runs'}", err=True)
+
+
+@click.command(short_help="Deliver what the tracker missed.")
+@tracking_option
+@workspace_option
+def sync(tracking_uri: str | None, workspace: Path) -> None:
+    """Deliver to the tracker what it missed while it was away."""
+    from experiments import store, uploader
+    from experiments.databases import shown
+    from rasa.errors import ResourceError
+
+    uri = store.tracking_uri(workspace, tracking_uri)
+    there, deleted, total = uploader.sync(workspace, uri, lambda line: click.echo(line, err=True))
+    kept = f"; {deleted} were deleted there, and stay so" if deleted else ""
+    click.echo(f"{there} of {total} runs are in {shown(uri)}{kept}")
+    if missing := total - there - deleted:
+        raise ResourceError(f"{missing} runs are not delivered; `rasa sync` goes on")
+
+
+@click.command(short_help="Check installation, machine and tracker.")
+@tracking_option
+@workspace_option
+@json_option
+def doctor(tracking_uri: str | None, workspace: Path, as_json: bool) -> int:
+    """Check the installation, the machine and the tracker; exit code 5 if something cannot work."""
+    from experiments.doctor import examine
+
+    checks = []
+    for check in examine(workspace, tracking_uri):
+        checks.append(check)
+        if not as_json:
+            click.echo(f"{check.state:4}  {check.name}: {check.text}")
+    if as_json:
+        print_json([check._asdict() for check in checks])
+    return 5 if any(check.state == "fail" for check in checks) else 0
