@@ -21,7 +21,8 @@ from experiments.environment import environment
 from experiments.plan import PlannedRun, plan
 from experiments.resources import ensure_data
 from experiments.rundir import ABOUT, ENVIRONMENT, METRICS, PREDICTIONS, RESULT, SPEC, write_json, write_text
-from experiments.spec import Suite, load_suite
+from experiments.spec import load_suite
+from experiments.suite import Suite
 from experiments.yaml_io import dump
 
 SMALL = ("train_identities=8", "val_identities=4", "test_identities=8")

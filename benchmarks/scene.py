@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from experiments.spec import parse_target, resolve
+from experiments.spec import resolve
+from experiments.targets import parse_target
 from rasa.config.run import Config
 from rasa.data.tokenizer import Tokens
 from rasa.model.momentum import momentum_copy

@@ -229,7 +229,7 @@ def document(weights: Path, config: "Config", found: "Evaluated") -> dict[str, A
 
 def show(weights: Path, found: "Evaluated") -> None:
     """The figures as a small table."""
-    from experiments.spec import HEADINGS
+    from experiments.suite import HEADINGS
 
     split = found.dataset.splits[found.split]
     click.echo(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from experiments.decisions import Queries, Step, step_of
 from experiments.plan import PlannedRun
 from experiments.rundir import PREDICTIONS, RESULT, read_result
-from experiments.spec import Suite
+from experiments.suite import Suite
 
 SAME = 1e-6  # percent points; R@1 is a count of queries over their number
 SETTLED = ("finished", "stale")

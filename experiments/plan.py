@@ -31,7 +31,8 @@ from experiments.rundir import (
     run_folder,
     workspace_of,
 )
-from experiments.spec import Row, Suite, identity_of, load_profile, local_path, resolve, seedless_digest, short_digest
+from experiments.spec import identity_of, load_profile, local_path, resolve, seedless_digest, short_digest
+from experiments.suite import Row, Suite
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.run import Config, Data
 from rasa.errors import ResourceError, SpecError

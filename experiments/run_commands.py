@@ -71,8 +71,9 @@ def run(
     check_until(context, until)
     from experiments import torchrun
     from experiments.resources import ensure_data, writable
-    from experiments.spec import parse_target, resolve
+    from experiments.spec import resolve
     from experiments.store import tracking_uri as chosen_uri
+    from experiments.targets import parse_target
 
     if torchrun.follows():
         return torchrun.follow()

@@ -23,8 +23,8 @@ def planned_with_starts(
     """The evaluations of the weights that the rows start from, and the runs."""
     from experiments.plan import data_reader
     from experiments.plan import plan as plan_runs
-    from experiments.spec import parse_target
     from experiments.start import plan_starts
+    from experiments.targets import parse_target
 
     suite, rows = parse_target(target)
     profile, read = profile or suite.profile, data_reader()
@@ -130,8 +130,8 @@ def looks(
     from experiments.boundaries import MOST
     from experiments.plan import data_reader
     from experiments.plan import plan as plan_runs
-    from experiments.spec import parse_target
     from experiments.steps import MARGIN
+    from experiments.targets import parse_target
     from experiments.until import Look, look, rows_of_steps
 
     suite, rows = parse_target(target)

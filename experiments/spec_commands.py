@@ -13,7 +13,7 @@ from experiments.options import json_option, override_option, profile_option
 from experiments.printing import print_json
 
 if TYPE_CHECKING:
-    from experiments.spec import Suite
+    from experiments.suite import Suite
 
 
 @click.command("list", short_help="Every named suite, row and profile.")
@@ -68,7 +68,8 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
 
 
 def _one_config(target: str, profile: str | None, overrides: Sequence[str]) -> dict[str, Any]:
-    from experiments.spec import parse_target, resolve
+    from experiments.spec import resolve
+    from experiments.targets import parse_target
 
     suite, rows = parse_target(target)
     if len(rows) != 1:

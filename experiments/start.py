@@ -23,7 +23,8 @@ from experiments.plan import (
     placed,
 )
 from experiments.rundir import RESULT, RUNS, START, read_result
-from experiments.spec import Row, Suite, identity_of, load_profile, resolve, seedless_digest
+from experiments.spec import identity_of, load_profile, resolve, seedless_digest
+from experiments.suite import Row, Suite
 from rasa.config.fidelity import Fidelity
 from rasa.config.run import Config, Data, Model, Objectives, Optimisation
 from rasa.errors import SpecError

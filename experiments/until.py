@@ -16,7 +16,7 @@ from experiments.evidence import SETTLED, steps_of_runs
 from experiments.outcome import Outcome
 from experiments.plan import PlannedRun
 from experiments.rundir import RESULT, row_folder
-from experiments.spec import Row, Suite
+from experiments.suite import Row, Suite
 from rasa.callbacks import Notify
 from rasa.errors import SpecError
 

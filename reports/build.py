@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.boundaries import MOST
 from experiments.rundir import write_text
-from experiments.spec import Suite, load_profile
+from experiments.spec import load_profile
 from experiments.statistics import RESAMPLES
 from experiments.steps import MARGIN
+from experiments.suite import Suite
 from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats, learning, replaced_figure, sweeps

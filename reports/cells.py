@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from experiments.decisions import SHOWN, Decision
-from experiments.spec import HEADINGS
+from experiments.suite import HEADINGS
 from reports import grid
 from reports.grid import NONE, Grid
 from reports.grid import grid_of as _grid

@@ -24,8 +24,8 @@ from experiments.rundir import (
     read_json,
     read_result,
 )
-from experiments.spec import HEADINGS
 from experiments.statistics import McNemar, mcnemar
+from experiments.suite import HEADINGS
 from rasa.errors import ResourceError
 from reports.formats import Page
 from reports.grid import NONE, Column, grid_of

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from experiments.notes import shortened
 from experiments.pages import Of, log_pages
 from experiments.rundir import read_about
-from experiments.spec import Suite, load_profile
+from experiments.spec import load_profile
+from experiments.suite import Suite
 from reports.build import write_files
 from reports.cells import Report
 from reports.gallery import DATA, PAGE

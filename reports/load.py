@@ -29,9 +29,10 @@ from experiments.plan import state_of
 from experiments.predictions import from_steps, in_steps
 from experiments.rundir import FAILURE, PREDICTIONS, RESULT, RUNS, Point, find_runs, read_json, read_points, read_result
 from experiments.rundir import METRICS as POINTS
-from experiments.spec import Suite, load_profile, resolve, row_digest, suite_names
+from experiments.spec import load_profile, resolve, row_digest, suite_names
 from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
+from experiments.suite import Suite
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.run import Config, Data
 from rasa.errors import RasaError, ResourceError, SpecError

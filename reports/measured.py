@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.spec import HEADINGS
+from experiments.suite import HEADINGS
 from rasa.config.run import DETECTORS
 from reports import grid
 from reports.grid import NONE, Grid, grid_of

@@ -12,8 +12,9 @@ import rasa
 from experiments.boundaries import MOST
 from experiments.records import SHARED, Record, files_of, read_run
 from experiments.rundir import write_text
-from experiments.spec import Suite, load_profile, load_suite, profile_names, suite_names
+from experiments.spec import load_profile, load_suite, profile_names, suite_names
 from experiments.steps import MARGIN
+from experiments.suite import Suite
 from rasa.errors import RasaError, ResourceError
 from reports import formats
 from reports.build import How, assemble, draw_figures, how_made

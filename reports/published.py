@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from experiments.spec import HEADINGS
+from experiments.suite import HEADINGS
 from experiments.wording import did_you_mean
 from rasa.errors import SpecError
 

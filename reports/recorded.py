@@ -8,7 +8,8 @@ from typing import Any
 from experiments import predictions
 from experiments.environment import code_digest
 from experiments.records import Record, last_figures
-from experiments.spec import Suite, read_spec
+from experiments.spec import read_spec
+from experiments.suite import Suite
 from reports import formats
 from reports.build import How, assemble
 from reports.cells import Report

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from experiments.decisions import Queries, interval, step_of
 from experiments.rundir import START
-from experiments.spec import Suite
 from experiments.start import LABEL, line_labels
 from experiments.statistics import LEVEL
+from experiments.suite import Suite
 from reports.load import Start
 from reports.tables import FIGURES, UNTRAINED, Line, Spread
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.boundaries import FEWEST
 from experiments.decisions import EQUIVALENT, NO_HEADROOM, OPPOSITE, SHOWN, TOO_FEW, UNDECIDED
-from experiments.spec import HEADINGS
+from experiments.suite import HEADINGS
 from reports import sweeps
 from reports.cells import Column, Report, difference
 from reports.grid import NONE, Grid, grid_of

@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments import statistics
 from experiments.plot_style import INK, STYLE, save, symbol_label
-from experiments.spec import Suite, Sweep
 from experiments.statistics import Floats
+from experiments.suite import Suite, Sweep
 from reports.grid import NONE, Cell, Column, Grid
 from reports.style import row_colours, row_marks
 from reports.tables import NEVER, Line, Spread

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from experiments.spec import Row, Suite
 from experiments.statistics import over_seeds
+from experiments.suite import Row, Suite
 from rasa.config.run import DETECTORS
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from experiments.plan import changes_of
-from experiments.spec import Suite, load_profile, resolve, short_digest
+from experiments.spec import load_profile, resolve, short_digest
+from experiments.suite import Suite
 from rasa.errors import SpecError
 
 ROOTS = ("data.root=", "data.target.root=")

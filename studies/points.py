@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from experiments.layers import differences, flatten, merge, parse_override
 from experiments.plan import PlannedRun, data_reader, plan, state_of
 from experiments.rundir import STUDY_SUITE, find_runs, read_about, suites_run
-from experiments.spec import LONGEST_NAME, NAME, Row, Suite, load_profile, parse_target, resolve, short_digest
+from experiments.spec import load_profile, resolve, short_digest
+from experiments.suite import LONGEST_NAME, NAME, Row, Suite
+from experiments.targets import parse_target
 from experiments.wording import field_paths, nearest_keys
 from rasa.config.run import Config
 from rasa.errors import SpecError

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from experiments.spec import Name, SpecFile, load_named
+from experiments.spec import load_named
+from experiments.suite import Name, SpecFile
 from experiments.wording import did_you_mean
 
 if TYPE_CHECKING:

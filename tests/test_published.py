@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from experiments.spec import PaperTable, Suite, load_suite, suite_names
+from experiments.spec import load_suite, suite_names
+from experiments.suite import PaperTable, Suite
 from rasa.errors import ResourceError, SpecError
 from reports.build import on_papers_data
 from reports.cells import Report, grids

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from experiments import tracking
-from experiments.spec import Suite, load_suite, resolve, row_digest
+from experiments.spec import load_suite, resolve, row_digest
 from experiments.store import DATABASE, SQLITE, open_store
+from experiments.suite import Suite
 from rasa.data.load import load_dataset
 from rasa.errors import ResourceError
 from reports.commands import report as command

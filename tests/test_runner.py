@@ -16,7 +16,8 @@ from experiments.plan import plan, planned_again, recorded_runs
 from experiments.resources import ensure_data
 from experiments.rundir import ENVIRONMENT, FAILURE, LOCK, METRICS, RESULT, SPEC, read_json, read_points
 from experiments.runner import execute
-from experiments.spec import load_suite, parse_target
+from experiments.spec import load_suite
+from experiments.targets import parse_target
 from rasa.errors import ResourceError, RunFailed, SuiteFailed
 from rasa.lock import Lock
 from tests.helpers.people import write_people

@@ -4,16 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.spec import (
-    identity_of,
-    load_profile,
-    load_suite,
-    parse_target,
-    profile_names,
-    resolve,
-    row_digest,
-    suite_names,
-)
+from experiments.spec import identity_of, load_profile, load_suite, profile_names, resolve, row_digest, suite_names
+from experiments.targets import parse_target
 from experiments.yaml_io import dump, load_mapping
 from rasa.config.formats import FORMATS
 from rasa.errors import SpecError

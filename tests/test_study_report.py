@@ -8,7 +8,7 @@ import pytest
 
 from experiments.plan import plan
 from experiments.runner import execute
-from experiments.spec import parse_target
+from experiments.targets import parse_target
 from rasa.commands.cli import main
 from rasa.errors import ResourceError, SpecError
 from studies.figures import Dot, best_so_far, draw_all, front

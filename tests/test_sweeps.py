@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from experiments.spec import Suite, load_suite, parse_target, resolve, row_digest
+from experiments.spec import load_suite, resolve, row_digest
+from experiments.suite import Suite
+from experiments.targets import parse_target
 from rasa.errors import SpecError
 from reports.load import COLUMNS, Queries
 from reports.sweeps import curves, draw, grid, sentences

@@ -470,7 +470,7 @@ def test_names_that_reports_read_are_the_documented_ones():
 
 
 def test_a_copied_run_arrives_with_all_its_figures_and_says_whose_they_are(tracked, client):
-    from experiments.spec import parse_target
+    from experiments.targets import parse_target
 
     (tracked / "mine.yaml").write_text("suite: mine\nrows: [{name: same, extends: table4/m-rtd}]\n")
     suite, rows = parse_target(str(tracked / "mine.yaml"))

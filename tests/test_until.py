@@ -13,8 +13,9 @@ from experiments.plan import data_reader, plan
 from experiments.run_commands import run as run_command
 from experiments.rundir import ABOUT, LOCK, RESULT, write_json
 from experiments.runner import execute
-from experiments.spec import Suite, load_suite, read_spec
+from experiments.spec import load_suite, read_spec
 from experiments.state_commands import plan as plan_command
+from experiments.suite import Suite
 from experiments.until import fitting, look, rows_of_steps, seen_before, standing, until_decided, words
 from rasa.errors import RunFailed, SpecError
 from rasa.lock import Lock

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from experiments.decisions import Queries
-from experiments.spec import Suite
+from experiments.suite import Suite
 from reports.build import notes
 from reports.cells import Report
 from reports.load import COLUMNS

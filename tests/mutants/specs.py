@@ -19,7 +19,7 @@ def setting(profile: str, name: str, value: str, test: str) -> Mutant:
 
 MUTANTS = [
     mistake(
-        "experiments/spec.py",
+        "experiments/suite.py",
         "a sweep over a loss weight switches the others off",
         '"kept" if self.parameter.startswith("objectives.weights.") else "off"',
         '"off"',
@@ -48,7 +48,7 @@ MUTANTS = [
         f"{PROFILES}::test_the_seed_and_overrides_come_last",
     ),
     mistake(
-        "experiments/spec.py",
+        "experiments/suite.py",
         "a point's own changes left out",
         "merge(nested, point.changes, whole=True)",
         "nested",
