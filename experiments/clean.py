@@ -7,7 +7,7 @@ a study reads and what an interrupted run goes on from is never touched.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,17 +28,17 @@ class Unneeded(NamedTuple):
     bytes: int
 
 
-def unneeded(workspace: Path, older_than: float = 0.0) -> Iterator[Unneeded]:
-    """What can be removed of the workspace and has not been written for `older_than` seconds."""
+def unneeded(workspace: Path, older_than: float = 0.0, directories: Iterable[Path] | None = None) -> Iterator[Unneeded]:
+    """What can be removed of the workspace, or of these runs alone, and has not been written for so many seconds."""
     before, active = time.time() - older_than, False
-    for directory in find_runs(workspace):
+    for directory in find_runs(workspace) if directories is None else directories:
         state = state_of(directory)[0]
         active = active or state in ("running", "interrupted")
         folder = directory / CHECKPOINTS
         why = _why(directory, state) if folder.is_dir() and _last_written(folder) <= before else ""
         if why and (size := _size(folder)):
             yield Unneeded(folder, why, size)
-    for file in _caches(workspace):
+    for file in _caches(workspace) if directories is None else ():
         if not active and _last_used(file) <= before:
             yield Unneeded(file, "decoded images, made again when a run needs them", file.stat().st_size)
 

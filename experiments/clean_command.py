@@ -25,20 +25,24 @@ def _mib(count: int) -> str:
 
 
 @click.command(short_help="Remove what no report, study or resume needs.")
+@click.argument("names", metavar="[SUITE|ROW|RUN]...", nargs=-1)
 @click.option("--older", callback=_age, metavar="AGE", help="Only what has not been used for so long, e.g. 30d.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @workspace_option
 @json_option
-def clean(older: float, dry_run: bool, workspace: Path, as_json: bool) -> None:
+def clean(names: tuple[str, ...], older: float, dry_run: bool, workspace: Path, as_json: bool) -> None:
     """Remove checkpoints of runs that are over, and caches of decoded images that no run is using.
 
-    Records, predictions and selected weights stay, and so do the checkpoints of runs that can go on.
+    With names (of suites, rows or runs, or runs' ids or directories): the checkpoints of these runs alone. Records,
+    predictions and selected weights stay, and so do the checkpoints of runs that can go on.
     """
     from experiments.clean import remove, unneeded
+    from experiments.finding import runs_named
     from rasa.errors import ResourceError
 
+    directories = [directory for name in names for directory in runs_named(name, workspace)] if names else None
     found = []
-    for each in unneeded(workspace, older):
+    for each in unneeded(workspace, older, directories):
         try:
             if dry_run or remove(each):
                 found.append(each)
@@ -50,5 +54,6 @@ def clean(older: float, dry_run: bool, workspace: Path, as_json: bool) -> None:
         click.echo(json.dumps([{"path": str(e.path), "why": e.why, "bytes": e.bytes} for e in found], indent=1))
         return
     for each in found:
-        click.echo(f"{each.path.relative_to(workspace)}: {each.why}, {_mib(each.bytes)}")
+        shown = each.path.relative_to(workspace) if each.path.is_relative_to(workspace) else each.path
+        click.echo(f"{shown}: {each.why}, {_mib(each.bytes)}")
     click.echo(f"{'would free' if dry_run else 'freed'} {_mib(sum(each.bytes for each in found))}")

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write each query's best images, candidates and scores (safetensors).",
 )
+@click.option(
+    "--workspace",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    show_default=".",
+    help="Folder whose runs/ has the RUN.",
+)
 @json_option
 def evaluate(
     weights: Path,
@@ -43,18 +50,20 @@ def evaluate(
     split: str,
     overrides: tuple[str, ...],
     predictions: Path | None,
+    workspace: Path,
     as_json: bool,
 ) -> None:
     """Rank a data set as its format is evaluated, and print the figures: R@1, R@5, R@10, mAP, and what else it has.
 
-    RUN is a run's directory, or its id: its spec, its selected weights and its vocabulary are taken; without --data its
-    own data is ranked, also where it was tested on another (data.target). CHECKPOINT is a file or folder of RaSa,
+    RUN is a run's directory, its id or its beginning, its name ("table4/m-rtd seed 0"), or a row's (its lowest finished
+    seed): its spec, its selected weights and its vocabulary are taken; without --data its own data is ranked, also
+    where it was tested on another (data.target). CHECKPOINT is a file or folder of RaSa,
     ALBEF, TCL or CLIP weights, or `start`, which ships with this: its sizes are read off its shapes, and the released
     code's reading of the ranking applies (-o fidelity=paper for the paper's).
     """
     from rasa.evaluation.checkpoint import evaluate_weights
 
-    config = config_for(weights, root, layout, overrides)
+    config = config_for(weights, root, layout, overrides, workspace)
     found = evaluate_weights(config, split, lambda line: click.echo(line, err=True))
     if predictions is not None:
         found.save(predictions)
@@ -64,12 +73,14 @@ def evaluate(
         show(weights, found)
 
 
-def config_for(weights: Path, root: Path | None, layout: str | None, overrides: "tuple[str, ...]") -> "Config":
+def config_for(
+    weights: Path, root: Path | None, layout: str | None, overrides: "tuple[str, ...]", workspace: Path = Path()
+) -> "Config":
     """The config of an evaluation. Raises SpecError, ResourceError, or click's UsageError if no data is named."""
     from experiments.layers import Layer, build, parse_override
     from experiments.plan import located
 
-    weights, run = _named(weights)
+    weights, run = _named(weights, workspace)
     below, seed = _of_run(run, root) if run is not None else (_of_checkpoint(weights), 0)
     given = [parse_override(text) for text in overrides]
     _refuse_target(given)
@@ -85,12 +96,12 @@ def config_for(weights: Path, root: Path | None, layout: str | None, overrides: 
     return located(build([below], given, seed), Path())
 
 
-def config_of_weights(weights: Path, overrides: "tuple[str, ...]") -> "Config":
+def config_of_weights(weights: Path, overrides: "tuple[str, ...]", workspace: Path = Path()) -> "Config":
     """The config of a run's selected weights or of a checkpoint, with no data. Raises SpecError or ResourceError."""
     from experiments.layers import Layer, build, parse_override
     from experiments.plan import located
 
-    weights, run = _named(weights)
+    weights, run = _named(weights, workspace)
     below, seed = _of_run(run, None) if run is not None else (_of_checkpoint(weights), 0)
     given = [Layer("no data", {"data": {"root": "."}}), *(parse_override(text) for text in overrides)]
     if run is None:
@@ -99,13 +110,19 @@ def config_of_weights(weights: Path, overrides: "tuple[str, ...]") -> "Config":
     return config.model_copy(update={"data": config.data.model_copy(update={"root": Path(), "synthetic": None})})
 
 
-def _named(weights: Path) -> tuple[Path, Path | None]:
-    """The weights that a person means, and the run whose they are."""
-    from experiments.finding import run_named
+def _named(weights: Path, workspace: Path) -> tuple[Path, Path | None]:
+    """The weights that a person means, and the run whose they are; a file that is there is what it is."""
+    from experiments.finding import ROW, finished_run, run_named
     from rasa.weights import start
 
     weights = start.WEIGHTS if weights == Path(start.NAME) else weights
-    return weights, run_of(weights) or (run_named(weights) if not weights.exists() else None)
+    if (run := run_of(weights)) is not None or weights.exists():
+        return weights, run
+    if (run := run_named(weights, workspace)) is not None:
+        return weights, run
+    # What looks like a row, and not like a file, is one.
+    row = ROW.fullmatch(str(weights)) and not weights.suffix
+    return weights, finished_run(str(weights), workspace) if row else None
 
 
 def _refuse_target(given: "list[Layer]") -> None:

@@ -103,8 +103,12 @@ def data_reader() -> Callable[[str], "Read"]:
 
 def recorded_runs(workspace: Path, suite: str = "*") -> list[Recorded]:
     """Every run of the workspace as its directory records it, in the suites' order; superseded ones are left out."""
-    readable = _readable(find_runs(workspace, suite))
-    found = [Recorded(about, directory, *state_of(directory)) for directory, about in readable]
+    return recorded(find_runs(workspace, suite))
+
+
+def recorded(directories: Iterable[Path]) -> list[Recorded]:
+    """The runs in these directories, as recorded_runs gives them."""
+    found = [Recorded(about, directory, *state_of(directory)) for directory, about in _readable(directories)]
     found = [run for run in found if run.state != "superseded"]
     return sorted(found, key=lambda run: (run.about.suite, run.about.profile, run.about.seed, run.about.order))
 

@@ -4,6 +4,7 @@ Only click and the standard library up here; everything heavy is imported by the
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,9 @@ from experiments.options import (
     workspace_option,
 )
 from experiments.running import check_until, execute_and_print, planned_with_starts, run_until
+
+if TYPE_CHECKING:
+    from experiments.plan import PlannedRun
 
 
 @click.command(short_help="Run a row, a suite or your own file.")
@@ -93,8 +97,8 @@ def run(
     return 0
 
 
-@click.command(short_help="Run a suite's failed runs again.")
-@click.argument("suite")
+@click.command(short_help="Run failed runs again.")
+@click.argument("names", metavar="SUITE|ROW|RUN...", nargs=-1, required=True)
 @jobs_option
 @devices_option
 @keep_option
@@ -104,7 +108,7 @@ def run(
 @click.pass_context
 def retry(
     context: click.Context,
-    suite: str,
+    names: tuple[str, ...],
     jobs: int,
     devices: int | None,
     keep_checkpoints: bool,
@@ -112,18 +116,20 @@ def retry(
     workspace: Path,
     as_json: bool,
 ) -> int:
-    """Run the failed runs of SUITE again, each from its own recorded spec."""
+    """Run the failed runs of a SUITE, a ROW or by themselves again, each from its own recorded spec."""
     from experiments import torchrun
-    from experiments.finding import suite_named
-    from experiments.plan import planned_again, recorded_runs
+    from experiments.finding import runs_named
+    from experiments.plan import planned_again, recorded
 
     if torchrun.follows():
         return torchrun.follow()
     train = context.with_resource(torchrun.trainer(devices, jobs))
-    name = suite_named(suite, workspace)
-    found = [run for run in recorded_runs(workspace, name) if run.state == "failed"]
+    directories = {directory: None for name in names for directory in runs_named(name, workspace)}
+    found = [run for run in recorded(directories) if run.state == "failed"]
+    for run in found:
+        _refuse_elsewhere(run.directory, workspace)
     if not found:
-        click.echo(f"no failed runs of {name} in {workspace.absolute() / 'runs'}", err=True)
+        click.echo(f"no failed runs of {', '.join(names)} in {workspace.absolute() / 'runs'}", err=True)
     else:
         again = [planned_again(run, workspace)._replace(keep_checkpoints=keep_checkpoints) for run in found]
         execute_and_print(again, workspace, jobs, False, tracking_uri, as_json, train)
@@ -149,28 +155,36 @@ def resume(
     tracking_uri: str | None,
     as_json: bool,
 ) -> int:
-    """Go on with each RUN, a directory or an id, from its last checkpoint, as it was configured when it began.
+    """Go on with each RUN from its last checkpoint, as it was configured when it began.
 
-    No suite, profile or -o need be given again. A failed run is tried again, a finished one is left alone.
+    RUN is a directory, an id or its beginning, a run's name, or a row or suite, of which all runs are meant. No profile
+    or -o need be given again. A failed run is tried again, a finished one is left alone.
     """
     from experiments import torchrun
-    from experiments.finding import run_named
+    from experiments.finding import runs_named, unknown
     from experiments.plan import located, placed
-    from experiments.rundir import read_about, read_config, workspace_of
-    from rasa.errors import ResourceError
+    from experiments.rundir import read_about, read_config
 
     if torchrun.follows():
         return torchrun.follow()
     train = context.with_resource(torchrun.trainer(devices, jobs))
-    planned = []
+    planned: dict[Path, PlannedRun] = {}  # each once, in however many ways it was named
     for name in names:
-        directory = run_named(name, workspace)
-        if directory is None:
-            raise ResourceError(f"{name}: no run's directory and no run's id; `rasa status` lists them")
-        own = workspace_of(directory.absolute())
-        if own.resolve() != workspace.resolve():
-            raise ResourceError(f"{name}: lies in the workspace {own}; give --workspace {own}")
-        run = placed(read_about(directory), located(read_config(directory), workspace), workspace, None)
-        planned.append(run._replace(keep_checkpoints=keep_checkpoints))
-    execute_and_print(planned, workspace, jobs, False, tracking_uri, as_json, train)
+        directories = runs_named(name, workspace)
+        if not directories:
+            raise unknown(name, workspace)
+        for directory in directories:
+            _refuse_elsewhere(directory, workspace)
+            run = placed(read_about(directory), located(read_config(directory), workspace), workspace, None)
+            planned[directory] = run._replace(keep_checkpoints=keep_checkpoints)
+    execute_and_print([*planned.values()], workspace, jobs, False, tracking_uri, as_json, train)
     return 0
+
+
+def _refuse_elsewhere(directory: Path, workspace: Path) -> None:
+    from experiments.rundir import workspace_of
+    from rasa.errors import ResourceError
+
+    own = workspace_of(directory.absolute())
+    if own.resolve() != workspace.resolve():
+        raise ResourceError(f"{directory}: lies in the workspace {own}; give --workspace {own}")

@@ -5,11 +5,12 @@ Only click and the standard library up here; everything heavy is imported by the
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.options import json_option, override_option, profile_option
+from experiments.options import json_option, override_option, profile_option, workspace_option
 from experiments.printing import print_json
 
 if TYPE_CHECKING:
@@ -44,8 +45,15 @@ def list_(as_json: bool) -> None:
 @click.option("--diff", nargs=2, metavar="A B", help="Only what differs between two rows.")
 @profile_option
 @override_option
-def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, overrides: tuple[str, ...]) -> None:
-    """The resolved config of TARGET (e.g. table4/m-rtd) as YAML, or that of a run, by its directory or id."""
+@workspace_option
+def show(
+    target: str | None,
+    diff: tuple[str, str] | None,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    workspace: Path,
+) -> None:
+    """The resolved config of TARGET (e.g. table4/m-rtd) as YAML, or that of a run, by its directory, id or name."""
     from experiments.finding import run_named
     from experiments.layers import differences
     from experiments.rundir import read_config
@@ -57,7 +65,7 @@ def show(target: str | None, diff: tuple[str, str] | None, profile: str | None, 
         first, second = (_one_config(name, profile, overrides) for name in diff)
         for key, (before, after) in differences(first, second).items():
             click.echo(f"{key}: {_plain(before)} -> {_plain(after)}")
-    elif target and (directory := run_named(target)) is not None:
+    elif target and (directory := run_named(target, workspace)) is not None:
         if profile or overrides:
             raise click.UsageError(f"{target} is a run, whose config is settled; leave --profile and -o out")
         click.echo(dump(read_config(directory).model_dump(mode="json")), nl=False)

@@ -86,15 +86,15 @@ def plan(
 
 
 @click.command(short_help="How the workspace's runs stand.")
-@click.argument("suite", default="*")
+@click.argument("name", metavar="[SUITE|ROW|RUN]", required=False)
 @workspace_option
 @json_option
-def status(suite: str, workspace: Path, as_json: bool) -> None:
-    """How all runs of the workspace, or of one SUITE, stand."""
-    from experiments.finding import suite_named
-    from experiments.plan import recorded_runs
+def status(name: str | None, workspace: Path, as_json: bool) -> None:
+    """How all runs of the workspace, or those of a SUITE, a ROW or one RUN, stand."""
+    from experiments.finding import runs_named
+    from experiments.plan import recorded, recorded_runs
 
-    found = recorded_runs(workspace, suite_named(suite, workspace))
+    found = recorded_runs(workspace) if name is None else recorded(runs_named(name, workspace))
     if as_json:
         print_json([row_of(run.about, run.state, run.reason, run.directory) for run in found])
         return

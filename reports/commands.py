@@ -230,7 +230,7 @@ def gallery(
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
-    """Write a page of test queries with the ten best images of each RUN: a directory, an id, or SUITE/ROW.
+    """Write a page of test queries with the ten best images of each RUN: a directory, an id, a name, or SUITE/ROW.
 
     With several runs the rules compare the first with the last: which queries the later one has fixed or broken.
     Queries are drawn by --draw and never by hand. The page and its thumbnails are written to WORKSPACE/gallery/NAMES,
@@ -300,8 +300,8 @@ def compare(
 ) -> None:
     """Say in what A and B differ, what each reaches, and which queries one has right and the other wrong.
 
-    Each is a run's directory or id, a row (SUITE/ROW, all its finished seeds, paired), or a suite (its rows, by name).
-    Differences are B minus A, tested over queries and seeds together.
+    Each is a run's directory, id or name, a row (SUITE/ROW, all its finished seeds, paired), or a suite (its rows, by
+    name). Differences are B minus A, tested over queries and seeds together.
     """
     import json
 
@@ -349,8 +349,8 @@ def errors(
 ) -> None:
     """Say on which queries a ROW fails: R@1 by what the caption names, by its length, by near-twins, by camera.
 
-    ROW is SUITE/ROW (all its finished seeds), or one run's directory or id. With two, the second minus the first, with
-    intervals over people and seeds.
+    ROW is SUITE/ROW (all its finished seeds), or one run's directory, id or name. With two, the second minus the first,
+    with intervals over people and seeds.
     """
     import json
 

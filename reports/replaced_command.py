@@ -33,9 +33,9 @@ def replaced(
 ) -> None:
     """Write a page of validation captions with the words that each RUN's generator put in place of masked ones.
 
-    RUN is a directory, an id, or SUITE/ROW, of a row with RTD. All are asked about the same captions and masks, which
-    --draw chooses. Each word is shown with the probability, by the run's detector, that it was replaced. The page is
-    written to WORKSPACE/replaced/NAMES, or to --out.
+    RUN is a directory, an id, a name, or SUITE/ROW, of a row with RTD. All are asked about the same captions and masks,
+    which --draw chooses. Each word is shown with the probability, by the run's detector, that it was replaced. The page
+    is written to WORKSPACE/replaced/NAMES, or to --out.
     """
     import shlex
 

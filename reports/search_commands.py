@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.options import json_option, override_option
+from experiments.options import json_option, override_option, workspace_option
 
 if TYPE_CHECKING:
     from rasa.search.encoder import Encoder
@@ -21,7 +21,8 @@ weights_option = click.option(
     "weights",
     metavar="RUN|start|CHECKPOINT",
     type=click.Path(path_type=Path),
-    help="Weights; default: those that the index was made with, where they lay then.",
+    help="Weights: a run's directory, id, name or row, or a checkpoint; default: those that the index was made with, "
+    "where they lay then.",
 )
 
 
@@ -30,7 +31,8 @@ weights_option = click.option(
 @weights_option
 @override_option
 @click.option("--anew", is_flag=True, help="Encode every image, also with other weights than before.")
-def index(folder: Path, weights: Path | None, overrides: tuple[str, ...], anew: bool) -> None:
+@workspace_option
+def index(folder: Path, weights: Path | None, overrides: tuple[str, ...], anew: bool, workspace: Path) -> None:
     """Encode the images below DIR once, with a run's selected weights or a checkpoint; the index lies in DIR/.rasa.
 
     The same command brings it up to date: an image is known by its content, so only new and changed ones are encoded.
@@ -41,7 +43,7 @@ def index(folder: Path, weights: Path | None, overrides: tuple[str, ...], anew: 
     known = None if weights is not None else read_index(folder)
     if known is None and weights is None:
         raise click.UsageError(f"{folder} has no index yet; say --with which weights, e.g. --with table4/m-rtd's run")
-    encoder = _encoder(known, weights, overrides)
+    encoder = _encoder(known, weights, overrides, workspace)
     with Progress("images") as progress:
         made, changes = update_index(folder, encoder, anew, _say, progress.update)
     click.echo(
@@ -57,6 +59,7 @@ def index(folder: Path, weights: Path | None, overrides: tuple[str, ...], anew: 
 @click.option("--page", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Also an HTML page.")
 @weights_option
 @override_option
+@workspace_option
 @json_option
 def search(
     query: str,
@@ -65,6 +68,7 @@ def search(
     page: Path | None,
     weights: Path | None,
     overrides: tuple[str, ...],
+    workspace: Path,
     as_json: bool,
 ) -> None:
     """Find the images of DIR that fit a sentence, e.g. "a woman in a red coat with a white bag".
@@ -79,7 +83,7 @@ def search(
         raise click.UsageError(f"there is no word in the query; write what can be seen: rasa search '{shown.EXAMPLE}'")
     if len(query) > LONGEST_QUERY:
         raise click.UsageError(f"the query has {len(query)} characters; at most {LONGEST_QUERY} are taken")
-    engine, notes = _engine(folder, weights, overrides)
+    engine, notes = _engine(folder, weights, overrides, workspace)
     for note in notes:
         _say(note)
     found = engine.search(query, number)
@@ -108,6 +112,7 @@ def search(
 @click.option("--name", "names", multiple=True, metavar="HOST", help="A further host name under which it answers.")
 @weights_option
 @override_option
+@workspace_option
 def serve(
     folder: Path,
     port: int,
@@ -115,6 +120,7 @@ def serve(
     names: tuple[str, ...],
     weights: Path | None,
     overrides: tuple[str, ...],
+    workspace: Path,
 ) -> None:
     """Serve a page that searches the images of DIR, until Ctrl-C. It prints its address.
 
@@ -125,7 +131,7 @@ def serve(
     from rasa.errors import ResourceError
     from reports.serve import HERE, create_app
 
-    engine, notes = _engine(folder, weights, overrides)
+    engine, notes = _engine(folder, weights, overrides, workspace)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -139,7 +145,9 @@ def serve(
     uvicorn.Server(settings).run(sockets=[listening])
 
 
-def _engine(folder: Path, weights: Path | None, overrides: tuple[str, ...]) -> "tuple[Engine, list[str]]":
+def _engine(
+    folder: Path, weights: Path | None, overrides: tuple[str, ...], workspace: Path
+) -> "tuple[Engine, list[str]]":
     """The folder's index with its weights, and what is to be said of it. Raises ResourceError."""
     from rasa.errors import ResourceError
     from rasa.search.engine import Engine
@@ -160,10 +168,10 @@ def _engine(folder: Path, weights: Path | None, overrides: tuple[str, ...]) -> "
         told.append(
             f"Since it was indexed, {max(new, 0)} images are new in the folder and {gone} gone; `rasa index` again."
         )
-    return Engine(folder, known, _encoder(known, weights, overrides)), told
+    return Engine(folder, known, _encoder(known, weights, overrides, workspace)), told
 
 
-def _encoder(known: "Index | None", weights: Path | None, overrides: tuple[str, ...]) -> "Encoder":
+def _encoder(known: "Index | None", weights: Path | None, overrides: tuple[str, ...], workspace: Path) -> "Encoder":
     """The weights that are named, or else the index's own. Raises ResourceError, SpecError."""
     from experiments.evaluate import config_of_weights
     from experiments.layers import Layer, build, parse_override
@@ -172,7 +180,7 @@ def _encoder(known: "Index | None", weights: Path | None, overrides: tuple[str, 
 
     if weights is not None or known is None:
         assert weights is not None
-        return load_encoder(config_of_weights(weights, overrides))
+        return load_encoder(config_of_weights(weights, overrides, workspace))
     values = known.config.model_dump(mode="json", exclude={"seed"})
     config = build([Layer("index", values)], [parse_override(text) for text in overrides], known.config.seed)
     try:

@@ -146,3 +146,13 @@ def test_the_command_says_what_goes_and_tries_it_dry_first(workspace):
 def test_an_age_that_is_none_is_refused(tmp_path, age):
     ended = CliRunner().invoke(clean, ["--older", age, "--workspace", str(tmp_path)])
     assert ended.exit_code == 2 and "give hours, days or weeks, e.g. 12h, 30d, 2w" in ended.output
+
+
+def test_named_runs_alone_are_cleaned(workspace):
+    """Of the row `cl` the checkpoints go; those of every other run, and the image cache, stay."""
+    others = [path for path in workspace.glob("runs/*/*/*/*/checkpoints") if path.parents[2].name != "cl"]
+    assert others and any(unneeded(workspace, directories=[each.parent for each in others]))
+    told = CliRunner().invoke(clean, ["table4/cl", "--workspace", str(workspace)])
+    assert told.exit_code == 0 and "runs/table4/cl/smoke" in told.output
+    assert not [*workspace.glob("runs/table4/cl/*/*/checkpoints")]
+    assert all(path.is_dir() for path in others) and (workspace / CACHE).exists()

@@ -125,7 +125,7 @@ def test_the_flipped_queries_as_a_gallery(here, tmp_path):
     "a, b, code, text",
     [
         ("own/row-0", "own/row-7", 5, "own/row-7: has not been run in"),
-        ("own", "nothing", 5, "nothing: no run's directory and no run's id"),
+        ("own", "nothing", 5, "nothing: no run's directory, id or name"),
         ("own/row-0", "SEED2", 5, "have no seed in common: seeds 0, 1 and seed 2"),
     ],
 )

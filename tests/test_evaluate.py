@@ -229,6 +229,11 @@ def test_a_run_brings_its_spec_weights_and_vocabulary_and_takes_other_data(tmp_p
     for arguments in ((directory,), (selected,), (directory, "--data", home), (directory, "--data", away)):
         assert run("evaluate", *arguments, "--json") == 0
         told.append(json.loads(capsys.readouterr().out))
+    for name in ("own/row", "own/row seed 0", directory.name.removeprefix("seed-0-")[:7]):
+        assert run("evaluate", name, "--workspace", tmp_path, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["metrics"] == told[0]["metrics"]
+    assert run("evaluate", "own/rwo", "--workspace", tmp_path) == 5
+    assert "own/rwo: has not been run in" in (said := capsys.readouterr().err) and "did you mean own/row" in said
     assert [entry["metrics"] for entry in told[:3]] == [json.loads((directory / "result.json").read_text())["test"]] * 3
     assert told[3]["data"]["root"] == str(away) and told[3]["data"]["digest"] != told[0]["data"]["digest"]
     assert told[3]["metrics"] != told[0]["metrics"]

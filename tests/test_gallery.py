@@ -174,7 +174,7 @@ def test_wrong_alone_and_one_run_by_its_id(workspace, tmp_path, capsys, monkeypa
         (("own/row-9",), 5, "own/row-9: has not been run in"),
         (("own/row-0", "--seed", "3"), 5, "own/row-0: seed 3 has not finished; finished are 0"),
         (("own/row-0", "--profile", "synth"), 5, "own/row-0: has not been run at the profile synth"),
-        (("nothing",), 5, "nothing: no run's directory and no run's id"),
+        (("nothing",), 5, "nothing: no run's directory, id or name"),
     ],
 )
 def test_what_is_not_there_is_one_line(workspace, tmp_path, capsys, monkeypatch, arguments, code, text):

@@ -46,4 +46,23 @@ def test_a_killed_run_goes_on_by_its_id(killed, tmp_path, capsys):
 
 def test_what_is_no_run_is_one_line(tmp_path, capsys):
     assert run("resume", "0123456789ab", "--workspace", tmp_path) == 5
-    assert "0123456789ab: no run's directory and no run's id; `rasa status` lists them" in capsys.readouterr().err
+    assert "0123456789ab: no run's directory, id or name; `rasa status` lists them" in capsys.readouterr().err
+
+
+def test_all_of_a_row_and_a_path_go_on_and_each_run_once(killed, tmp_path, capsys):
+    """By the row, the run's name, a folder in it and the beginning of its id, at once: the one run goes on once."""
+    names = ["own/row-0", "own/row-0 seed 0", killed / "checkpoints", killed.name.removeprefix("seed-0-")[:6]]
+    assert run("resume", *names, "--workspace", tmp_path, "--json") == 0
+    (outcome,) = json.loads(capsys.readouterr().out)
+    assert (outcome["state"], outcome["directory"]) == ("finished", str(killed))
+    assert run("status", "own/row-0", "--workspace", tmp_path, "--json") == 0
+    assert [each["run_id"] for each in json.loads(capsys.readouterr().out)] == [killed.name.removeprefix("seed-0-")]
+    assert run("retry", killed, "--workspace", tmp_path) == 0
+    assert f"no failed runs of {killed} in" in capsys.readouterr().err
+    assert run("show", killed.name, "--workspace", tmp_path) == 0
+    assert "epochs: 12" in capsys.readouterr().out
+
+
+def test_what_was_never_run_cannot_be_resumed(tmp_path, capsys):
+    assert run("resume", "table4/cl", "--workspace", tmp_path) == 5
+    assert "table4/cl: no run's directory, id or name" in capsys.readouterr().err
