@@ -86,7 +86,8 @@ def runs_named(name: str, workspace: Path) -> list[Path]:
 
 def _rows_named(name: str, workspace: Path) -> tuple[str, Sequence[str] | None]:
     """The suite and the names of its rows that `name` means; None for all of them. Raises SpecError, ResourceError."""
-    from experiments.spec import FILE, load_suite, parse_target, suite_names
+    from experiments.spec import FILE, load_suite, suite_names
+    from experiments.targets import parse_target
 
     file = FILE.fullmatch(name)
     suite, _, row = (file["file"], "", file["row"]) if file else name.rstrip("/").partition("/")
