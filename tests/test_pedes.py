@@ -296,3 +296,29 @@ def test_folder_that_cannot_be_listed_is_refused(tmp_path):
     message = refusal(data)
     (tmp_path / "imgs" / "CUHK01").chmod(0o755)
     assert message.endswith("CUHK01: cannot be listed (Permission denied); check its permissions")
+
+
+@pytest.mark.parametrize("annotations", [None, "caption_all.json", "reid_raw.json"])
+def test_captions_without_splits_are_known_by_name_and_by_content(tmp_path, annotations):
+    """The commonest question about CUHK-PEDES: `caption_all.json` is there, the file with the splits is not."""
+    records = [{"id": 1, "file_path": "CUHK01/a.jpg", "captions": ["A man"]} for _ in range(3)]
+    data = write(tmp_path, "cuhk-pedes", records).model_copy(update={"annotations": annotations})
+    if annotations != "reid_raw.json":
+        (tmp_path / "reid_raw.json").rename(tmp_path / "caption_all.json")
+    message = refusal(data)
+    where = annotations or "reid_raw.json"
+    assert message.startswith(f"{tmp_path / where}: ") and message.count("record ") == 0
+    assert "without their splits" in message and "take reid_raw.json" in message
+
+
+def test_one_record_without_a_split_is_a_fault_of_that_record(tmp_path):
+    records = people("cuhk-pedes")
+    del records[2]["split"]
+    assert "record 2: has no field split" in refusal(write(tmp_path, "cuhk-pedes", records))
+
+
+def test_icfg_pedes_by_the_name_in_its_authors_readme(tmp_path):
+    data = write(tmp_path, "icfg-pedes", people("icfg-pedes"))
+    (tmp_path / "ICFG-PEDES.json").rename(tmp_path / "ICFG_PEDES.json")
+    assert detect_format(tmp_path) == "icfg-pedes"
+    assert load_dataset(data).splits["test"].image_identities.tolist() == [4]

@@ -34,7 +34,7 @@ SHORT = {"max_words": 30, "max_tokens": 30}  # Appendix A.3, of CUB and Flowers
 
 FORMATS: dict[str, Format] = {
     "cuhk-pedes": Format("pedes", ("reid_raw.json",)),
-    "icfg-pedes": Format("pedes", ("ICFG-PEDES.json",)),
+    "icfg-pedes": Format("pedes", ("ICFG-PEDES.json", "ICFG_PEDES.json")),  # its authors' README has the second
     "rstpreid": Format("pedes", ("data_captions.json",)),
     "flickr30k": Format(
         "karpathy", ("dataset_flickr30k.json",), **COARSE, defaults={"image_folder": "flickr30k-images"}

@@ -9,6 +9,12 @@ from rasa.errors import ResourceError, SpecError
 if TYPE_CHECKING:
     from rasa.config.run import Data
 
+WITHOUT_SPLITS = "caption_all.json"  # that CUHK-PEDES is also handed out with
+ASK_FOR_SPLITS = (
+    "CUHK-PEDES's captions without their splits, so nobody can tell train from test; "
+    "take reid_raw.json, which holds both and is part of the same data set (docs/get-the-data.md)"
+)
+
 
 def detect_format(root: Path) -> str | None:
     """The format whose annotations lie in `root`; None if none does."""
@@ -47,6 +53,8 @@ def annotation_path(data: "Data", folder: bool = False) -> Path:
         found = _mark(root, FORMATS[other])
         assert found is not None
         remedy = f"but there is {found.relative_to(root)}, which looks like {other}: set data.format to {other}"
+    elif data.format == "cuhk-pedes" and (root / WITHOUT_SPLITS).is_file():
+        remedy = f"{WITHOUT_SPLITS} is there, but it has {ASK_FOR_SPLITS}"
     kind = "folder" if folder else "file"
     raise ResourceError(f"{path}: the annotation {kind} of format {data.format} is missing; {remedy}")
 

@@ -20,7 +20,7 @@ from rasa.data.annotated import (
     short,
 )
 from rasa.data.files import path_fault
-from rasa.data.locate import annotation_path, image_folder
+from rasa.data.locate import ASK_FOR_SPLITS, annotation_path, image_folder
 from rasa.errors import ResourceError
 
 
@@ -46,11 +46,20 @@ def read(data: Data) -> Source:
     image_root = image_folder(data)
     layout = LAYOUTS[data.format]
     content, records = read_json(file)
+    if data.format == "cuhk-pedes" and _without_splits(records):
+        raise ResourceError(f"{file}: has {ASK_FOR_SPLITS}")
     if not isinstance(records, list):
         raise ResourceError(f"{file}: holds a {type(records).__name__} and not a list of records; {_expected(layout)}")
     source = Source(file, image_root, [], _paths(records, layout), [], content)
     _fill(source, records, layout, data.max_words)
     return source
+
+
+def _without_splits(records: Any) -> bool:
+    """Whether it is the list of captions that knows of no splits, under whatever name: one line instead of 40,206."""
+    if not isinstance(records, list) or not records:
+        return False
+    return all(isinstance(each, dict) and "captions" in each and "split" not in each for each in records)
 
 
 def _fill(source: Source, records: list[Any], layout: Layout, max_words: int) -> None:
