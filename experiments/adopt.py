@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.plan import PlannedRun, twin
 from experiments.rundir import (
+    CHANGES,
     ENVIRONMENT,
     METRICS,
     PREDICTIONS,
@@ -23,7 +24,7 @@ from experiments.rundir import (
 from rasa.training.words import FILE as REPLACED
 
 COPIED_FROM = "copied_from"  # in result.json: suite/row of the run that was trained
-_FILES = (SPEC, ENVIRONMENT, METRICS, PREDICTIONS, REPLACED, RESTORED, "vocab.txt")
+_FILES = (SPEC, ENVIRONMENT, CHANGES, METRICS, PREDICTIONS, REPLACED, RESTORED, "vocab.txt")
 
 
 def copied(run: PlannedRun) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from experiments import logged_models, notes
 from experiments.contents import Contents, milliseconds
 from experiments.filed import Filed, parts, set_status, tag
 from experiments.rundir import (
+    CHANGES,
     ENVIRONMENT,
     FAILURE,
     METRICS,
@@ -186,7 +187,7 @@ class Delivery:
 
         # By its place, which is known here: by the run's id MLflow would read the whole run again.
         there = get_artifact_repository(run.info.artifact_uri, tracking_uri=self._filed.uri)
-        for name in (SPEC, ENVIRONMENT, RESULT, FAILURE, PREDICTIONS, VOCABULARY, METRICS, REPLACED):
+        for name in (SPEC, ENVIRONMENT, CHANGES, RESULT, FAILURE, PREDICTIONS, VOCABULARY, METRICS, REPLACED):
             if (self._directory / name).exists():
                 there.log_artifact(str(self._directory / name))
         if (self._directory / SELECTED).is_dir():

@@ -8,10 +8,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from experiments.environment import PACKAGES, code_version, cpu_count, installed_version
+from experiments.environment import code_version, cpu_count
+from experiments.machine import installed_version
 from rasa.errors import RasaError
 
-NEEDED = (*PACKAGES, "click", "rich", "ruamel.yaml", "optuna", "pandas", "matplotlib")
+NEEDED = (
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "safetensors",
+    "numpy",
+    "Pillow",
+    "pydantic",
+    "mlflow",
+    "click",
+    "rich",
+    "ruamel.yaml",
+    "optuna",
+    "pandas",
+    "matplotlib",
+)
 GIB = 2**30
 
 

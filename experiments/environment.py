@@ -6,26 +6,26 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import rasa
+from experiments.machine import machine
+from experiments.uncommitted import NONE, Changes, uncommitted
 
-PACKAGES = ("torch", "torchvision", "timm", "transformers", "safetensors", "numpy", "Pillow", "pydantic", "mlflow")
 COMMAND_LINE = "commands"  # the package that changes how a command is typed, not what a run computes
 
 
-def environment() -> dict[str, Any]:
-    """What `environment.json` holds, as plain JSON types."""
+def environment(threads: int | None = None) -> dict[str, Any]:
+    """What `environment.json` holds, as plain JSON types. `threads`: that the run will have, if that is settled."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.node(),
         "cpus": cpu_count(),
-        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-        "packages": {name: installed_version(name) for name in PACKAGES},
+        **machine(threads),
         **code_version(),
+        **changes().described(),
         "code": code_hashes(),
     }
 
@@ -37,30 +37,39 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def installed_version(package: str) -> str | None:
-    """The installed version of a distribution, without importing it; None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 @cache
 def code_version() -> dict[str, Any]:
     """The version, and the commit and the dirty state of a checkout (None for an installed wheel)."""
-    root = Path(rasa.__file__).resolve().parents[1]
+    root = checkout()
     commit = dirty = None
-    # A wheel inside a virtual environment inside some repository is not that repository's code.
-    if _git(root, "rev-parse", "--show-toplevel") == str(root):
+    if root is not None:
         commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
         dirty = bool(_git(root, "status", "--porcelain"))
     return {"version": rasa.__version__, "git_commit": commit or None, "git_dirty": dirty}
 
 
 @cache
+def checkout() -> Path | None:
+    """The root of the checkout that this code is; None for an installed wheel."""
+    root = Path(rasa.__file__).resolve().parents[1]
+    # A wheel inside a virtual environment inside some repository is not that repository's code.
+    return root if _git(root, "rev-parse", "--show-toplevel") == str(root) else None
+
+
+def changes() -> Changes:
+    """What the checkout holds beside its commit; nothing of a wheel."""
+    root = checkout()
+    return uncommitted(root) if root is not None and code_version()["git_dirty"] else NONE
+
+
+@cache
 def code_hashes() -> Mapping[str, str]:
+    """Of the code that runs, as `hashes_of`."""
+    return hashes_of(Path(rasa.__file__).resolve().parent)
+
+
+def hashes_of(package: Path) -> dict[str, str]:
     """SHA-256 of each Python file of the method, by its path, e.g. `rasa/objectives/matching.py`."""
-    package = Path(rasa.__file__).resolve().parent
     files = sorted(path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != COMMAND_LINE)
     return {
         path.relative_to(package.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
@@ -98,7 +107,7 @@ def content_digest(path: Path) -> str:
 
 def _git(folder: Path, *arguments: str) -> str:
     """What git prints; nothing if git is missing or the folder is not its business."""
-    command = ["git", "-C", str(folder), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -9,11 +9,12 @@ from typing import Any
 
 from experiments.adopt import COPIED_FROM, copied
 from experiments.clean import drop_checkpoints
-from experiments.environment import code_digest, environment
+from experiments.environment import changes, code_digest, environment
 from experiments.outcome import Callbacks, OnMetrics, Outcome, Train, finished, stopped
 from experiments.plan import DATA, PlannedRun, state_of
 from experiments.rundir import (
     ABOUT,
+    CHANGES,
     ENVIRONMENT,
     FAILURE,
     LOCK,
@@ -25,6 +26,7 @@ from experiments.rundir import (
     read_result,
     timestamp,
     workspace_of,
+    write_bytes,
     write_json,
     write_text,
 )
@@ -133,7 +135,7 @@ def _trained(
     threads: int | None,
 ) -> dict[str, Any]:
     """Run the trainer and return what `result.json` is to hold."""
-    _prepare(run, directory)
+    _prepare(run, directory, threads)
     metrics = MetricsLog(directory, notify)
 
     def log(group: str, step: int, values: dict[str, float]) -> None:
@@ -177,14 +179,16 @@ def _work(about: About, train: Train | None) -> Train:
     return train
 
 
-def _prepare(run: PlannedRun, directory: Path) -> None:
+def _prepare(run: PlannedRun, directory: Path, threads: int | None) -> None:
     write_text(directory / SPEC, dump(run.config.model_dump(mode="json")))
     (directory / FAILURE).unlink(missing_ok=True)
     # A resumed run keeps the record of the code that it began with: a change in between leaves the result stale.
     if not _begun(directory):
-        write_json(
-            directory / ENVIRONMENT, environment() | {"started": timestamp(), "workspace": str(workspace_of(directory))}
-        )
+        (directory / CHANGES).unlink(missing_ok=True)
+        if patch := changes().patch:
+            write_bytes(directory / CHANGES, patch)
+        began = {"started": timestamp(), "workspace": str(workspace_of(directory))}
+        write_json(directory / ENVIRONMENT, environment(run.config.optimisation.threads or threads) | began)
 
 
 def _begun(directory: Path) -> bool:

@@ -2,8 +2,8 @@
 
 Of a run's directory that is all but its weights and checkpoints, with two things made small: of the training figures
 their means over windows (experiments/curves.py), and of each query what experiments/predictions.py keeps. No name of a
-machine and no path of it is published. What several runs have in common is written once: `shared/` holds files that are
-named by their content.
+machine and no path of it is published; what the code had beside its commit is. What several runs have in common is
+written once: `shared/` holds files that are named by their content.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from experiments.curves import averaged
 from experiments.plan import DATA
 from experiments.rundir import (
     ABOUT,
+    CHANGES,
     ENVIRONMENT,
     METRICS,
     PREDICTIONS,
@@ -65,6 +66,7 @@ class Record:
     points: Sequence[Point]
     arrays: Mapping[str, NDArray[Any]]
     words: Replaced | None = None  # that its generator exchanged, if it kept them
+    changes: bytes = b""  # of the code since its commit, a patch
 
     @property
     def folder(self) -> str:
@@ -91,6 +93,7 @@ def read_run(directory: Path) -> Record:
         points=list(averaged(read_points(directory))),
         arrays=_predictions(directory),
         words=read_replaced(directory / REPLACED),
+        changes=(directory / CHANGES).read_bytes() if (directory / CHANGES).exists() else b"",
     )
 
 
@@ -105,6 +108,8 @@ def files_of(record: Record) -> tuple[dict[str, bytes], dict[str, bytes]]:
         "spec": (dump(spec).encode(), ".yaml"),
         "identity": (_json(identity | ({"seed": None} if "seed" in identity else {})), ".json"),
     }
+    if record.changes:
+        common["changes"] = (record.changes, ".patch")
     named = {part: f"{part}-{_digest(content)}{end}" for part, (content, end) in common.items()}
     who = about | {"began": record.began, "environment_started": record.environment.get("started"), "shared": named}
     own = {
@@ -139,6 +144,7 @@ def read_record(folder: Path, shared: Path) -> Record:
             points=[Point(**json.loads(line)) for line in (folder / METRICS).read_bytes().splitlines()],
             arrays=predictions.unpack((folder / PACKED).read_bytes(), str(folder / PACKED)),
             words=read_replaced(folder / REPLACED),
+            changes=(shared / named["changes"]).read_bytes() if "changes" in named else b"",
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -176,6 +182,8 @@ def write_run(record: Record, directory: Path, workspace: Path) -> None:
     (directory / ABOUT).write_bytes(_json(about.model_dump(mode="json")))
     (directory / SPEC).write_text(dump(dict(record.spec)), encoding="utf-8")
     (directory / ENVIRONMENT).write_bytes(_json(dict(record.environment)))
+    if record.changes:
+        (directory / CHANGES).write_bytes(record.changes)
     (directory / METRICS).write_text("".join(map(to_line, record.points)), encoding="utf-8")
     save_file(dict(record.arrays), directory / PREDICTIONS)
     if record.words is not None:

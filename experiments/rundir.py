@@ -1,8 +1,8 @@
 """A run's directory: the files in it, written so that a kill at any moment leaves the old or the new content.
 
 `spec.yaml` the resolved config, `run.json` who the run is, `environment.json` on what it runs, `metrics.jsonl` every
-figure, and, last, `result.json` or `failure.json`. What the trainer needs to go on lies there too
-(rasa/training/train.py).
+figure, and, last, `result.json` or `failure.json`. `changes.patch` is there if the code was not as committed. What the
+trainer needs to go on lies there too (rasa/training/train.py).
 """
 
 import json
@@ -22,6 +22,7 @@ from rasa.errors import ResourceError
 RUNS = "runs"
 STUDY_SUITE = "study."  # begins the suite's name of a study's trials, whose records are the study's (studies/)
 SPEC, ABOUT, ENVIRONMENT, METRICS = "spec.yaml", "run.json", "environment.json", "metrics.jsonl"
+CHANGES = "changes.patch"  # from the commit to the code that ran (experiments/uncommitted.py)
 RESULT, FAILURE, LOCK, TRACKING = "result.json", "failure.json", "run.lock", "tracking.json"
 START = "start"  # the row under which the evaluation of initial weights is recorded (experiments/start.py)
 SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
@@ -160,10 +161,15 @@ def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
     """As write_json, for text."""
+    write_bytes(path, text.encode(), durable)
+
+
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """As write_json, for bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             if durable:
                 os.fsync(file.fileno())

@@ -13,6 +13,7 @@ from experiments.environment import changed_files
 from experiments.evidence import queries_in
 from experiments.finding import finished_run, finished_seeds
 from experiments.layers import differences
+from experiments.machine import normalised
 from experiments.rundir import (
     ENVIRONMENT,
     PREDICTIONS,
@@ -34,6 +35,7 @@ SHOWN = ("r1", "r5", "r10", "map", "stage1_r1", "tr_r1", "ap50")
 COSTS = {"seconds": "Seconds", "pairs_per_s": "Pairs/s", "peak_mib": "Peak MiB"}
 NAMES = {**HEADINGS, "stage1_r1": "Stage-1 R@1", **COSTS}
 PLACES = ("data.root", "data.target.root", "seed")  # where things lie, and what tells the seeds of a row apart
+OF_NEW = "variables"  # in environment.json since it names the whole installation
 TOO_FEW = "at least three seeds of both make a verdict"
 
 
@@ -157,9 +159,19 @@ def _others(a: Run, b: Run) -> Iterator[tuple[str, tuple[Any, Any]]]:
     old, new = (read_json(run.directory / ENVIRONMENT) or {} for run in (a, b))
     if changed := changed_files(old.get("code", {}), new.get("code", {})):
         yield "code", (old.get("git_commit"), f"{new.get('git_commit')} ({len(changed)} files differ)")
-    known = ("started", "workspace", "code", "git_commit", "git_dirty", "version")
-    plain = ({key: value for key, value in each.items() if key not in known} for each in (old, new))
+    known = ("started", "workspace", "code", "git_commit", "git_dirty", "version", "changes")
+    plain = [{key: value for key, value in each.items() if key not in known} for each in (old, new)]
+    for each in plain:
+        each["packages"] = {normalised(name): version for name, version in each.get("packages", {}).items()}
+    if any(OF_NEW not in each for each in plain):  # what only a record of today holds is no difference
+        plain = [_common(*pair) for pair in (plain, plain[::-1])]
     yield from differences(*plain).items()
+
+
+def _common(own: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `own` the other record says something about, too; packages by package."""
+    both = {key: value for key, value in own.items() if key in other}
+    return both | {"packages": {name: own["packages"][name] for name in own["packages"] if name in other["packages"]}}
 
 
 def page(comparison: Comparison) -> Page:
