@@ -1,4 +1,4 @@
-"""`rasa plan | status | sync | doctor`: how things stand.
+"""`rasa plan | status | best | sync | doctor`: how things stand.
 
 Only click and the standard library up here; everything heavy is imported by the command that needs it.
 """
@@ -25,7 +25,6 @@ from experiments.printing import (
     print_json,
     print_look,
     print_state,
-    row_of,
     settled,
     warn_of_headroom,
 )
@@ -90,19 +89,51 @@ def plan(
 @workspace_option
 @json_option
 def status(name: str | None, workspace: Path, as_json: bool) -> None:
-    """How all runs of the workspace, or those of a SUITE, a ROW or one RUN, stand."""
+    """How all runs of the workspace, or those of a SUITE, a ROW or one RUN, stand, and what they have reached.
+
+    VAL R@1 is validation's, of the epoch that it has chosen (so far), TEST R@1 that of the same weights on test.
+    """
+    from experiments.finding import runs_named
+    from experiments.plan import recorded, recorded_runs
+    from experiments.reached import reached
+    from experiments.status_table import Line, document, table
+
+    found = recorded_runs(workspace) if name is None else recorded(runs_named(name, workspace))
+    lines = [Line(run, reached(run.directory, run.about)) for run in found]
+    if as_json:
+        print_json([document(line) for line in lines])
+    elif lines:
+        click.echo("\n".join(table(lines)))
+    else:
+        click.echo(f"no runs in {workspace.absolute() / 'runs'}", err=True)
+
+
+@click.command(short_help="The best rows and runs, by validation.")
+@click.argument("name", metavar="[SUITE|ROW]", required=False)
+@click.option("--number", type=click.IntRange(min=1), default=3, show_default=True, help="Rows of each suite.")
+@workspace_option
+@json_option
+def best(name: str | None, number: int, workspace: Path, as_json: bool) -> None:
+    """The best finished rows of each suite, and their best runs with the path of the weights.
+
+    Rows are ranked by the mean over seeds of validation R@1, runs by their own: test is shown, and chooses nothing.
+    Rows of one suite, profile and data set are compared.
+    """
+    from experiments import best as choosing
     from experiments.finding import runs_named
     from experiments.plan import recorded, recorded_runs
 
     found = recorded_runs(workspace) if name is None else recorded(runs_named(name, workspace))
+    contests = choosing.contests(found)
     if as_json:
-        print_json([row_of(run.about, run.state, run.reason, run.directory) for run in found])
+        print_json([choosing.document(contest, number) for contest in contests])
         return
-    for run in found:
-        variant = f" ({run.about.variant})" if run.about.variant and not run.about.untrained else ""
-        print_state(f"{run.about.name} {run.about.profile} {run.about.run_id}{variant}", run.state, run.reason)
-    if not found:
-        click.echo(f"no runs in {workspace.absolute() / 'runs'}", err=True)
+    for contest in contests:
+        click.echo("\n".join(choosing.lines(contest, number, workspace)))
+    if contests:
+        click.echo(f"chosen by {choosing.CHOSEN_BY}", err=True)
+    else:
+        click.echo(f"no finished runs in {workspace.absolute() / 'runs'}", err=True)
 
 
 @click.command(short_help="Deliver what the tracker missed.")

@@ -200,7 +200,9 @@ def test_from_end_to_end(workspace, capsys):
     told = json.loads(capsys.readouterr().out)
     assert (told[0]["row"], told[0]["state"], len(told)) == ("start", "finished", 5)
     assert main(["status", "--workspace", str(workspace)]) == 0
-    assert capsys.readouterr().out.startswith(f"own/start smoke {result['run_id']} finished\n")
+    shown = capsys.readouterr().out.splitlines()[1].split()
+    assert shown[:4] == ["own/start", "smoke", result["run_id"], "finished"]
+    assert shown[4:7] == [f"{result['selected']['val']['r1']:.2f}", f"{result['test']['r1']:.2f}", "-"]  # no epochs
     assert sync(workspace, store.default_uri(workspace), print) == (5, 0, 5)
     assert len(runs_of(workspace, "own", "start")) == 1
 
