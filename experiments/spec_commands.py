@@ -35,7 +35,8 @@ def list_(as_json: bool) -> None:
     for suite in suites:
         click.echo(f"{suite.suite:24} {suite.title}")
         for row in suite.rows:
-            click.echo(f"  {suite.suite + '/' + row.name:22} {' '.join(suite.labels_of(row).values())}")
+            said = f" ({row.description})" if row.description else ""
+            click.echo(f"  {suite.suite + '/' + row.name:22} {' '.join(suite.labels_of(row).values())}{said}")
     for profile in profiles:
         click.echo(f"--profile {profile.profile:14} {profile.title}")
 

@@ -10,5 +10,5 @@ def parse_target(target: str) -> tuple[Suite, list[Row]]:
     name, row = (matched["file"], matched["row"]) if matched else (target.split("/", 1) + [None])[:2]
     suite = load_suite(name or "")
     if sweep := next((sweep for sweep in suite.sweeps if sweep.name == row), None):
-        return suite, [suite.row(sweep.row_name(point)) for point in sweep.by_value]
+        return suite, [suite.row(name) for name in sweep.row_names.values()]
     return suite, list(suite.rows) if row is None else [suite.row(row)]

@@ -12,9 +12,10 @@ import rasa
 from experiments.boundaries import MOST
 from experiments.records import SHARED, Record, files_of, read_run
 from experiments.rundir import write_text
-from experiments.spec import load_profile, load_suite, profile_names, suite_names
+from experiments.spec import chain, load_profile, profile_names, suite_names
 from experiments.steps import MARGIN
 from experiments.suite import Suite
+from experiments.yaml_io import dump
 from rasa.errors import RasaError, ResourceError
 from reports import formats
 from reports.build import How, assemble, draw_figures, how_made
@@ -186,13 +187,19 @@ def _write_record(record: Record, folder: Path) -> None:
 
 
 def _write_specs(suite: Suite, profile: str, folder: Path) -> str:
-    """Copy the suite's file, those of the suites that it extends, and the profile's; the name of the first."""
+    """Copy the suite's file, those of all suites that it extends, and the profile's; the name of the first.
+
+    Rows that `ablate` stands for are written out, so that they are what they are now.
+    """
     (folder / PROFILES).mkdir(parents=True)
     built_in = files("experiments") / "specs"
-    extended = {row.extends.rpartition("/")[0] for row in suite.rows if row.extends} - {suite.suite}
-    for other in (suite, *map(load_suite, sorted(extended))):
+    extended = {origin.suite: origin for row in suite.rows for origin, _ in chain(suite, row)} | {suite.suite: suite}
+    for other in extended.values():
         source: Traversable = built_in / f"{other.suite}.yaml" if other.suite in suite_names() else Path(other.file)
-        (folder / f"{other.suite}.yaml").write_bytes(source.read_bytes())
+        content = source.read_bytes()
+        if other.ablate is not None:
+            content = dump(other.model_dump(mode="json", exclude_unset=True, exclude={"ablate"})).encode()
+        (folder / f"{other.suite}.yaml").write_bytes(content)
     loaded = load_profile(profile)
     source = built_in / PROFILES / f"{loaded.profile}.yaml" if loaded.profile in profile_names() else Path(profile)
     (folder / PROFILES / f"{loaded.profile}.yaml").write_bytes(source.read_bytes())

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.boundaries import FEWEST
 from experiments.decisions import EQUIVALENT, NO_HEADROOM, OPPOSITE, SHOWN, TOO_FEW, UNDECIDED
-from experiments.suite import HEADINGS
+from experiments.suite import HEADINGS, Key
 from reports import sweeps
 from reports.cells import Column, Report, difference
 from reports.grid import NONE, Grid, grid_of
@@ -180,7 +180,7 @@ def _best_values(report: Report) -> str:
     return text + (f", of which {len(no_power)} tell no value from any other." if no_power else ".")
 
 
-def _either(values: Sequence[float]) -> str:
+def _either(values: Sequence[Key]) -> str:
     return " or ".join(map(str, values))
 
 

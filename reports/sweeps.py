@@ -3,7 +3,7 @@
 Shape suffixes: V values, S seeds, T queries, R resamples.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from experiments import statistics
 from experiments.plot_style import INK, STYLE, save, symbol_label
 from experiments.statistics import Floats
-from experiments.suite import Suite, Sweep
+from experiments.suite import Key, Suite, Sweep
 from reports.grid import NONE, Cell, Column, Grid
 from reports.style import row_colours, row_marks
 from reports.tables import NEVER, Line, Spread
@@ -30,10 +30,10 @@ class Curve(NamedTuple):
     of queries (whole identities) and seeds; nothing where the runs do not allow it."""
 
     sweep: Sweep
-    figures: Mapping[float, Spread]
-    best: Mapping[float, float]
+    figures: Mapping[Key, Spread]
+    best: Mapping[Key, float]
     seeds: int  # that all values have, over which (and queries) the resamples are
-    starts: Mapping[float, float] = {}  # by value, what the weights that its runs began with reach untrained
+    starts: Mapping[Key, float] = {}  # by value, what the weights that its runs began with reach untrained
 
     @property
     def over(self) -> str:
@@ -41,23 +41,27 @@ class Curve(NamedTuple):
         return "queries" if self.seeds == 1 else f"queries and {self.seeds} seeds"
 
     @property
-    def top(self) -> tuple[float, ...]:
+    def top(self) -> tuple[Key, ...]:
         """The value with the best mean, or all that share it."""
         means = {value: figure.mean for value, figure in self.figures.items() if figure.mean is not None}
         best = max(means.values(), default=0.0)
         return tuple(value for value, mean in means.items() if mean >= best - TIE)
 
     @property
-    def candidates(self) -> tuple[float, ...]:
+    def candidates(self) -> tuple[Key, ...]:
         """The fewest values that hold the best one in 95 % of the resamples."""
-        kept: list[float] = []
+        kept: list[Key] = []
         share = 0.0
         for value in sorted(self.best, key=lambda value: -self.best[value]):
             if share >= 1 - statistics.LEVEL:
                 break
             kept.append(value)
             share += self.best[value]
-        return tuple(sorted(kept))
+        return tuple(self.in_order(kept))
+
+    def in_order(self, keys: Iterable[Key]) -> list[Key]:
+        """Those values, as the sweep orders them."""
+        return sorted(keys, key=self.sweep.keys.index)
 
 
 def curves(
@@ -74,9 +78,9 @@ def curves(
     by_name = {line.name: line for line in lines}
     found = []
     for sweep in suite.sweeps:
-        rows = {point.value: sweep.row_name(point) for point in sweep.by_value}
+        rows = sweep.row_names
         figures = {value: by_name[row].figures["r1"] for value, row in rows.items() if by_name[row].n}
-        best: dict[float, float] = {}
+        best: dict[Key, float] = {}
         seeds = 0
         if sweep.compares:
             best, seeds = _best({value: rows[value] for value in figures}, known, resamples)
@@ -85,7 +89,7 @@ def curves(
     return found
 
 
-def _best(rows: Mapping[float, str], known: Known, resamples: int) -> tuple[dict[float, float], int]:
+def _best(rows: Mapping[Key, str], known: Known, resamples: int) -> tuple[dict[Key, float], int]:
     """How often each value is best, and over how many seeds.
 
     Only seeds that all values have count, so that all are compared alike.
@@ -137,7 +141,7 @@ def sentences(found: Sequence[Curve]) -> Iterator[str]:
         yield text + (f"; the paper's best is {paper}: {_agreement(curve, paper)}." if paper is not None else ".")
 
 
-def _agreement(curve: Curve, paper: float) -> str:
+def _agreement(curve: Curve, paper: Key) -> str:
     if paper not in curve.figures:
         return "that value has no finished run"
     if not curve.best:
@@ -156,7 +160,7 @@ def grid(found: Sequence[Curve]) -> Grid | None:
         return None
 
     def share(curve: Curve) -> str:
-        return "  ".join(f"{value}: {100 * curve.best[value]:.0f}" for value in sorted(curve.best)) or NONE
+        return "  ".join(f"{value}: {100 * curve.best[value]:.0f}" for value in curve.in_order(curve.best)) or NONE
 
     texts: Mapping[str, Callable[[Curve], str]] = {
         "Parameter": lambda curve: curve.sweep.label,
@@ -173,7 +177,8 @@ def describe(found: Sequence[Curve]) -> str:
     """The figure in words, for whoever does not see it."""
     told = []
     for curve in found:
-        points = ", ".join(f"{value}: {figure.mean:.1f}" for value, figure in sorted(curve.figures.items()))
+        shown = ((value, curve.figures[value].mean) for value in curve.in_order(curve.figures))
+        points = ", ".join(f"{value}: {mean:.1f}" for value, mean in shown)
         told.append(f"{curve.sweep.label}: {points or NEVER}")
     return f"Test R@1 in percent over the values of each parameter. {'; '.join(told)}."
 
@@ -217,48 +222,59 @@ def draw(found: Sequence[Curve], title: str, path: Path, chance: float | None = 
 
 
 def _panel(axis: "Axes", group: Sequence[Curve]) -> None:
-    sweep = group[0].sweep
+    sweep, places = group[0].sweep, _places(group)
+    numeric = all(curve.sweep.numeric for curve in group)
     # Curves of one panel are moved apart, so that none hides another.
     names = [_row(group, curve) for curve in group]
     colours, marks = row_colours(names), row_marks(names)
-    apart = 0.012 * (sweep.by_value[-1].value - sweep.by_value[0].value)
+    apart = 0.012 * (max(places.values()) - min(places.values()))
     for number, curve in enumerate(group):
         name, shift = _row(group, curve), apart * (number - (len(group) - 1) / 2)
         colour, (marker, dashes) = colours[name], marks[name]
-        values = sorted(curve.figures)
+        values = curve.in_order(curve.figures)
+        at = {value: places[value] + shift for value in values}
         means = np.array([curve.figures[value].mean for value in values], float)
         axis.plot(
-            np.array(values) + shift,
+            [*at.values()],
             means,
             color=colour,
             marker=marker,
-            ls=dashes if len(group) > 1 else "-",
+            # Words have no distances: no line says what lies between them.
+            ls="" if not numeric else dashes if len(group) > 1 else "-",
             ms=4,
             label=curve.sweep.label,
         )
-        known = {value: interval for value in values if (interval := curve.figures[value].interval)}
+        known = {at[value]: interval for value in values if (interval := curve.figures[value].interval)}
         low, high = np.array([*known.values()]).reshape(-1, 2).T.clip(0, 100)  # nothing can be beyond
-        if len(group) == 1:
+        if len(group) == 1 and numeric:
             axis.fill_between(np.array([*known]), low, high, color=colour, alpha=0.15, linewidth=0)
         else:
-            axis.vlines(np.array([*known]) + shift, low, high, color=colour, alpha=0.6)
+            axis.vlines(np.array([*known]), low, high, color=colour, alpha=0.6)
         for value in values:
             each = curve.figures[value].values
-            axis.plot(
-                [value + shift] * len(each), each, color=colour, marker="o", markersize=3, alpha=0.4, linestyle=""
-            )
+            axis.plot([at[value]] * len(each), each, color=colour, marker="o", markersize=3, alpha=0.4, linestyle="")
         if curve.sweep.paper_best is not None:
-            axis.axvline(curve.sweep.paper_best, color=INK, linestyle=":", linewidth=1)
-    starts = {value: reached for curve in group for value, reached in curve.starts.items()}  # the same for all
+            axis.axvline(places[curve.sweep.paper_best], color=INK, linestyle=":", linewidth=1)
+    starts = {places[value]: reached for curve in group for value, reached in curve.starts.items()}  # the same for all
     if starts:
         axis.plot(sorted(starts), [starts[value] for value in sorted(starts)], color=INK, linestyle="--", linewidth=1)
     if not any(curve.figures for curve in group):
         axis.text(0.5, 0.5, NEVER, transform=axis.transAxes, ha="center", style="italic")
-    axis.set_xticks([point.value for point in sweep.by_value])
+    axis.set_xticks([places[key] for key in sweep.keys] if numeric else [*places.values()])
+    if not numeric:
+        axis.set_xticklabels([str(key) for key in places])
     symbol_label(axis.xaxis.label, sweep.axis or sweep.label)
     axis.grid(axis="y")
     if len(group) > 1:
         axis.legend(frameon=False, fontsize=8)
+
+
+def _places(group: Sequence[Curve]) -> dict[Key, float]:
+    """Where each value of a panel stands on its axis: a number at itself, words and the like in their order."""
+    keys = dict.fromkeys(key for curve in group for key in curve.sweep.keys)
+    if all(curve.sweep.numeric for curve in group):
+        return {key: float(key) for key in keys}
+    return {key: float(number) for number, key in enumerate(keys)}
 
 
 def _row(group: Sequence[Curve], curve: Curve) -> str:

@@ -26,7 +26,6 @@ class Start(NamedTuple):
     suite: Suite
     row: Row
     extends: str
-    changes: dict[str, Any]  # on top of `extends`
 
 
 class Points:
@@ -108,7 +107,7 @@ class Points:
         self, point: Mapping[str, Any], seeds: Sequence[int] | None = None, suite_name: str | None = None
     ) -> list[PlannedRun]:
         """The runs of a point, planned. Raises SpecError if no config can have these values."""
-        row = Row(name=point_name(point), extends=self.start.extends, changes=self.start.changes)
+        row = Row(name=point_name(point), extends=self.start.extends)
         suite = Suite(suite=suite_name or self.suite_name, title=self.space.title, profile=self.profile, rows=(row,))
         suite._file = self.space.file
         return plan(
@@ -168,7 +167,7 @@ class Points:
 
     def as_suite(self, point: Mapping[str, Any], suite: str, row: str, title: str) -> dict[str, Any]:
         """A suite file's content, whose one row is the row with the point's values."""
-        changes = self.start.changes
+        changes: dict[str, Any] = {}
         for text in self._sets(settings(point)):
             changes = merge(changes, parse_override(text).values, whole=False)
         if "weights" in changes.get("objectives", {}):  # a row states all its losses
@@ -228,9 +227,4 @@ def _start(space: Space) -> Start:
     if "/" not in space.row:
         raise SpecError(f"{space.file}: row: write suite/row ({space.row})")
     suite, (row,) = parse_target(space.row)
-    if row.extends is None:
-        extends, changes = space.row, dict[str, Any]()
-    else:  # one level only: what the row says is said again on top of the row that it extends
-        own = {} if row.extends.startswith(f"{suite.suite}/") else suite.base
-        extends, changes = row.extends, merge(own, row.changes, whole=True)
-    return Start(suite, row, extends, changes)
+    return Start(suite, row, space.row)

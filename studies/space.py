@@ -51,6 +51,12 @@ class Parameter(_Section):
     log: bool = Field(False, description="Drawn evenly in the logarithm.")
     choices: tuple[Value, ...] | None = Field(None, description="Values of a categorical one.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """`[fixed, online, momentum]` is short for a categorical parameter with these choices."""
+        return {"type": "categorical", "choices": given} if isinstance(given, list) else given
+
     @model_validator(mode="after")
     def _consistent(self) -> "Parameter":
         if self.type == "categorical":

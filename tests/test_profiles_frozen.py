@@ -93,7 +93,7 @@ PARAMETERS = {
 def test_a_point_of_figure_4_differs_from_m_rtd_in_its_parameter_alone(name, profile):
     """But for p^w = 0: without weak pairs there is no PRD, and all other losses weigh as before."""
     suite, (parameter, values) = load_suite("figure4"), PARAMETERS[name]
-    assert [point.value for s in suite.sweeps if s.name == name for point in s.by_value] == values
+    assert [key for s in suite.sweeps if s.name == name for key in s.keys] == values
     base = flat(resolved_row("table4", "m-rtd", profile))
     for value in values:
         point = flat(resolved_row("figure4", f"{name}-{value}", profile))

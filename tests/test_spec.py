@@ -367,7 +367,10 @@ BAD_ROWS = [
     ("{name: r, extends: table4}", "my.yaml, row r: extends: write suite/row (table4)"),
     ("{name: r, extends: table4/mrtd}", "table4.yaml: no row 'mrtd'; did you mean m-rtd"),
     ("{name: r, extends: tabel4/mlm}", "no suite 'tabel4' (a file ends in .yaml); did you mean table4?"),
-    ("{name: r, extends: mine/s}\n- {name: s, extends: table4/cl}", "mine/s itself extends table4/cl; one level only"),
+    (
+        "{name: r, extends: mine/s}\n- {name: s, extends: mine/r}",
+        "extends goes in a circle: mine/r -> mine/s -> mine/r",
+    ),
 ]
 
 

@@ -54,8 +54,8 @@ def test_all_sweeps_share_the_papers_point_and_without_weak_pairs_there_is_no_pr
     figure4, table4 = load_suite("figure4"), load_suite("table4")
     default = row_digest(resolve(table4, "m-rtd", "synth", (), 0))
     for sweep in figure4.sweeps:
-        best = next(point for point in sweep.by_value if point.value == sweep.paper_best)
-        assert row_digest(resolve(figure4, sweep.row_name(best), "synth", (), 0)) == default
+        best = sweep.row_names[sweep.paper_best]
+        assert row_digest(resolve(figure4, best, "synth", (), 0)) == default
     none = resolve(figure4, "p-weak-0.0", "synth", (), 0).objectives
     assert (none.p_weak, none.positives, "prd" in none.weights) == (0.0, "annotated", False)
 
@@ -186,6 +186,26 @@ def test_a_panel_shows_means_their_intervals_single_seeds_and_the_papers_best(tm
     for value, (low, high) in SEEN.items():
         heights = edges[edges[:, 0] == value, 1]
         assert (min(heights), max(heights)) == pytest.approx((low + 1 - WIDTH, high - 1 + WIDTH), abs=1e-3)
+
+
+def test_words_stand_in_their_order_and_no_line_joins_them(tmp_path, monkeypatch):
+    """online and momentum in one sweep, momentum and fixed in another of the same panel: places 0, 1 and 1, 2."""
+    figures = kept(monkeypatch)
+    both = [SWEEP | {"parameter": "objectives.generator", "paper_best": None} for _ in range(2)]
+    both[0] |= {"points": ["online", "momentum"], "paper_best": "momentum"}
+    both[1] |= {"name": "q", "points": ["momentum", "fixed"]}
+    mine = Suite.model_validate({"suite": "mine", "labels": ["A", "B"], "sweeps": both})
+    measured = [(row, seed, r1 + seed) for row, r1 in (("p-online", 50.0), ("p-momentum", 60.0)) for seed in (0, 2)]
+    found = curves(mine, suite_lines(runs(*measured), mine), {})
+    assert found[0].top == ("momentum",)
+    assert "R@1 is best at momentum; the paper's best is momentum" in next(iter(sentences(found)))
+    draw(found, "title", tmp_path / "words.png")
+    (axis,) = figures["words"].axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["online", "momentum", "fixed"]
+    upright, joined, single = _lines(axis)
+    assert (upright, joined) == ([1.0], [])
+    shift = 0.012 * 2 / 2  # of the first of two curves, to the left
+    assert sorted((round(x + shift, 6), y) for x, y in single if y in (50.0, 62.0)) == [(0.0, 50.0), (1.0, 62.0)]
 
 
 def test_curves_that_share_a_panel_have_their_intervals_at_their_own_points(tmp_path, monkeypatch):
