@@ -32,12 +32,22 @@ from experiments.rundir import (
 )
 from experiments.yaml_io import dump
 from rasa.callbacks import Notify
-from rasa.errors import RasaError, ResourceError, RunFailed
+from rasa.errors import OutOfMemory, RasaError, ResourceError, RunFailed
 from rasa.lock import Lock
 
 
 def begin(run: PlannedRun, callbacks: Callbacks) -> Path:
     """Make the run's directory, so that it can be listed and delivered from now on; a stale result is set aside."""
+    old = prepare(run)
+    assert run.directory is not None
+    callbacks.on_start(run)
+    if old is not None:
+        callbacks.deliver(old)
+    return run.directory
+
+
+def prepare(run: PlannedRun) -> Path | None:
+    """Make the run's directory; the stale one that was set aside for it, if there was one. Raises ResourceError."""
     assert run.directory is not None
     old = _set_aside(run.directory) if run.state == "stale" else None
     try:
@@ -46,10 +56,7 @@ def begin(run: PlannedRun, callbacks: Callbacks) -> Path:
             write_json(run.directory / ABOUT, run.about.model_dump(mode="json"))
     except OSError as error:
         raise ResourceError(f"{run.directory}: {error.strerror}; give a writable --workspace") from error
-    callbacks.on_start(run)
-    if old is not None:
-        callbacks.deliver(old)
-    return run.directory
+    return old
 
 
 def run_one(
@@ -100,7 +107,8 @@ def failed(run: PlannedRun, error: BaseException) -> Outcome:
     except OSError as refused:
         message += f" (and {FAILURE} could not be written: {refused.strerror})"
     code = error.exit_code if isinstance(error, RasaError) else RunFailed.exit_code
-    return Outcome(run.about, run.directory, "failed", message, exit_code=code)
+    starved = isinstance(error, OutOfMemory | MemoryError)
+    return Outcome(run.about, run.directory, "failed", message, exit_code=code, out_of_memory=starved)
 
 
 def _refused_by_the_system(error: OSError, directory: Path) -> ResourceError:

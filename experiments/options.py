@@ -1,9 +1,14 @@
 """The options that commands have in common. Only click and the standard library up here."""
 
 import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
+
+AUTO = "auto"  # of --jobs
 
 workspace_option = click.option(
     "--workspace",
@@ -28,12 +33,62 @@ tracking_option = click.option(
 keep_option = click.option(
     "--keep-checkpoints", is_flag=True, help="Keep finished runs' optimizer state; else their selected weights alone."
 )
-jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
+
+
+class Where(NamedTuple):
+    """Where runs execute, as the options say."""
+
+    jobs: int | None = 1  # at a time; None: as many as there is room for
+    per_device: int | None = None  # that share a GPU
+    devices: int | None = None  # that train one run together
+
+
+HERE = Where()  # in this process, one after another
+
+
+class Jobs(click.ParamType):
+    """A number of runs at a time, or `auto`, which is None in `Where`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number, or `auto`."""
+        if value == AUTO:
+            return AUTO
+        if str(value).isdecimal() and int(value) > 0:
+            return int(value)
+        self.fail(f"{value!r}: give a whole number of 1 or more, or {AUTO}", param, ctx)
+
+
+jobs_option = click.option(
+    "--jobs",
+    type=Jobs(),
+    callback=lambda context, option, value: None if value == AUTO else value,
+    default=1,
+    show_default=True,
+    help="Runs at a time; auto: one on each GPU, or on a CPU as many as its cores and memory have room for.",
+)
+per_device_option = click.option(
+    "--per-device", type=click.IntRange(min=1), help="Runs that share a GPU; default: as few as --jobs allows."
+)
 devices_option = click.option(
     "--devices",
     type=click.IntRange(min=1),
     help="Processes that train a run together, one per GPU; the number of fidelity.ranks or a divisor of it.",
 )
+
+
+def where_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where runs execute; the command is given `where`."""
+
+    @wraps(command)
+    def told(*arguments: Any, jobs: int | None, per_device: int | None, devices: int | None, **rest: Any) -> Any:
+        where = Where(jobs, per_device, devices)
+        return command(*arguments, where=where, **rest)
+
+    for option in (devices_option, per_device_option, jobs_option):
+        told = option(told)
+    return told
 
 
 def seeds_given(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:

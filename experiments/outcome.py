@@ -24,6 +24,7 @@ class Outcome(NamedTuple):
     seconds: float | None = None
     exit_code: int = RunFailed.exit_code  # of a failed run: its fault's
     reached: bool = True  # False of a run that the command was stopped before
+    out_of_memory: bool = False  # of a failed run: that is why
 
 
 class Callbacks(NamedTuple):

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from experiments.options import (
-    devices_option,
+    Where,
     duration_given,
-    jobs_option,
     json_option,
     keep_option,
     margin_option,
@@ -21,6 +20,7 @@ from experiments.options import (
     seeds_option,
     tracking_option,
     until_option,
+    where_option,
     workspace_option,
 )
 from experiments.running import check_until, execute_and_print, planned_with_starts, run_until
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @profile_option
 @override_option
 @seeds_option
-@jobs_option
+@where_option
 @until_option
 @margin_option
 @most_option
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 @click.option(
     "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs execute."
 )
-@devices_option
 @click.option("--rerun-stale", is_flag=True, help="Run again what finished before the code changed.")
 @keep_option
 @tracking_option
@@ -55,13 +54,12 @@ def run(
     profile: str | None,
     overrides: tuple[str, ...],
     seeds: list[int],
-    jobs: int,
+    where: Where,
     until: str | None,
     margin: float | None,
     most: int | None,
     budget: float | None,
     executor: str,
-    devices: int | None,
     rerun_stale: bool,
     keep_checkpoints: bool,
     tracking_uri: str | None,
@@ -81,26 +79,25 @@ def run(
 
     if torchrun.follows():
         return torchrun.follow()
-    train = context.with_resource(torchrun.trainer(devices, jobs))
+    train = context.with_resource(torchrun.trainer(where))
     tracking_uri = chosen_uri(workspace, tracking_uri)
     suite, rows = parse_target(target)
     configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
     writable(workspace)
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
     if until:
-        settings = (margin, most, jobs, budget, keep_checkpoints)
+        settings = (margin, most, where, budget, keep_checkpoints)
         run_until(target, profile, overrides, workspace, *settings, tracking_uri, as_json, train)
         return 0
     starts, runs = planned_with_starts(target, profile, overrides, seeds, workspace)
     runs = [each._replace(keep_checkpoints=keep_checkpoints) for each in runs]
-    execute_and_print([*starts, *runs], workspace, jobs, rerun_stale, tracking_uri, as_json, train)
+    execute_and_print([*starts, *runs], workspace, where, rerun_stale, tracking_uri, as_json, train)
     return 0
 
 
 @click.command(short_help="Run failed runs again.")
 @click.argument("names", metavar="SUITE|ROW|RUN...", nargs=-1, required=True)
-@jobs_option
-@devices_option
+@where_option
 @keep_option
 @tracking_option
 @workspace_option
@@ -109,8 +106,7 @@ def run(
 def retry(
     context: click.Context,
     names: tuple[str, ...],
-    jobs: int,
-    devices: int | None,
+    where: Where,
     keep_checkpoints: bool,
     tracking_uri: str | None,
     workspace: Path,
@@ -123,7 +119,7 @@ def retry(
 
     if torchrun.follows():
         return torchrun.follow()
-    train = context.with_resource(torchrun.trainer(devices, jobs))
+    train = context.with_resource(torchrun.trainer(where))
     directories = {directory: None for name in names for directory in runs_named(name, workspace)}
     found = [run for run in recorded(directories) if run.state == "failed"]
     for run in found:
@@ -132,14 +128,13 @@ def retry(
         click.echo(f"no failed runs of {', '.join(names)} in {workspace.absolute() / 'runs'}", err=True)
     else:
         again = [planned_again(run, workspace)._replace(keep_checkpoints=keep_checkpoints) for run in found]
-        execute_and_print(again, workspace, jobs, False, tracking_uri, as_json, train)
+        execute_and_print(again, workspace, where, False, tracking_uri, as_json, train)
     return 0
 
 
 @click.command(short_help="Bring interrupted runs to their end.")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
-@jobs_option
-@devices_option
+@where_option
 @keep_option
 @workspace_option
 @tracking_option
@@ -148,8 +143,7 @@ def retry(
 def resume(
     context: click.Context,
     names: tuple[str, ...],
-    jobs: int,
-    devices: int | None,
+    where: Where,
     keep_checkpoints: bool,
     workspace: Path,
     tracking_uri: str | None,
@@ -167,7 +161,7 @@ def resume(
 
     if torchrun.follows():
         return torchrun.follow()
-    train = context.with_resource(torchrun.trainer(devices, jobs))
+    train = context.with_resource(torchrun.trainer(where))
     planned: dict[Path, PlannedRun] = {}  # each once, in however many ways it was named
     for name in names:
         directories = runs_named(name, workspace)
@@ -177,7 +171,7 @@ def resume(
             _refuse_elsewhere(directory, workspace)
             run = placed(read_about(directory), located(read_config(directory), workspace), workspace, None)
             planned[directory] = run._replace(keep_checkpoints=keep_checkpoints)
-    execute_and_print([*planned.values()], workspace, jobs, False, tracking_uri, as_json, train)
+    execute_and_print([*planned.values()], workspace, where, False, tracking_uri, as_json, train)
     return 0
 
 

@@ -1,15 +1,18 @@
 """Executes planned runs, in this process or in several. A failed run stops no other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from experiments.dispatch import run_all
 from experiments.execution import begin, run_one
+from experiments.executors.interface import Executor
+from experiments.executors.local import Local
 from experiments.outcome import NO_CALLBACKS, Callbacks, Outcome, Train, finished, not_reached
+from experiments.places import CPU, Places
 from experiments.plan import PlannedRun
 from experiments.resources import writable
 from experiments.rundir import RESULT, read_result
 from experiments.stop import Stop
-from experiments.workers import run_all
 from rasa.callbacks import Notify
 from rasa.errors import ResourceError
 
@@ -22,9 +25,11 @@ def execute(
     callbacks: Callbacks = NO_CALLBACKS,
     train: Train | None = None,
     seconds: float | None = None,
+    start: Callable[[Sequence[PlannedRun]], Executor] | None = None,
 ) -> list[Outcome]:
     """Bring every planned run to its end, in order, and say how each stands. `train` defaults to the real trainer.
 
+    `start` makes an executor for the runs that are left to do; without one they go on here, `jobs` at a time.
     After the first SIGINT or SIGTERM, or after so many seconds, the running ones checkpoint and stop, and the rest are
     not started; the second signal ends the process. Raises ResourceError if nothing can be written in `workspace`.
     """
@@ -42,8 +47,10 @@ def execute(
         else:
             todo.append((number, run))
     with Stop(lambda: callbacks.notify("stopping after a checkpoint; interrupt again to end at once"), seconds) as stop:
-        if jobs > 1:
-            outcomes |= run_all(todo, min(jobs, len(todo)), callbacks, stop, train)
+        if (start is not None or jobs > 1) and todo:
+            runs = [run for _, run in todo]
+            with start(runs) if start is not None else Local(Places((CPU,), jobs, jobs)) as executor:
+                outcomes |= run_all(todo, executor, callbacks, stop, train)
         else:
             for number, run in todo:
                 outcomes[number] = not_reached(run) if stop.asked else _run_here(run, callbacks, stop, train)

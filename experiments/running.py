@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experiments.options import Where
 from experiments.printing import print_json, print_outcomes, print_steps, row_of, settled, step_row
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def planned_with_starts(
 def execute_and_print(
     planned: "Sequence[PlannedRun]",
     workspace: Path,
-    jobs: int,
+    where: Where,
     rerun_stale: bool,
     tracking_uri: str | None,
     as_json: bool,
@@ -43,7 +44,7 @@ def execute_and_print(
 ) -> None:
     from experiments.outcome import raise_for
 
-    outcomes = outcomes_of(planned, workspace, jobs, rerun_stale, tracking_uri, train)
+    outcomes = outcomes_of(planned, workspace, where, rerun_stale, tracking_uri, train)
     print_outcomes(outcomes, as_json)
     raise_for(outcomes)
 
@@ -51,7 +52,7 @@ def execute_and_print(
 def outcomes_of(
     planned: "Sequence[PlannedRun]",
     workspace: Path,
-    jobs: int,
+    where: Where,
     rerun_stale: bool,
     tracking_uri: str | None,
     train: "Train | None",
@@ -60,6 +61,7 @@ def outcomes_of(
     """Execute, with a display and a courier to the tracker, for at most so many seconds."""
     from experiments import store
     from experiments.devices import check_devices, processes_of
+    from experiments.executors.choice import starter
     from experiments.outcome import Callbacks
     from experiments.progress import Display
     from experiments.resources import check_resources
@@ -69,6 +71,7 @@ def outcomes_of(
     uri = store.tracking_uri(workspace, tracking_uri)
     todo = [run for run in planned if not settled(run) or (rerun_stale and run.state == "stale")]
     check_devices(todo, processes_of(train))
+    start = starter(where, todo)
     check_resources([run.config for run in todo])
     with Display(len(planned)) as display:
         tracker = Tracker(uri, workspace, display.notify)
@@ -76,7 +79,7 @@ def outcomes_of(
             tracker.open()  # here and now: a fresh store is made by one process, before there are several
         with Uploader(tracker.deliver) as uploader:
             callbacks = Callbacks(display.on_start, display.on_metrics, display.on_end, display.notify, uploader.ask)
-            return execute(planned, workspace, jobs, rerun_stale, callbacks, train, seconds)
+            return execute(planned, workspace, 1, rerun_stale, callbacks, train, seconds, start)
 
 
 def run_until(
@@ -86,7 +89,7 @@ def run_until(
     workspace: Path,
     margin: float | None,
     most: int | None,
-    jobs: int,
+    where: Where,
     budget: float | None,
     keep_checkpoints: bool,
     tracking_uri: str | None,
@@ -94,6 +97,7 @@ def run_until(
     train: "Train | None",
 ) -> None:
     """Run until decided, and print the runs, how each step stands, and why it ended."""
+    from experiments.executors.choice import at_a_time
     from experiments.outcome import raise_for
     from experiments.until import until_decided
 
@@ -104,9 +108,9 @@ def run_until(
             start for start in planned_with_starts(target, profile, overrides, [], workspace)[0] if not settled(start)
         ]
         runs = [run._replace(keep_checkpoints=keep_checkpoints) for run in runs]
-        return outcomes_of([*starts, *runs], workspace, jobs, False, tracking_uri, train, seconds)
+        return outcomes_of([*starts, *runs], workspace, where, False, tracking_uri, train, seconds)
 
-    ended = until_decided(look, execute, lambda line: click.echo(line, err=True), jobs, budget)
+    ended = until_decided(look, execute, lambda line: click.echo(line, err=True), at_a_time(where), budget)
     if as_json:
         print_json(
             {

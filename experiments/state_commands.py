@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from experiments.options import (
+    Where,
     jobs_option,
     json_option,
     margin_option,
@@ -49,7 +50,7 @@ def plan(
     profile: str | None,
     overrides: tuple[str, ...],
     seeds: list[int],
-    jobs: int,
+    jobs: int | None,
     until: str | None,
     margin: float | None,
     most: int | None,
@@ -60,10 +61,12 @@ def plan(
 
     With --until decided: how the steps stand, and the runs of the next look.
     """
+    from experiments.executors.choice import at_a_time
+
     check_until(context, until)
     look = looks(target, profile, overrides, workspace, margin, most)
     if until:
-        print_look(look(set()), jobs, as_json)
+        print_look(look(set()), at_a_time(Where(jobs)), as_json)
         return
     starts, runs = planned_with_starts(target, profile, overrides, seeds, workspace)
     planned = [*starts, *runs]
@@ -76,7 +79,8 @@ def plan(
     todo = [run for run in planned if not settled(run)]
     known = [run.seconds for run in todo if run.seconds is not None]
     # An estimate that leaves runs out would be taken for the whole.
-    total = how_long(sum(known) / min(jobs, max(1, len(todo)))) if len(known) == len(todo) else "unknown time"
+    side_by_side = min(at_a_time(Where(jobs)), max(1, len(todo)))
+    total = how_long(sum(known) / side_by_side) if len(known) == len(todo) else "unknown time"
     click.echo(f"{len(todo)} of {len(planned)} to run, about {total}" if todo else f"all {len(planned)} finished")
     from experiments.until import seen_before, standing
 

@@ -14,12 +14,21 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Stop:
     """The first of these signals sets `asked`; the second ends this process and its workers at once.
 
-    `asked` is set after `seconds` too, if they are given.
+    `asked` is set after `seconds` too, if they are given, and once `also` is true.
     """
 
-    def __init__(self, on_first: Callable[[], None], seconds: float | None = None):
-        self.asked, self._on_first = False, on_first
+    def __init__(
+        self, on_first: Callable[[], None], seconds: float | None = None, also: Callable[[], bool] = lambda: False
+    ):
+        self._asked, self._on_first, self._also = False, on_first, also
         self._timer = None if seconds is None else threading.Timer(max(0.0, seconds), self._over)
+
+    @property
+    def asked(self) -> bool:
+        """Whether what goes on is to stop."""
+        if not self._asked and self._also():
+            self._over()
+        return self._asked
 
     def __enter__(self) -> Self:
         # Python hears signals in its main thread only; elsewhere whoever called has to stop the runs.
@@ -42,14 +51,14 @@ class Stop:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self._asked:
             for child in active_children():
                 child.kill()
             os._exit(130)
-        self.asked = True
+        self._asked = True
         self._on_first()
 
     def _over(self) -> None:
-        if not self.asked:
-            self.asked = True
+        if not self._asked:
+            self._asked = True
             self._on_first()

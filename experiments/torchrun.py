@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.devices import GRACE, Job, Spread, quiet_libraries
+from experiments.options import AUTO, Where
 from experiments.outcome import Train
 from rasa.callbacks import Log, Notify
 from rasa.config.run import Config
@@ -40,16 +41,19 @@ def follows() -> bool:
 
 
 @contextmanager
-def trainer(devices: int | None, jobs: int) -> Iterator[Train | None]:
+def trainer(where: Where) -> Iterator[Train | None]:
     """Who trains a run: so many processes, those of torchrun, or with None this one alone."""
+    devices, jobs = where.devices, where.jobs
     if not launched():
         yield Spread(devices) if devices is not None and devices > 1 else None
         return
     size = int(os.environ["WORLD_SIZE"])
     if devices not in (None, size):
         raise click.UsageError(f"--devices {devices}, but torchrun has started {size} processes; leave --devices out")
-    if jobs > 1:
-        raise click.UsageError(f"--jobs {jobs}: the processes of torchrun train one run at a time; leave --jobs out")
+    if jobs != 1:
+        raise click.UsageError(
+            f"--jobs {jobs or AUTO}: the processes of torchrun train one run at a time; leave --jobs out"
+        )
     with _group() as (processes, store):
         leader = Leader(processes, store)
         yield leader

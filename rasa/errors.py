@@ -26,6 +26,10 @@ class RunFailed(RasaError):
     exit_code = 1
 
 
+class OutOfMemory(RunFailed):
+    """A run that needs more memory than it was left. With its device for itself it may have enough."""
+
+
 class Diverged(RunFailed):
     """A loss or a gradient that is not a number. From the same checkpoint a run comes to the same end."""
 

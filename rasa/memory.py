@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from rasa.errors import ResourceError, RunFailed
+from rasa.errors import OutOfMemory, ResourceError
 
 # How torch's CPU allocator, and oneDNN's on top of it, say so, in a plain RuntimeError.
 CPU_SAYS = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator", "could not create a memory object")
@@ -29,13 +29,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_explained(text: Callable[[], str]) -> Iterator[None]:
-    """Inside, a want of memory is a RunFailed that says `text()`: how much was asked for, and a setting that fits."""
+    """Inside, a want of memory is an OutOfMemory that says `text()`: what was asked for, and a setting that fits."""
     try:
         yield
     except (RuntimeError, MemoryError) as fault:  # torch.OutOfMemoryError is a RuntimeError
         if not is_out_of_memory(fault):
             raise
-        raise RunFailed(text()) from fault
+        raise OutOfMemory(text()) from fault
 
 
 def is_full(error: BaseException) -> bool:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.options import (
+    Where,
     jobs_option,
     json_option,
     override_option,
+    per_device_option,
     profile_option,
     seeds_given,
     tracking_option,
@@ -70,6 +72,7 @@ def list_(as_json: bool) -> None:
 @click.argument("space")
 @click.option("--trials", type=click.IntRange(min=1), help="Trials of the whole study; default: the space's.")
 @jobs_option
+@per_device_option
 @storage_option
 @name_option
 @profile_option
@@ -89,7 +92,8 @@ def list_(as_json: bool) -> None:
 def run(
     space: str,
     trials: int | None,
-    jobs: int,
+    jobs: int | None,
+    per_device: int | None,
     url: str | None,
     name: str | None,
     profile: str | None,
@@ -105,13 +109,16 @@ def run(
 
     The same command goes on with a study that was interrupted, and on other machines it helps.
     """
+    from experiments.executors.choice import environments
     from experiments.resources import ensure_data, writable
     from studies.session import search
 
     points = _points(space, profile, overrides, seeds, workspace, name)
     writable(workspace)
     ensure_data([points.row_config], workspace, lambda line: click.echo(line, err=True))
-    found = search(points, url, trials or points.space.trials, jobs, start_from, grace, tracking_uri)
+    each = environments(Where(jobs, per_device), points.row_config.optimisation.device)
+    total = trials or points.space.trials
+    found = search(points, url, total, len(each), start_from, grace, tracking_uri, environments=each)
     _print_study(points, found, as_json)
 
 
@@ -174,6 +181,7 @@ def status(
     help="Train these, and the row, on N seeds that the search has not seen.",
 )
 @jobs_option
+@per_device_option
 @click.option("--export", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the best trial.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
 @tracking_option
@@ -188,7 +196,8 @@ def report(
     seeds: list[int] | None,
     top: int,
     rerun: int,
-    jobs: int,
+    jobs: int | None,
+    per_device: int | None,
     file: Path | None,
     out: Path | None,
     tracking_uri: str | None,
@@ -210,7 +219,7 @@ def report(
     found = study_of(storage, points)
     best = again.chosen(points, found.get_trials(deepcopy=False), top)
     if rerun:
-        _rerun(points, best, rerun, jobs, tracking_uri)
+        _rerun(points, best, rerun, Where(jobs, per_device), tracking_uri)
     winners = again.winners(points, best)
     folder = out or workspace / "report" / f"study-{points.name.replace('/', '-')}"
     text = reporting.write(points, found, winners, folder)
@@ -259,7 +268,7 @@ def _export(points: "Points", found: list[Any], trial: int | None, file: Path) -
     click.echo(f"trial {number}: {file}", err=True)
 
 
-def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_uri: str | None) -> None:
+def _rerun(points: "Points", best: list[Any], seeds: int, where: Where, tracking_uri: str | None) -> None:
     from experiments import store
     from experiments.outcome import Callbacks
     from experiments.progress import Display
@@ -272,7 +281,7 @@ def _rerun(points: "Points", best: list[Any], seeds: int, jobs: int, tracking_ur
         tracker.open()  # here and now: a fresh store is made by one process, before there are several
         with Uploader(tracker.deliver) as uploader:
             callbacks = Callbacks(display.on_start, display.on_metrics, display.on_end, display.notify, uploader.ask)
-            rerun(points, best, seeds, jobs, callbacks)
+            rerun(points, best, seeds, where, callbacks)
 
 
 def _points(

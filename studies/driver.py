@@ -4,7 +4,7 @@ Only the driver talks to the storage, so on one machine `--jobs N` needs no more
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -75,7 +75,10 @@ class Driver:
         screen: Screen,
         deliver: Callable[[], None],
         train: Train | None = None,
+        environments: Sequence[Mapping[str, str]] = (),
+        also_stop: Callable[[], bool] = lambda: False,
     ):
+        """`environments` are added to the workers' own, one to each; `also_stop` asks as a signal does."""
         self._shared_study, self._total, self._screen, self._deliver, self._train = (
             shared,
             total,
@@ -83,7 +86,8 @@ class Driver:
             deliver,
             train,
         )
-        self._jobs, self._threads = jobs, max(1, cpu_count() // jobs)
+        self._jobs, self._threads, self._also_stop = jobs, max(1, cpu_count() // jobs), also_stop
+        self._environments = [*environments, *[{}] * (jobs - len(environments))]  # that no worker has
         self._active: list[Active] = []
         self._free: list[Worker] = []
         self._look_at = self._beat_at = float("-inf")  # monotonic times of the next ones
@@ -97,7 +101,8 @@ class Driver:
         ResourceError if the storage is away, RunFailed if trials fail in a row.
         """
         writable(self._shared_study.points.workspace)
-        with Stop(lambda: self._screen.notify("stopping after a checkpoint; interrupt again to end at once")) as stop:
+        line = "stopping after a checkpoint; interrupt again to end at once"
+        with Stop(lambda: self._screen.notify(line), also=self._also_stop) as stop:
             try:
                 while self._goes_on(stop):
                     self._receive(stop)
@@ -140,7 +145,7 @@ class Driver:
         return bool(self._active) or not ended
 
     def _begin(self, trial: "Trial") -> None:
-        worker = self._free.pop() if self._free else Worker()
+        worker = self._free.pop() if self._free else Worker(self._environments.pop(0))
         active = Active(trial, self._shared_study.points.runs(trial.params), worker)
         self._active.append(active)
         self._screen.began(trial, active.runs)
@@ -274,6 +279,8 @@ class Driver:
             self._active.remove(active)
             if reuse:
                 self._free.append(active.worker)
+            else:
+                self._environments.append(active.worker.environment)
             self._look_at = float("-inf")
             self._screen.ended(active.trial, how)
             self._deliver()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.executors.choice import starter
+from experiments.options import HERE, Where
 from experiments.outcome import NO_CALLBACKS, Callbacks, Train, raise_for
 from experiments.rundir import RESULT, read_result
 from experiments.runner import execute
@@ -101,13 +103,13 @@ def rerun(
     points: Points,
     trials: "Sequence[FrozenTrial]",
     seeds: int,
-    jobs: int,
+    where: Where = HERE,
     callbacks: Callbacks = NO_CALLBACKS,
     train: Train | None = None,
 ) -> None:
     """Train these trials' points on fresh seeds; finished ones are skipped. Raises as `rasa run` does."""
     runs = [run for trial in trials for run in points.runs(fixed(trial), fresh_seeds(points, seeds), points.best_suite)]
-    raise_for(execute(runs, points.workspace, jobs, callbacks=callbacks, train=train))
+    raise_for(execute(runs, points.workspace, callbacks=callbacks, train=train, start=starter(where, runs)))
 
 
 def winners(points: Points, trials: "Sequence[FrozenTrial]") -> list[Winner]:

@@ -1,6 +1,6 @@
 """One `rasa study run`: the storage, this driver's mark, the tracker and the drive, in this order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from experiments import store
@@ -31,6 +31,7 @@ def search(
     grace: float = 120.0,
     tracking_uri: str | None = None,
     train: Train | None = None,
+    environments: Sequence[Mapping[str, str]] = (),
 ) -> "list[FrozenTrial]":
     """Bring the study to `total` trials and give all its trials.
 
@@ -46,7 +47,7 @@ def search(
         tracker = Tracker(uri, points.workspace, screen.notify)
         tracker.open()  # here and now: a fresh store is made by one process, before there are several
         with Uploader(lambda folder: tracker.use(lambda client: _deliver(client, uri, shared, storage))) as uploader:
-            Driver(shared, total, jobs, screen, lambda: uploader.ask(points.workspace), train).run()
+            Driver(shared, total, jobs, screen, lambda: uploader.ask(points.workspace), train, environments).run()
             uploader.ask(points.workspace)
         if shared.exhausted:
             screen.notify(f"{points.name}: no point is left, or none is found, that has not been tried")

@@ -4,12 +4,14 @@ The answer is waited for, so a pruned trial never trains into the epoch after. O
 worker's death ends its pipe, and the driver's death ends the worker, with a checkpoint.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from experiments.execution import run_one
-from experiments.outcome import Outcome
+from experiments.outcome import Outcome, Train
+from experiments.plan import PlannedRun
 from experiments.workers import WorkerProcess, leave_signals_to_the_parent
 
 
@@ -26,8 +28,12 @@ Message = Validated | Outcome | str
 class Worker(WorkerProcess):
     """A process that trains one run after the other, and asks after each validation."""
 
-    def __init__(self) -> None:
-        super().__init__(_serve)
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(_serve, environment)
+
+    def train(self, run: PlannedRun, train: Train | None, threads: int) -> None:
+        """Begin a run. Raises OSError if the worker has died."""
+        self.send(run, train, threads)
 
     def answer(self, stop: bool) -> None:
         """Let the run go on after a validation, or stop it. Raises OSError if the worker has died."""

@@ -222,7 +222,7 @@ def test_export_without_a_new_re_run_takes_the_winner_of_the_one_there_is(tmp_pa
             result["selected"]["val"]["r1"] = 50.0 + place
             return result
 
-        rerun(bound, [trial], 2, 1, train=other)
+        rerun(bound, [trial], 2, train=other)
     first = winners(bound, best)[0].trial
     assert first != best[0].number
     assert command(tmp_path, "report", "--top", "2", "--export", str(tmp_path / "best.yaml")) == 0

@@ -31,7 +31,7 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     trials = searched(folder, 7, jobs=2, objectives=[{"metric": "val/r1"}, {"metric": "cost/seconds"}])
     bound = points(folder, objectives=[{"metric": "val/r1"}, {"metric": "cost/seconds"}])
-    rerun(bound, chosen(bound, trials, 2), 3, 1, train=trainer)
+    rerun(bound, chosen(bound, trials, 2), 3, train=trainer)
     return folder
 
 
@@ -223,7 +223,7 @@ def test_the_winner_of_the_re_run_is_exported_and_not_that_of_the_search(tmp_pat
     for _ in range(3):  # trained by nobody, but told as the stand-in would have it
         trial = shared.next(3)
         shared.complete(trial, Measured([[quality(bound.runs(trial.params)[0].config)]], {}, 1.0, EPOCHS))
-    rerun(bound, chosen(bound, shared.trials(), 2), 2, 1, train=overturned)
+    rerun(bound, chosen(bound, shared.trials(), 2), 2, train=overturned)
     command = ["study", "report", write_space(tmp_path), "-o", f"data.root={people(tmp_path)}", "--workspace", tmp_path]
     command += ["--top", "2", "--rerun", "2", "--export", file, "--json"]  # all re-runs are there
     assert main([str(part) for part in command]) == 0
