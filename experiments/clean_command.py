@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from experiments.completers import runs
 from experiments.options import json_option, workspace_option
 
 UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -25,7 +26,7 @@ def _mib(count: int) -> str:
 
 
 @click.command(short_help="Remove what no report, study or resume needs.")
-@click.argument("names", metavar="[SUITE|ROW|RUN]...", nargs=-1)
+@click.argument("names", metavar="[SUITE|ROW|RUN]...", nargs=-1, shell_complete=runs)
 @click.option("--older", callback=_age, metavar="AGE", help="Only what has not been used for so long, e.g. 30d.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @workspace_option

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.completers import overrides as completed_overrides
+from experiments.completers import weights as completed_weights
 from rasa.commands.data import format_option, json_option
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Rank a data set by a run's or a checkpoint's weights.")
-@click.argument("weights", metavar="CHECKPOINT|RUN", type=click.Path(path_type=Path))
+@click.argument("weights", metavar="CHECKPOINT|RUN", type=click.Path(path_type=Path), shell_complete=completed_weights)
 @click.option(
     "--data", "root", metavar="DIR", type=click.Path(path_type=Path), help="Data set; default: the run's own."
 )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=completed_overrides,
     help="Set one config field, e.g. data.tokenizer=vocab.txt or evaluation.topk=64.",
 )
 @click.option(

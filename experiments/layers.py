@@ -66,15 +66,15 @@ def _read(key: str, text: str) -> Any:
 
 def _takes_text(parts: Sequence[str]) -> bool:
     """Whether a field holds a text or a path, and nothing that YAML would have to read."""
-    kinds = [kind for kind in _kinds(parts) if kind is not type(None)]
-    return bool(kinds) and all(kind in (str, Path) or _names(kind) for kind in kinds)
+    kinds = [kind for kind in kinds_of(parts) if kind is not type(None)]
+    return bool(kinds) and all(kind in (str, Path) or is_words(kind) for kind in kinds)
 
 
 def _may_be_unset(parts: Sequence[str]) -> bool:
-    return type(None) in _kinds(parts)
+    return type(None) in kinds_of(parts)
 
 
-def _kinds(parts: Sequence[str]) -> list[Any]:
+def kinds_of(parts: Sequence[str]) -> list[Any]:
     """What the config field of that dotted key may hold; nothing for a key that is none."""
     kinds: list[Any] = [Config]
     for part in parts:
@@ -84,7 +84,7 @@ def _kinds(parts: Sequence[str]) -> list[Any]:
     return kinds
 
 
-def _names(kind: Any) -> bool:
+def is_words(kind: Any) -> bool:
     """Whether it is one of some words."""
     return get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
 

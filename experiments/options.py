@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from experiments.completers import overrides, profiles
+
 AUTO = "auto"  # of --jobs
 
 workspace_option = click.option(
@@ -17,13 +19,16 @@ workspace_option = click.option(
     show_default=".",
     help="Folder that holds runs/, data/ and mlflow.db.",
 )
-profile_option = click.option("--profile", help="smoke, synth, paper or a file; default: the suite's own.")
+profile_option = click.option(
+    "--profile", shell_complete=profiles, help="smoke, synth, paper or a file; default: the suite's own."
+)
 override_option = click.option(
     "-o",
     "--override",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=overrides,
     help="Set one config field, e.g. optimisation.epochs=3.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experiments.completers import runs, targets
 from experiments.options import (
     Where,
     duration_given,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Run a row, a suite or your own file.")
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @profile_option
 @override_option
 @seeds_option
@@ -96,7 +97,7 @@ def run(
 
 
 @click.command(short_help="Run failed runs again.")
-@click.argument("names", metavar="SUITE|ROW|RUN...", nargs=-1, required=True)
+@click.argument("names", metavar="SUITE|ROW|RUN...", nargs=-1, required=True, shell_complete=runs)
 @where_option
 @keep_option
 @tracking_option
@@ -133,7 +134,7 @@ def retry(
 
 
 @click.command(short_help="Bring interrupted runs to their end.")
-@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=runs)
 @where_option
 @keep_option
 @workspace_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.completers import targets
 from experiments.options import json_option, override_option, profile_option, workspace_option
 from experiments.printing import print_json
 
@@ -42,8 +43,8 @@ def list_(as_json: bool) -> None:
 
 
 @click.command(short_help="A row's resolved config as YAML.")
-@click.argument("target", required=False)
-@click.option("--diff", nargs=2, metavar="A B", help="Only what differs between two rows.")
+@click.argument("target", required=False, shell_complete=targets)
+@click.option("--diff", nargs=2, metavar="A B", shell_complete=targets, help="Only what differs between two rows.")
 @profile_option
 @override_option
 @workspace_option

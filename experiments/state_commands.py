@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from experiments.completers import runs, targets
 from experiments.options import (
     Where,
     jobs_option,
@@ -33,7 +34,7 @@ from experiments.running import check_until, looks, planned_with_starts
 
 
 @click.command("plan", short_help="What TARGET's runs need, and for how long.")
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @profile_option
 @override_option
 @seeds_option
@@ -89,7 +90,7 @@ def plan(
 
 
 @click.command(short_help="How the workspace's runs stand.")
-@click.argument("name", metavar="[SUITE|ROW|RUN]", required=False)
+@click.argument("name", metavar="[SUITE|ROW|RUN]", required=False, shell_complete=runs)
 @workspace_option
 @json_option
 def status(name: str | None, workspace: Path, as_json: bool) -> None:
@@ -113,7 +114,7 @@ def status(name: str | None, workspace: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="The best rows and runs, by validation.")
-@click.argument("name", metavar="[SUITE|ROW]", required=False)
+@click.argument("name", metavar="[SUITE|ROW]", required=False, shell_complete=runs)
 @click.option("--number", type=click.IntRange(min=1), default=3, show_default=True, help="Rows of each suite.")
 @workspace_option
 @json_option

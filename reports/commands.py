@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experiments.completers import runs, suites
 from experiments.options import (
     json_option,
     margin_option,
@@ -35,7 +36,7 @@ log_option = click.option(
 
 
 @click.command(short_help="A suite's table, beside the paper's.")
-@click.argument("suite")
+@click.argument("suite", shell_complete=suites)
 @profile_option
 @override_option
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="md", show_default=True, help="What is printed.")
@@ -108,7 +109,7 @@ def report(
 
 
 @click.command(short_help="A report's folder that anyone can check.")
-@click.argument("suite")
+@click.argument("suite", shell_complete=suites)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @profile_option
 @override_option
@@ -200,7 +201,7 @@ def restore(folder: Path, workspace: Path) -> None:
 
 
 @click.command(short_help="Queries with the images that runs found, chosen by rule.")
-@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=runs)
 @click.option(
     "--rule",
     "rules",
@@ -274,8 +275,8 @@ def gallery(
 
 
 @click.command(short_help="Two runs, rows or suites side by side.")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=runs)
+@click.argument("b", shell_complete=runs)
 @profile_option
 @click.option(
     "--gallery",
@@ -333,7 +334,7 @@ def compare(
 
 
 @click.command(short_help="R@1 by what the query tells.")
-@click.argument("names", metavar="ROW [ROW]", nargs=-1, required=True)
+@click.argument("names", metavar="ROW [ROW]", nargs=-1, required=True, shell_complete=runs)
 @click.option(
     "--attributes",
     metavar="FILE",

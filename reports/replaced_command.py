@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from experiments.completers import runs
 from experiments.options import profile_option, workspace_option
 
 
 @click.command(short_help="Words that generators replaced, and what detectors make of them.")
-@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=runs)
 @click.option("--number", type=click.IntRange(min=1), default=12, show_default=True, help="Captions.")
 @click.option("--draw", type=click.IntRange(min=0), default=0, show_default=True, help="Seed that chooses them.")
 @profile_option

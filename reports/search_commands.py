@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experiments.completers import weights as completed_weights
 from experiments.options import json_option, override_option, workspace_option
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ weights_option = click.option(
     "weights",
     metavar="RUN|start|CHECKPOINT",
     type=click.Path(path_type=Path),
+    shell_complete=completed_weights,
     help="Weights: a run's directory, id, name or row, or a checkpoint; default: those that the index was made with, "
     "where they lay then.",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.completers import runs
 from experiments.options import (
     Where,
     jobs_option,
@@ -21,6 +22,7 @@ from experiments.options import (
     workspace_option,
 )
 from experiments.printing import print_json
+from studies.completers import spaces
 
 if TYPE_CHECKING:
     from studies.points import Points
@@ -69,7 +71,7 @@ def list_(as_json: bool) -> None:
 
 
 @study.command("run", short_help="Run, or go on with, a study.")
-@click.argument("space")
+@click.argument("space", shell_complete=spaces)
 @click.option("--trials", type=click.IntRange(min=1), help="Trials of the whole study; default: the space's.")
 @jobs_option
 @per_device_option
@@ -78,7 +80,13 @@ def list_(as_json: bool) -> None:
 @profile_option
 @override_option
 @seeds_option
-@click.option("--start-from", multiple=True, metavar="SUITE", help="Count a suite's finished runs as trials, too.")
+@click.option(
+    "--start-from",
+    multiple=True,
+    metavar="SUITE",
+    shell_complete=runs,
+    help="Count a suite's finished runs as trials, too.",
+)
 @click.option(
     "--grace",
     type=click.FloatRange(min=1),
@@ -123,7 +131,7 @@ def run(
 
 
 @study.command("status", short_help="How studies stand.")
-@click.argument("space", required=False)
+@click.argument("space", required=False, shell_complete=spaces)
 @storage_option
 @name_option
 @profile_option
@@ -165,7 +173,7 @@ def status(
 
 
 @study.command("report", short_help="What a study has found.")
-@click.argument("space")
+@click.argument("space", shell_complete=spaces)
 @storage_option
 @name_option
 @profile_option
@@ -234,7 +242,7 @@ def report(
 
 
 @study.command("export", short_help="A trial as a spec file for rasa run.")
-@click.argument("space")
+@click.argument("space", shell_complete=spaces)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--trial", type=click.IntRange(min=0), help="Its number; default: the best one's.")
 @storage_option

@@ -93,6 +93,10 @@ def _in_utf8() -> None:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
+    if "_RASA_COMPLETE" in os.environ:  # a shell asks what may stand here
+        from rasa.commands.completion import register
+
+        register()
     try:
         result = group.main(args=arguments, prog_name="rasa", standalone_mode=False)
         sys.stdout.flush()
