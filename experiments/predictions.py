@@ -24,6 +24,7 @@ NEEDED = KEPT[:3]
 # Bytes of one plane are alike in nothing but how often each comes: no context, then.
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 ROUNDING = 1e-9  # percent points
+MOST = 2**27  # bytes that a file may unpack to, or need for it: 670,000 queries
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -67,8 +68,15 @@ def unpack(content: bytes, source: str) -> dict[str, NDArray[Any]]:
     from safetensors.numpy import load
 
     try:
-        planes = load(lzma.decompress(content))
-    except (lzma.LZMAError, SafetensorError) as error:
+        reader = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST)
+        planes = load(reader.decompress(content, max_length=MOST))
+        if not reader.eof:
+            raise ValueError("it ends too early, or does not end")
+        lengths = {plane.shape[1] for plane in planes.values() if plane.dtype == np.uint8 and plane.shape[:1] == (8,)}
+        known = {*NEEDED} <= {*planes} <= {*KEPT} and all(plane.ndim == 2 for plane in planes.values())
+        if len(lengths) != 1 or not known:
+            raise ValueError("not the arrays of a run's queries")
+    except (lzma.LZMAError, SafetensorError, ValueError, LookupError) as error:
         raise ResourceError(f"{source}: damaged, so it cannot be read; take it from the repository again") from error
     arrays: dict[str, NDArray[Any]] = {}
     for name, bytes_8T in planes.items():

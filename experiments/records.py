@@ -9,6 +9,7 @@ written once: `shared/` holds files that are named by their content.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from experiments.rundir import (
     run_folder,
     to_line,
 )
+from experiments.suite import NAME
 from experiments.tracking import GROUPS, SYNTHETIC, VAL
 from experiments.yaml_io import dump, load_mapping
 from rasa.config.run import Config, Data
@@ -50,6 +52,7 @@ from rasa.weights import start
 
 SHARED = "shared"
 PACKED = "predictions.safetensors.xz"
+PLAIN = re.compile(rf"{NAME.pattern}")  # what becomes a folder
 PLACES = {"machine", "started", "workspace"}  # of an environment: what differs between runs that are alike
 MILLISECONDS = 10**6  # in nanoseconds
 
@@ -123,11 +126,22 @@ def files_of(record: Record) -> tuple[dict[str, bytes], dict[str, bytes]]:
     return own, {named[part]: content for part, (content, _) in common.items()}
 
 
+def inside(name: str) -> str:
+    """The relative path, as it is. Raises ValueError for one that could lead out of the folder that it belongs to."""
+    parts = name.split("/")
+    if not all(parts) or {".", ".."} & {*parts} or not name.isprintable() or set(name) & set("\\:"):
+        raise ValueError(f"{name[:80]!r} is no path inside a folder")
+    return name
+
+
 def read_record(folder: Path, shared: Path) -> Record:
-    """The record whose own files are in `folder`. Raises ResourceError for one that is damaged or not whole."""
+    """The record whose own files are in `folder`. Raises ResourceError for one that is damaged or not whole.
+
+    It may be from anywhere: no name in it leads out of these two folders, or, restored, out of a workspace.
+    """
     try:
         who = json.loads((folder / ABOUT).read_bytes())
-        named, began = who.pop("shared"), int(who.pop("began"))
+        named, began = {part: inside(name) for part, name in who.pop("shared").items()}, int(who.pop("began"))
         environment_started = who.pop("environment_started")
         identity = json.loads((shared / named["identity"]).read_bytes())
         environment = json.loads((shared / named["environment"]).read_bytes())
@@ -135,18 +149,28 @@ def read_record(folder: Path, shared: Path) -> Record:
         about = About.model_validate(
             who | {"identity": identity | ({"seed": who["seed"]} if "seed" in identity else {})}
         )
+        if wrong := [
+            name for name in (about.suite, about.row, about.profile, about.run_id) if not PLAIN.fullmatch(name)
+        ]:
+            raise ValueError(f"{wrong[0][:80]!r} is no name of a suite, a row, a profile or a run")
+        if (result := read_result(folder / RESULT)) is None:
+            raise ValueError(f"{RESULT} has not the figures of a run")
+        damaged: list[str] = []
+        points = read_points(folder, damaged.append)
+        if damaged:
+            raise ValueError(damaged[0])
         return Record(
             about=about,
             began=began,
             environment=environment | ({} if environment_started is None else {"started": environment_started}),
             spec={"seed": about.seed, **spec},
-            result=json.loads((folder / RESULT).read_bytes()),
-            points=[Point(**json.loads(line)) for line in (folder / METRICS).read_bytes().splitlines()],
+            result=result,
+            points=points,
             arrays=predictions.unpack((folder / PACKED).read_bytes(), str(folder / PACKED)),
             words=read_replaced(folder / REPLACED),
             changes=(shared / named["changes"]).read_bytes() if "changes" in named else b"",
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ResourceError(f"{folder}: no record of a run that can be read ({text})") from error
 

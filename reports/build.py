@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PAGE, LATEX = "report.html", "latex"
 FILES = {"md": "table.md", "csv": "table.csv", "latex": "table.tex", "html": PAGE, "json": "report.json"}
 PAPER_DATA = "CUHK-PEDES"  # of a suite that names no table of the paper
+MADE = "%Y-%m-%d %H:%M UTC"  # when a report was made
 SHORT = 10  # characters of a commit
 _CODE = ("code_digest", "git_commit", "git_dirty")
 
@@ -69,7 +70,7 @@ def how_made(suite: Suite, profile: str, overrides: Sequence[str], margin: float
     """How a report is made now, and the command that makes it."""
     given = [f"--margin {margin:g}"] * (margin != MARGIN) + [f"--max-seeds {most}"] * (most != MOST)
     command = " ".join([command_line("report", suite, profile, overrides), *given])
-    made, differing = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), variant(suite, profile, overrides)
+    made, differing = datetime.now(UTC).strftime(MADE), variant(suite, profile, overrides)
     return How(command, made, margin, most, variant=differing)
 
 

@@ -148,52 +148,59 @@ def publish(
 
 
 @click.command(short_help="Compute a published report's digits again.")
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.argument("places", metavar="DIR|ZIP...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--renew", is_flag=True, help="First write page, tables and figures again as this version prints them.")
-def verify(folders: tuple[Path, ...], renew: bool) -> None:
-    """Compute every digit of the published report in DIR again, from its records alone, and compare.
+def verify(places: tuple[Path, ...], renew: bool) -> None:
+    """Compute every digit of the published report in DIR, or in a bundle's ZIP, again, from its records, and compare.
 
     Needs no store and no data. Exit code 1 if a digit differs or a file was changed, the first of them named; 5 if
-    DIR is no published report. With --renew nothing of the records is changed, only how they are shown.
+    it is no published report. With --renew nothing of the records is changed, only how they are shown.
     """
     from rasa.errors import RasaError
+    from reports.archive import opened
     from reports.publication import CHANGED, read_manifest
-    from reports.verify import faults
+    from reports.verify import faults, unlisted
 
     wrong = 0
-    for folder in folders:
+    for place in places:
         if renew:
+            if not place.is_dir():
+                raise click.UsageError(f"--renew writes in a folder; unzip {place} into one")
             from reports.publish import renew as write_again
 
-            write_again(folder)
-        manifest = read_manifest(folder)
-        found = list(faults(folder, manifest))
+            write_again(place)
+        with opened(place) as folder:
+            manifest = read_manifest(folder)
+            found = [*faults(folder, manifest), *(unlisted(folder, manifest) if folder != place else ())]
         found.sort(key=lambda fault: CHANGED not in fault)  # those say where the others come from
         for fault in found[:FAULTS_SHOWN]:
-            click.echo(f"{folder}/{fault}")
+            click.echo(f"{place}/{fault.replace(str(folder), str(place))}")
         if len(found) > FAULTS_SHOWN:
-            click.echo(f"{folder}: and {len(found) - FAULTS_SHOWN} more")
+            click.echo(f"{place}: and {len(found) - FAULTS_SHOWN} more")
         if not found:
-            click.echo(f"{folder}: {len(manifest.runs)} runs; every digit as printed")
+            count = len(manifest.runs)
+            click.echo(f"{place}: {count} run{'s' if count > 1 else ''}; every digit as printed")
         wrong += bool(found)
     if wrong:
-        raise RasaError(f"{wrong} of {len(folders)} published reports do not follow from their records")
+        raise RasaError(f"{wrong} of {len(places)} published reports do not follow from their records")
 
 
 @click.command(short_help="Go on from a published report's runs.")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("place", metavar="DIR|ZIP", type=click.Path(path_type=Path))
 @workspace_option
-def restore(folder: Path, workspace: Path) -> None:
-    """Put the runs of the published report in DIR back into the workspace, finished and without weights.
+def restore(place: Path, workspace: Path) -> None:
+    """Put the runs of the published report in DIR, or in a bundle's ZIP, into the workspace, without weights.
 
     Then `rasa run` trains only what is missing, e.g. more seeds, and `rasa sync` files them in the tracker for `rasa
     report`. A run that is there already stays as it is.
     """
     from experiments.records import restore as put_back
+    from reports.archive import opened
     from reports.publication import records_of, whole
 
-    manifest = whole(folder)
-    records = records_of(folder, [*manifest.runs, *(start.record for start in manifest.starts)])
+    with opened(place) as folder:
+        manifest = whole(folder)
+        records = records_of(folder, [*manifest.runs, *(start.record for start in manifest.starts)])
     for record in records:
         directory = put_back(record, workspace)
         click.echo(f"{record.about.name:28} {'restored' if directory else 'there already'}")

@@ -9,10 +9,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from experiments.records import SHARED, Record, read_record
+from experiments.records import SHARED, Record, inside, read_record
+from experiments.statistics import RESAMPLES
 from rasa.errors import RasaError, ResourceError
 
 FORMAT = 1
@@ -20,6 +22,9 @@ MANIFEST = "manifest.json"
 CHANGED = "changed since it was published"
 RECORDS, SPECS, PROFILES = "records", "specs", "profiles"
 TABLE, TABLE_CSV, SEEDS_CSV, PAGE = "table.md", "table.csv", "seeds.csv", "report.html"
+
+
+Inside = Annotated[str, AfterValidator(inside)]  # a path in the folder, wherever the manifest is from
 
 
 class _Part(BaseModel):
@@ -38,7 +43,7 @@ class Unfinished(_Part):
 class Evaluated(_Part):
     """The evaluation of initial weights, and the rows that started from them."""
 
-    record: str
+    record: Inside
     rows: tuple[str, ...]
 
 
@@ -47,22 +52,22 @@ class Manifest(_Part):
 
     format: int = FORMAT
     version: str  # of this package
-    suite: str  # the file in specs/
+    suite: Inside  # the file in specs/
     profile: str  # its name
     overrides: tuple[str, ...]
-    margin: float  # percent points of R@1
-    max_seeds: int  # of the last look
-    resamples: int
+    margin: float = Field(gt=0, allow_inf_nan=False)  # percent points of R@1
+    max_seeds: int = Field(ge=1, le=1000)  # of the last look
+    resamples: int = Field(ge=1, le=10 * RESAMPLES)
     resamples_seed: int
     variant: str = ""  # what -o changed
     made: str
     command: str
     notes: tuple[str, ...]  # on runs that were left out of it
-    runs: tuple[str, ...]  # folders in records/
+    runs: tuple[Inside, ...]  # folders in records/
     starts: tuple[Evaluated, ...]
     stage1: tuple[str, ...]  # rows that stage 1 alone ranks
     unfinished: tuple[Unfinished, ...]
-    files: dict[str, str]  # SHA-256 by path, the manifest left out
+    files: dict[Inside, str]  # SHA-256 by path, the manifest left out
 
     def text(self) -> str:
         """As it is written."""

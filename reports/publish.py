@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,7 +19,7 @@ from experiments.suite import Suite
 from experiments.yaml_io import dump
 from rasa.errors import RasaError, ResourceError
 from reports import formats
-from reports.build import How, assemble, draw_figures, how_made
+from reports.build import MADE, How, assemble, draw_figures, how_made
 from reports.cells import Report
 from reports.load import SuiteRuns, load_runs
 from reports.publication import (
@@ -53,11 +54,13 @@ def publish(
     margin: float = MARGIN,
     most: int = MOST,
     workspace: Path = Path(),
+    settled: bool = False,
 ) -> Manifest:
     """Write the report of these runs into `folder`, once it was found to follow from the records in it.
 
-    A published report that is there is replaced; what in the folder is not of it (README.md) stays. Raises SpecError,
-    and ResourceError if a run lacks what a record needs, or if the folder is something else.
+    A published report that is there is replaced; what in the folder is not of it (README.md) stays. With `settled` it
+    says that it was made when its last run had ended, so that the same runs make the same files. Raises SpecError, and
+    ResourceError if a run lacks what a record needs, or if the folder is something else.
     """
     folder, loaded = folder.absolute(), load_runs(suite, profile, overrides, uri, workspace)
     loaded.runs["reason"] = [why if not PLACE.search(why) else "" for why in loaded.runs["reason"]]
@@ -68,6 +71,7 @@ def publish(
         with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
             made = Path(place) / folder.name
             how = how_made(suite, profile, overrides, margin, most)
+            how = how._replace(made=last_ended([*records, *(record for record, _ in starts)]) if settled else how.made)
             manifest = _written(made, suite, profile, overrides, how, loaded, records, starts)
             if fault := next(faults(made, manifest), None):
                 raise RasaError(f"{folder}: not written, for its tables do not follow from its records: {fault}")
@@ -76,6 +80,15 @@ def publish(
     except OSError as error:
         raise ResourceError(f"{folder}: {error.strerror or error}; give a folder that can be written") from error
     return manifest
+
+
+def last_ended(records: Sequence[Record]) -> str:
+    """When the last of these runs had ended, in a report's words."""
+    ended = max(str(record.result.get("finished") or "") for record in records)
+    try:
+        return datetime.fromisoformat(ended).astimezone(UTC).strftime(MADE)
+    except ValueError:  # of a version that noted no times
+        return "unknown"
 
 
 def _records(loaded: SuiteRuns) -> list[Record]:
@@ -115,9 +128,9 @@ def _written(
     name = load_profile(profile).profile
     report = assemble(suite, name, loaded, how)
     folder.mkdir()
-    _write_report(report, folder)
+    write_report(report, folder)
     for record in (*records, *(record for record, _ in starts)):
-        _write_record(record, folder / RECORDS)
+        write_record(record, folder / RECORDS)
     unfinished = loaded.runs[loaded.runs["state"] != FINISHED]
     manifest = Manifest(
         version=rasa.__version__,
@@ -159,7 +172,7 @@ def renew(folder: Path) -> Manifest:
     report = report_of(folder, manifest)
     for name in [name for name in manifest.files if not name.startswith(kept)]:
         (folder / name).unlink(missing_ok=True)
-    made = _write_report(report, folder)
+    made = write_report(report, folder)
     files = {name: value for name, value in manifest.files.items() if name.startswith(kept)}
     files |= {path.name: digest(path) for path in made}
     renewed = manifest.model_copy(update={"version": rasa.__version__, "files": dict(sorted(files.items()))})
@@ -167,7 +180,7 @@ def renew(folder: Path) -> Manifest:
     return renewed
 
 
-def _write_report(report: Report, folder: Path) -> list[Path]:
+def write_report(report: Report, folder: Path) -> list[Path]:
     """The files that a reader opens: the page, the tables, the figures."""
     pictures = draw_figures(report, folder)
     texts = texts_of(report) | {PAGE: formats.html(report, pictures)}
@@ -176,7 +189,7 @@ def _write_report(report: Report, folder: Path) -> list[Path]:
     return [*(folder / name for name in texts), *(picture.file for picture in pictures)]
 
 
-def _write_record(record: Record, folder: Path) -> None:
+def write_record(record: Record, folder: Path) -> None:
     own, shared = files_of(record)
     (folder / record.folder).mkdir(parents=True)
     (folder / SHARED).mkdir(exist_ok=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from experiments import predictions
 from experiments.records import Record
 from experiments.rundir import ABOUT, METRICS, RESULT
-from rasa.errors import RasaError
+from rasa.errors import RasaError, printable
 from reports.html_page import told
-from reports.publication import PAGE, RECORDS, Manifest, altered, records_of
+from reports.publication import MANIFEST, PAGE, RECORDS, SPECS, Manifest, altered, records_of
 from reports.recorded import report_of, texts_of
 from reports.verdict import SEED
 
@@ -31,7 +31,17 @@ def faults(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield from _of_tables(folder, manifest)
     except RasaError as error:
         yield f"cannot be computed again: {error}"
+    except Exception as error:  # noqa: BLE001  # whatever a changed record does to the report is the record's fault
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        yield f"cannot be computed again: a record or a spec holds what no run leaves ({printable(text)})"
     yield from altered(folder, manifest)
+
+
+def unlisted(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A sentence for each file that is none of the published report's: in a folder a person's, in a zip nobody's."""
+    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()):
+        if name != MANIFEST and name not in manifest.files and not name.startswith((f"{RECORDS}/", f"{SPECS}/")):
+            yield f"{name}: {MANIFEST} does not list it"
 
 
 def _of_run(record: Record) -> Iterator[str]:
