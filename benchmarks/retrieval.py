@@ -12,13 +12,13 @@ import torch
 
 from benchmarks.plain import plain_rerank
 from benchmarks.scene import SIZES, captions, config_of, scene
-from benchmarks.train import device_name, measured_peak, seconds_of
+from benchmarks.train import measured_peak, seconds_of
 from rasa.cost import peak_mib, reset_peak
 from rasa.data.tokenizer import Tokens
 from rasa.evaluation.rerank import PackedTexts, rerank
 from rasa.model.packing import Text
 from rasa.model.rasa import RaSa
-from rasa.numerics import autocast, float32_products
+from rasa.numerics import autocast, device_name, float32_products
 from rasa.training.flops import counter
 
 TEXTS, CANDIDATES = 6156, 128  # the test split of CUHK-PEDES

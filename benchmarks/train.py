@@ -25,7 +25,7 @@ from rasa.draws import Draws
 from rasa.errors import SpecError
 from rasa.model.momentum import ema_update
 from rasa.model.rasa import compile_layers
-from rasa.numerics import FiniteGuard, float32_products
+from rasa.numerics import FiniteGuard, device_name, float32_products
 from rasa.training.accumulation import batch_parts, forward_backward
 from rasa.training.flops import counter
 from rasa.training.optimizer import gradient_norm, parameter_groups
@@ -349,8 +349,3 @@ def compare(
         else None,
         "variants": found,
     }
-
-
-def device_name(device: torch.device) -> str:
-    """What a reader of a figure needs to know of the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

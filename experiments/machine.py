@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -130,6 +131,15 @@ def cpu_model() -> str:
     except (OSError, subprocess.SubprocessError):
         pass  # the name is one of several things by which machines are told apart
     return platform.processor()
+
+
+def device_of(result: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """On what a run trained: a GPU's name, or `cpu`. `result` and `environment`: the run's records.
+
+    Of a run whose result does not say it, the first GPU of its machine, for that is what `device: auto` takes.
+    """
+    stated = (result.get("numerics") or {}).get("device")
+    return str(stated or next(iter(environment.get("gpus") or ()), "cpu"))
 
 
 @cache

@@ -87,3 +87,8 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as fault:
         raise ResourceError(f"optimisation.device: {name} is not available here; use auto or cpu") from fault
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """What a reader of a figure needs to know of the device: the GPU's name, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -15,6 +15,7 @@ from experiments.tracking import SYNTHETIC
 from rasa.errors import ResourceError
 from reports import formats, learning, replaced_figure, sweeps
 from reports.cells import Report
+from reports.devices import costs_of_one_device
 from reports.document import SCHEMA
 from reports.drawings import Drawing, drawings
 from reports.layout import as_published, competitors
@@ -76,7 +77,8 @@ def how_made(suite: Suite, profile: str, overrides: Sequence[str], margin: float
 
 def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
     """The report of these runs at the profile of that name. It depends on nothing but the arguments."""
-    lines = suite_lines(loaded.runs, suite)
+    runs, of_costs = costs_of_one_device(loaded.runs)
+    lines = suite_lines(runs, suite)
     table = load_published(suite.published) if suite.published else None
     datasets = table.datasets if table else (PAPER_DATA,)
     comparable = on_papers_data(loaded, datasets)
@@ -97,7 +99,13 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
         metrics=suite.metrics,
         lines=lines,
         judged=judge(lines, loaded.queries, how.resamples, how.most, how.margin, beats_start(gains)),
-        notes=(*said, *on_starts(loaded.starts, gains, loaded.stage1), *loaded.notes, *mixed_code(loaded.runs)),
+        notes=(
+            *said,
+            *on_starts(loaded.starts, gains, loaded.stage1),
+            *loaded.notes,
+            *mixed_code(loaded.runs),
+            *of_costs,
+        ),
         provenance=provenance(loaded, lines, name, how.command, how.made),
         others=(where_best,) if where_best else (),
         curves=swept,
@@ -189,6 +197,7 @@ def provenance(loaded: SuiteRuns, lines: Sequence[Line], profile: str, command: 
         "test split": ", ".join(f"{number} {what}" for what, number in test.items()) or "size not known here",
         "git commit": ", ".join(_commits(runs)) or "none",
         "code digest": ", ".join(sorted(set(runs["code_digest"]) - {""})) or "none",
+        "devices": ", ".join(sorted(set(runs["device"]))) or "none",
         "made": made,
         "command": command,
     }

@@ -25,9 +25,21 @@ from experiments.decisions import Queries
 from experiments.evidence import SAME, tensors_in
 from experiments.found import FoundRun, find
 from experiments.layers import flatten
+from experiments.machine import device_of
 from experiments.plan import state_of
 from experiments.predictions import from_steps, in_steps
-from experiments.rundir import FAILURE, PREDICTIONS, RESULT, RUNS, Point, find_runs, read_json, read_points, read_result
+from experiments.rundir import (
+    ENVIRONMENT,
+    FAILURE,
+    PREDICTIONS,
+    RESULT,
+    RUNS,
+    Point,
+    find_runs,
+    read_json,
+    read_points,
+    read_result,
+)
 from experiments.rundir import METRICS as POINTS
 from experiments.spec import load_profile, resolve, row_digest, suite_names
 from experiments.start import re_ranks, start_digest
@@ -66,7 +78,7 @@ TAGS = {
     "state": tracking.STATE,
     "directory": tracking.DIRECTORY,
 }
-COLUMNS = (*TAGS, "reason", "started", "mlflow_run", *METRICS)
+COLUMNS = (*TAGS, "reason", "started", "mlflow_run", "device", *METRICS)
 Record = dict[str, Any]
 
 
@@ -142,7 +154,8 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
         with TemporaryDirectory() as scratch:
             for record in finished:
                 result = read_result(_kept(client, record, RESULT, Path(scratch))) or {}
-                record |= selection(result) | measured(result)
+                began = read_json(_kept(client, record, ENVIRONMENT, Path(scratch))) or {}
+                record |= selection(result) | measured(result) | {"device": device_of(result, began)}
             for record in chosen:
                 if record["state"] == "failed" and not record["reason"]:  # its directory is on another machine
                     told = read_json(_kept(client, record, FAILURE, Path(scratch))) or {}

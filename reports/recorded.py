@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments import predictions
 from experiments.environment import code_digest
+from experiments.machine import device_of
 from experiments.records import Record, last_figures
 from experiments.spec import read_spec
 from experiments.suite import Suite
@@ -86,6 +87,7 @@ def _tidy(record: Record) -> dict[str, Any]:
         "directory": "",
         "started": datetime.fromtimestamp(record.began / 1000, UTC),
         "mlflow_run": "",
+        "device": device_of(record.result, environment),
         **{name: figures.get(name, float("nan")) for name in METRICS},
         **selection(record.result),
         **measured(record.result),

@@ -8,10 +8,12 @@ from importlib.resources import files
 
 import pytest
 
+from experiments.machine import device_of
 from experiments.spec import load_suite
 from reports import forest
 from reports.build import mixed_code, notes, on_papers_data
 from reports.cells import grids, signed
+from reports.devices import costs_of_one_device
 from reports.figures import bars, describe_probe, draw, draw_probe
 from reports.formats import csv_table, html, json_text, latex, markdown, page_of
 from reports.load import SuiteRuns
@@ -55,6 +57,31 @@ def test_cost_is_in_minutes():
     assert figures["minutes"].mean == 1.5
     assert figures["pairs_per_s"].mean == 250.0
     assert figures["peak_mib"].n == 0  # not recorded, which is not 0
+
+
+def test_costs_are_of_one_kind_of_device():
+    """Two runs of 60 s and 120 s on a CPU and one of 6 s on a GPU: 1.5 minutes, and R@1 is still the mean of three."""
+    runs = tidy(*RUNS)
+    runs["device"] = "cpu"
+    runs.loc[[0, 1, 2], "cost/seconds"] = [60.0, 120.0, 6.0]
+    assert costs_of_one_device(runs) == (runs, [])
+    runs.loc[2, "device"] = "NVIDIA H200"
+    costs, said = costs_of_one_device(runs)
+    figures = {line.name: line.figures for line in suite_lines(costs, SUITE)}["base"]
+    assert (figures["minutes"].mean, figures["minutes"].n, figures["r1"].n) == (1.5, 2, 3)
+    assert runs.loc[2, "cost/seconds"] == 6.0  # the table itself is as it was
+    assert len(said) == 1 and said[0].endswith("those of the 5 runs on cpu; left out of them, and of nothing else: "
+                                               "NVIDIA H200 (1 runs, seeds 2).")  # fmt: skip
+    runs["device"] = "NVIDIA H200"
+    assert costs_of_one_device(runs)[1] == []
+
+
+def test_where_a_run_trained():
+    """What its result says; else the first GPU of its machine; else a CPU."""
+    gpus = {"gpus": ["NVIDIA H200", "NVIDIA A100"]}
+    assert device_of({"numerics": {"device": "cpu"}}, gpus) == "cpu"
+    assert device_of({"numerics": {"precision": "float32"}}, gpus) == "NVIDIA H200"
+    assert device_of({}, {}) == device_of({}, {"gpus": []}) == "cpu"
 
 
 def test_rows_without_a_finished_run_say_why():

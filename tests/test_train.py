@@ -247,7 +247,8 @@ def test_bf16_trains_and_stays_near_float32(people, cache, tmp_path):
     for precision in ("float32", "bf16"):
         config = row(people, "m-rtd", model={"dropout": 0.0}, optimisation={"precision": precision})
         result, logs[precision] = go(config, tmp_path / precision, cache)
-        assert result["numerics"] == {"precision": precision, "compiled": False, "batch": "8", "processes": 1}
+        how = {"precision": precision, "compiled": False, "batch": "8", "processes": 1, "device": "cpu"}
+        assert result["numerics"] == how
     first = [logs[p].of("train")[0][1] for p in logs]
     assert first[0] == pytest.approx(first[1], rel=0.05) and first[0] != first[1]
     tensors, _ = final_tensors(tmp_path / "bf16")

@@ -27,7 +27,7 @@ from rasa.evaluation.split import evaluate_split, save_predictions
 from rasa.evaluation.word_probe import sensitivity_figures
 from rasa.memory import check_room, memory_explained
 from rasa.model.momentum import ema_update
-from rasa.numerics import FiniteGuard, float32_products, resolve_compile, resolve_precision
+from rasa.numerics import FiniteGuard, device_name, float32_products, resolve_compile, resolve_precision
 from rasa.training.accumulation import batch_parts, forward_backward, out_of_memory
 from rasa.training.detectors import detector_figures
 from rasa.training.flops import step_flops
@@ -354,6 +354,7 @@ class Training:
                 "compiled": self.compiled,
                 "batch": str(self.parts),
                 "processes": self.processes.size,
+                "device": device_name(self.device),
             },
             "digests": self.progress.digests,
             "sizes": self.inputs.dataset.sizes(),
