@@ -438,7 +438,9 @@ def test_a_restored_run_has_no_weights_and_says_so(place, tmp_path):
     fault = invoke(evaluate, directory).exception
     assert isinstance(fault, ResourceError)
     assert str(fault).startswith(f"{directory}: restored from a published report, which holds no weights;")
-    assert "finished: restored, without weights" in invoke(status, "--workspace", tmp_path).stdout
+    shown = [line.split() for line in invoke(status, "--workspace", tmp_path).stdout.splitlines()]
+    of_run = next(words for words in shown if words[:1] == ["tiny/itm"] and "1" in words[2:4])
+    assert "finished" in of_run and " ".join(of_run).endswith("restored, without weights")
 
 
 def test_a_stale_run_stays_stale(place, folder, tmp_path):
