@@ -25,9 +25,9 @@ def costs_of_one_device(runs: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]
     others = finished[finished["device"] != kept]
     costs = runs.copy()
     costs.loc[others.index, list(COSTS)] = float("nan")
-    whose = (
-        f"{name} ({counts[name]} runs, seeds {', '.join(map(str, sorted(set(map(int, of_it['seed'])))))})"
-        for name, of_it in others.groupby("device")
-    )
+    whose = []
+    for name in sorted(counts.keys() - {kept}):
+        seeds = sorted({int(seed) for seed in others[others["device"] == name]["seed"]})
+        whose.append(f"{name} ({counts[name]} runs, seeds {', '.join(map(str, seeds))})")
     note = f"Minutes, pairs/s and memory are those of the {counts[kept]} runs on {kept}"
     return costs, [f"{note}; left out of them, and of nothing else: {'; '.join(whose)}."]
