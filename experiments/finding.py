@@ -2,7 +2,8 @@
 
 `table4/m-rtd/synth/seed-0-1a2b3c4d5e6f` (from anywhere, or as it lies below `runs/`), a folder or a file in it,
 `1a2b3c4d5e6f`, `1a2b`, `seed-0-1a2b3c4d5e6f` and `table4/m-rtd seed 0` mean one run; `table4/m-rtd` all of a row,
-`table4` or `my.yaml` all of a suite. Every command that takes runs asks here.
+`table4` or `my.yaml` all of a suite, `table4/*rtd` or `table[1-3]/rasa` all that is called like that. Every command
+that takes runs asks here.
 """
 
 import re
@@ -79,33 +80,51 @@ def runs_named(name: str, workspace: Path) -> list[Path]:
         return [found]
     if OF_SEED.fullmatch(name):
         raise unknown(name, workspace)
-    suite, rows = _rows_named(name, workspace)
-    directories = [each for each in find_runs(workspace, suite) if not SUPERSEDED.search(each.name)]
-    return [each for each in directories if rows is None or each.parent.parent.name in rows]
+    several: list[Path] = []
+    for suite, rows in _rows_named(name, workspace):
+        directories = [each for each in find_runs(workspace, suite) if not SUPERSEDED.search(each.name)]
+        several += [each for each in directories if rows is None or each.parent.parent.name in rows]
+    return several
 
 
-def _rows_named(name: str, workspace: Path) -> tuple[str, Sequence[str] | None]:
-    """The suite and the names of its rows that `name` means; None for all of them. Raises SpecError, ResourceError."""
+def _rows_named(name: str, workspace: Path) -> list[tuple[str, Sequence[str] | None]]:
+    """The suites and the names of their rows that `name` means; None for all rows. Raises SpecError, ResourceError."""
     from experiments.spec import FILE, load_suite, suite_names
-    from experiments.targets import parse_target
+    from experiments.targets import is_pattern
 
     file = FILE.fullmatch(name)
     suite, _, row = (file["file"], "", file["row"]) if file else name.rstrip("/").partition("/")
-    if file or suite in suite_names():
-        suite = load_suite(suite).suite
-        if row and row not in _rows_run(workspace, suite):
-            return suite, [each.name for each in parse_target(name)[1]]
-        return suite, [row] if row else None
+    if file:
+        return [_of_suite(load_suite(suite).suite, row, suite, workspace)]
     known = sorted({*suite_names(), *suites_run(workspace)})
+    if is_pattern(suite):
+        run = [each for each in suites_run(workspace) if fnmatchcase(each, suite)]
+        if not any(fnmatchcase(each, suite) for each in known):
+            raise SpecError(f"{name}: no suite is called like that; there is {', '.join(known)}")
+        rows = {each: [one for one in _rows_run(workspace, each) if fnmatchcase(one, row or "*")] for each in run}
+        return [(each, found) for each, found in rows.items() if found]
     if suite not in known:
         if RUN_ID.fullmatch(name) or Path(name).exists():
             raise unknown(name, workspace)
         raise SpecError(f"no suite {suite!r}{did_you_mean(suite, known)}")
+    return [_of_suite(suite, row, suite if suite in suite_names() else None, workspace)]
+
+
+def _of_suite(suite: str, row: str | None, file: str | None, workspace: Path) -> tuple[str, Sequence[str] | None]:
+    """Of one suite, the rows that were run and those that its `file`, if it is known, has. Raises SpecError."""
+    from experiments.spec import load_suite
+    from experiments.targets import is_pattern, matching, parse_target
+
     if not row:
         return suite, None
     run = _rows_run(workspace, suite)
-    if not (rows := [each for each in run if fnmatchcase(each, row)]):
-        raise SpecError(f"{name}: no row {row!r} was run{did_you_mean(row, run)}")
+    rows = [each for each in run if fnmatchcase(each, row)]
+    if file is not None and (row not in rows or is_pattern(row)):
+        # The rows of -m are none of the file's; only if they are not meant need the file have such a row.
+        named = matching(load_suite(file), row) if rows else parse_target(f"{file}/{row}")[1]
+        rows += [each.name for each in named]
+    if not rows:
+        raise SpecError(f"{suite}/{row}: no row {row!r} was run{did_you_mean(row, run)}")
     return suite, rows
 
 

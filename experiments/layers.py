@@ -28,40 +28,40 @@ class Layer:
     whole: bool = True
 
 
-def parse_override(text: str) -> Layer:
+def parse_override(text: str, sign: str = "-o") -> Layer:
     """The layer of `-o key=value`. A path or a text is taken as typed, any other value is YAML. Raises SpecError."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise SpecError(f"-o {text}: write key=value with a dotted key, e.g. -o optimisation.epochs=3")
-    nested: Any = _typed(key, value) if _takes_text(parts) else _read(key, value)
+        raise SpecError(f"{sign} {text}: write key=value with a dotted key, e.g. -o optimisation.epochs=3")
+    nested: Any = _typed(key, value, sign) if _takes_text(parts) else _read(key, value, sign)
     for part in reversed(parts):
         nested = {part: nested}
-    return Layer("-o", nested, whole=parts[:2] != [*REPLACED_WHOLE] or len(parts) == 2)
+    return Layer(sign, nested, whole=parts[:2] != [*REPLACED_WHOLE] or len(parts) == 2)
 
 
-def _typed(key: str, text: str) -> str | None:
+def _typed(key: str, text: str, sign: str) -> str | None:
     """A text or a path as typed; in quotes as YAML reads them. `null` or nothing is none where a field may be unset."""
     if text in ("", "null") and _may_be_unset(key.strip().split(".")):
         if text and os.path.lexists(text):
             raise SpecError(
-                f"-o {key}={text}: null means none, but there is a file of that name; for it write ./{text}"
+                f"{sign} {key}={text}: null means none, but there is a file of that name; for it write ./{text}"
             )
         return None
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and not os.path.lexists(text):
-        return str(load(text, f"-o {key}"))
+        return str(load(text, f"{sign} {key}"))
     return text
 
 
-def _read(key: str, text: str) -> Any:
+def _read(key: str, text: str, sign: str) -> Any:
     """A value as YAML, without what would be dropped from it in silence."""
     found = DROPPED.search(text)
     if found is not None and not text.lstrip().startswith(("'", '"')):
         quoted = text.replace('"', "")
         raise SpecError(
-            f"-o {key}={text}: YAML does not read {found[0].strip()!r} as text; write -o '{key}=\"{quoted}\"'"
+            f"{sign} {key}={text}: YAML does not read {found[0].strip()!r} as text; write {sign} '{key}=\"{quoted}\"'"
         )
-    return load(text, f"-o {key}")
+    return load(text, f"{sign} {key}")
 
 
 def _takes_text(parts: Sequence[str]) -> bool:

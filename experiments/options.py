@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import click
 
-from experiments.completers import overrides, profiles
+from experiments.completers import overrides, profiles, targets
 
 AUTO = "auto"  # of --jobs
+SEEDS = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+))?")
+MOST_SEEDS = 1000
 
 workspace_option = click.option(
     "--workspace",
@@ -31,6 +33,16 @@ override_option = click.option(
     shell_complete=overrides,
     help="Set one config field, e.g. optimisation.epochs=3.",
 )
+multirun_option = click.option(
+    "-m",
+    "--multirun",
+    "several",
+    multiple=True,
+    metavar="KEY=A,B",
+    shell_complete=overrides,
+    help="Each row at every value, as rows of their own, e.g. objectives.p_weak=0.1,0.3.",
+)
+targets_argument = click.argument("names", metavar="TARGET...", nargs=-1, required=True, shell_complete=targets)
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 tracking_option = click.option(
     "--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI, or mlflow.db in the workspace."
@@ -97,16 +109,22 @@ def where_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def seeds_given(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in value.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"{value!r}: give whole numbers with commas, e.g. 0,1,2") from None
-    if min(seeds) < 0:
-        raise click.BadParameter(f"{value!r}: a seed is 0 or more")
-    return list(dict.fromkeys(seeds))
+    """Seeds of `0,1,2`, `0-4` or `0-2,7`, each once, in the order that is given."""
+    seeds: dict[int, None] = {}
+    for part in value.split(","):
+        matched = SEEDS.fullmatch(part.strip())
+        if matched is None:
+            raise click.BadParameter(f"{value!r}: give whole numbers from 0 on, or ranges, e.g. 0,1,2 or 0-4")
+        first, last = int(matched["first"]), int(matched["last"] or matched["first"])
+        if last < first:
+            raise click.BadParameter(f"{value!r}: the range {part.strip()} is empty; write {last}-{first}")
+        if len(seeds) + last - first >= MOST_SEEDS:
+            raise click.BadParameter(f"{value!r}: more than {MOST_SEEDS} seeds")
+        seeds |= dict.fromkeys(range(first, last + 1))
+    return list(seeds)
 
 
-seeds_option = click.option("--seeds", default="0", show_default=True, callback=seeds_given, help="e.g. 0,1,2.")
+seeds_option = click.option("--seeds", default="0", show_default=True, callback=seeds_given, help="e.g. 0-4 or 0,1,7.")
 
 
 def duration_given(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:

@@ -93,7 +93,7 @@ def plan(
             )
             about = about.model_copy(update={"variant": resolved.variant})
             runs.append(placed(about, config, workspace, estimates.seconds(about), shelf))
-    return list(_once(runs))
+    return list(once(runs))
 
 
 def data_reader() -> Callable[[str], "Read"]:
@@ -272,7 +272,7 @@ def placed(
     return PlannedRun(about, config, directory, state, reason, seconds)
 
 
-def _once(runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
+def once(runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
     """The same runs; of those that compute the same, one after another, only the first takes time."""
     first: dict[str, PlannedRun] = {}
     for run in runs:

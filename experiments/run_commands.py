@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.completers import runs, targets
+from experiments.completers import runs
 from experiments.options import (
     Where,
     duration_given,
@@ -16,24 +16,27 @@ from experiments.options import (
     keep_option,
     margin_option,
     most_option,
+    multirun_option,
     override_option,
     profile_option,
     seeds_option,
+    targets_argument,
     tracking_option,
     until_option,
     where_option,
     workspace_option,
 )
-from experiments.running import check_until, execute_and_print, planned_with_starts, run_until
+from experiments.running import check_until, execute_and_print, one_suite, planned_with_starts, run_until, say_notes
 
 if TYPE_CHECKING:
     from experiments.plan import PlannedRun
 
 
 @click.command(short_help="Run a row, a suite or your own file.")
-@click.argument("target", shell_complete=targets)
+@targets_argument
 @profile_option
 @override_option
+@multirun_option
 @seeds_option
 @where_option
 @until_option
@@ -51,9 +54,10 @@ if TYPE_CHECKING:
 @click.pass_context
 def run(
     context: click.Context,
-    target: str,
+    names: tuple[str, ...],
     profile: str | None,
     overrides: tuple[str, ...],
+    several: tuple[str, ...],
     seeds: list[int],
     where: Where,
     until: str | None,
@@ -67,8 +71,9 @@ def run(
     workspace: Path,
     as_json: bool,
 ) -> int:
-    """Run TARGET: a row (table4/m-rtd), a suite (table4) or your own file; finished runs are skipped.
+    """Run each TARGET: a row (table4/m-rtd), a suite (table4), a pattern ('table4/*rtd') or your own file.
 
+    Finished runs are skipped. With -m each row is run at every value, as a row of its own.
     With --until decided: look after 3, 5, 8 and 12 seeds, and go on with the rows of undecided steps alone.
     """
     check_until(context, until)
@@ -76,21 +81,26 @@ def run(
     from experiments.resources import ensure_data, writable
     from experiments.spec import resolve
     from experiments.store import tracking_uri as chosen_uri
-    from experiments.targets import parse_target
+    from experiments.targets import parse_targets
 
     if torchrun.follows():
         return torchrun.follow()
     train = context.with_resource(torchrun.trainer(where))
     tracking_uri = chosen_uri(workspace, tracking_uri)
-    suite, rows = parse_target(target)
-    configs = [resolve(suite, row, profile or suite.profile, overrides, 0) for row in rows]
+    targets = parse_targets(names, several, overrides)
+    if until:
+        one_suite(targets)
+    say_notes(targets)
+    configs = [
+        resolve(suite, row, profile or suite.profile, overrides, 0) for suite, rows, _ in targets for row in rows
+    ]
     writable(workspace)
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
     if until:
         settings = (margin, most, where, budget, keep_checkpoints)
-        run_until(target, profile, overrides, workspace, *settings, tracking_uri, as_json, train)
+        run_until(targets[0], profile, overrides, workspace, *settings, tracking_uri, as_json, train)
         return 0
-    starts, runs = planned_with_starts(target, profile, overrides, seeds, workspace)
+    starts, runs = planned_with_starts(targets, profile, overrides, seeds, workspace)
     runs = [each._replace(keep_checkpoints=keep_checkpoints) for each in runs]
     execute_and_print([*starts, *runs], workspace, where, rerun_stale, tracking_uri, as_json, train)
     return 0

@@ -15,22 +15,48 @@ from experiments.printing import print_json, print_outcomes, print_steps, row_of
 if TYPE_CHECKING:
     from experiments.outcome import Outcome, Train
     from experiments.plan import PlannedRun
+    from experiments.targets import Target
     from experiments.until import Look
 
 
 def planned_with_starts(
-    target: str, profile: str | None, overrides: Sequence[str], seeds: Sequence[int], workspace: Path
+    targets: "Sequence[Target]",
+    profile: str | None,
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    workspace: Path,
 ) -> "tuple[list[PlannedRun], list[PlannedRun]]":
-    """The evaluations of the weights that the rows start from, and the runs."""
-    from experiments.plan import data_reader
+    """The evaluations of the weights that the rows start from, and the runs, seed by seed over all suites."""
+    from experiments.plan import data_reader, once
     from experiments.plan import plan as plan_runs
     from experiments.start import plan_starts
-    from experiments.targets import parse_target
 
-    suite, rows = parse_target(target)
-    profile, read = profile or suite.profile, data_reader()
-    runs = plan_runs(suite, rows, profile, overrides, seeds, workspace, read)
-    return plan_starts(suite, rows, profile, overrides, workspace, read), runs
+    read = data_reader()
+    starts: list[PlannedRun] = []
+    runs: list[PlannedRun] = []
+    for suite, rows, _ in targets:
+        at = profile or suite.profile
+        runs += plan_runs(suite, rows, at, overrides, seeds, workspace, read)
+        starts += plan_starts(suite, rows, at, overrides, workspace, read)
+    order = {seed: number for number, seed in enumerate(seeds)}
+    return list(once(starts)), list(once(sorted(runs, key=lambda run: order[run.about.seed])))
+
+
+def say_notes(targets: "Sequence[Target]") -> None:
+    """Tell on stderr what a person should know of these rows before they are run."""
+    from experiments.targets import notes
+
+    for target in targets:
+        for sentence in notes(target):
+            click.echo(f"note: {sentence}", err=True)
+
+
+def one_suite(targets: "Sequence[Target]") -> "Target":
+    """The only target, of which steps can be decided. Raises UsageError if there are several."""
+    if len(targets) > 1:
+        names = ", ".join(target.suite.suite for target in targets)
+        raise click.UsageError(f"--until decided judges the steps of one suite at a time; these are of {names}")
+    return targets[0]
 
 
 def execute_and_print(
@@ -83,7 +109,7 @@ def outcomes_of(
 
 
 def run_until(
-    target: str,
+    target: "Target",
     profile: str | None,
     overrides: Sequence[str],
     workspace: Path,
@@ -105,7 +131,7 @@ def run_until(
 
     def execute(runs: "list[PlannedRun]", seconds: float | None) -> "list[Outcome]":
         starts = [
-            start for start in planned_with_starts(target, profile, overrides, [], workspace)[0] if not settled(start)
+            start for start in planned_with_starts([target], profile, overrides, [], workspace)[0] if not settled(start)
         ]
         runs = [run._replace(keep_checkpoints=keep_checkpoints) for run in runs]
         return outcomes_of([*starts, *runs], workspace, where, False, tracking_uri, train, seconds)
@@ -128,17 +154,21 @@ def run_until(
 
 
 def looks(
-    target: str, profile: str | None, overrides: Sequence[str], workspace: Path, margin: float | None, most: int | None
+    target: "Target",
+    profile: str | None,
+    overrides: Sequence[str],
+    workspace: Path,
+    margin: float | None,
+    most: int | None,
 ) -> "Callable[[set[tuple[str, int]]], Look]":
-    """How the steps of TARGET stand, read anew at each call, which is given the runs that were tried in vain."""
+    """How the steps of the target stand, read anew at each call, which is given the runs that were tried in vain."""
     from experiments.boundaries import MOST
     from experiments.plan import data_reader
     from experiments.plan import plan as plan_runs
     from experiments.steps import MARGIN
-    from experiments.targets import parse_target
     from experiments.until import Look, look, rows_of_steps
 
-    suite, rows = parse_target(target)
+    suite, rows, _ = target
     read = data_reader()
 
     def now(tried: set[tuple[str, int]]) -> Look:

@@ -149,7 +149,7 @@ def _layers_of(links: Iterable[tuple[Suite, Row]], profile: str) -> Iterator[Lay
         if below is None or (suite.file, suite.suite) != (below.file, below.suite):
             yield from _with_at(f"{suite.file}, base", suite.base, suite.at, profile)
         whole = row.other_weights == "off"
-        yield from _with_at(f"{suite.file}, row {row.name}", row.changes, row.at, profile, whole)
+        yield from _with_at(row._source or f"{suite.file}, row {row.name}", row.changes, row.at, profile, whole)
         below = suite
 
 

@@ -3,20 +3,23 @@
 Only click and the standard library up here; everything heavy is imported by the command that needs it.
 """
 
+import shlex
 from pathlib import Path
 
 import click
 
-from experiments.completers import runs, targets
+from experiments.completers import runs
 from experiments.options import (
     Where,
     jobs_option,
     json_option,
     margin_option,
     most_option,
+    multirun_option,
     override_option,
     profile_option,
     seeds_option,
+    targets_argument,
     tracking_option,
     until_option,
     workspace_option,
@@ -30,13 +33,14 @@ from experiments.printing import (
     settled,
     warn_of_headroom,
 )
-from experiments.running import check_until, looks, planned_with_starts
+from experiments.running import check_until, looks, one_suite, planned_with_starts, say_notes
 
 
 @click.command("plan", short_help="What TARGET's runs need, and for how long.")
-@click.argument("target", shell_complete=targets)
+@targets_argument
 @profile_option
 @override_option
+@multirun_option
 @seeds_option
 @jobs_option
 @until_option
@@ -47,9 +51,10 @@ from experiments.running import check_until, looks, planned_with_starts
 @click.pass_context
 def plan(
     context: click.Context,
-    target: str,
+    names: tuple[str, ...],
     profile: str | None,
     overrides: tuple[str, ...],
+    several: tuple[str, ...],
     seeds: list[int],
     jobs: int | None,
     until: str | None,
@@ -58,18 +63,23 @@ def plan(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Which runs of TARGET are new, finished, stale, failed or interrupted, and how long the rest takes.
+    """Which runs of each TARGET are new, finished, stale, failed or interrupted, and how long the rest takes.
 
     With --until decided: how the steps stand, and the runs of the next look.
     """
     from experiments.executors.choice import at_a_time
 
     check_until(context, until)
-    look = looks(target, profile, overrides, workspace, margin, most)
+    from experiments.targets import parse_targets
+    from experiments.until import seen_before, standing
+
+    targets = parse_targets(names, several, overrides)
+    say_notes(targets)
     if until:
+        look = looks(one_suite(targets), profile, overrides, workspace, margin, most)
         print_look(look(set()), at_a_time(Where(jobs)), as_json)
         return
-    starts, runs = planned_with_starts(target, profile, overrides, seeds, workspace)
+    starts, runs = planned_with_starts(targets, profile, overrides, seeds, workspace)
     planned = [*starts, *runs]
     warn_of_headroom(starts, runs)
     if as_json:
@@ -83,18 +93,18 @@ def plan(
     side_by_side = min(at_a_time(Where(jobs)), max(1, len(todo)))
     total = how_long(sum(known) / side_by_side) if len(known) == len(todo) else "unknown time"
     click.echo(f"{len(todo)} of {len(planned)} to run, about {total}" if todo else f"all {len(planned)} finished")
-    from experiments.until import seen_before, standing
-
-    if seen_before(planned, workspace):
-        click.echo(f"{standing(look(set()))} (rasa plan {target} --until decided)")
+    for target in targets:
+        if seen_before([run for run in runs if run.about.suite == target.suite.suite], workspace):
+            now = looks(target, profile, overrides, workspace, margin, most)(set())
+            click.echo(f"{standing(now)} ({shlex.join(['rasa', 'plan', *target.texts])} --until decided)")
 
 
 @click.command(short_help="How the workspace's runs stand.")
-@click.argument("name", metavar="[SUITE|ROW|RUN]", required=False, shell_complete=runs)
+@click.argument("names", metavar="[SUITE|ROW|RUN]...", nargs=-1, shell_complete=runs)
 @workspace_option
 @json_option
-def status(name: str | None, workspace: Path, as_json: bool) -> None:
-    """How all runs of the workspace, or those of a SUITE, a ROW or one RUN, stand, and what they have reached.
+def status(names: tuple[str, ...], workspace: Path, as_json: bool) -> None:
+    """How all runs of the workspace, or those of each SUITE, ROW ('table4/*rtd') or RUN, stand, and what they reached.
 
     VAL R@1 is validation's, of the epoch that it has chosen (so far), TEST R@1 that of the same weights on test.
     """
@@ -103,7 +113,8 @@ def status(name: str | None, workspace: Path, as_json: bool) -> None:
     from experiments.reached import reached
     from experiments.status_table import Line, document, table
 
-    found = recorded_runs(workspace) if name is None else recorded(runs_named(name, workspace))
+    named = dict.fromkeys(directory for name in names for directory in runs_named(name, workspace))
+    found = recorded(named) if names else recorded_runs(workspace)
     lines = [Line(run, reached(run.directory, run.about)) for run in found]
     if as_json:
         print_json([document(line) for line in lines])

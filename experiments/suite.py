@@ -53,6 +53,7 @@ class _Spec(BaseModel):
 class Row(_Spec):
     """One line of a suite's table: one way to compose the method."""
 
+    _source: str = PrivateAttr("")  # how a message names a row that no file has
     name: Name = Field(description="Names the row in commands, folders and records.")
     labels: tuple[str, ...] = Field((), description="The row's cells in the suite's label columns; none: its name.")
     description: str = Field("", description="What the row is, in a sentence, where its labels do not say it.")
@@ -206,6 +207,9 @@ class SpecFile(_Spec):
 class Suite(SpecFile):
     """A table of rows that differ in what they learn, all else equal."""
 
+    _asked: tuple[str, ...] = PrivateAttr(())
+    _of: int = PrivateAttr(0)
+
     suite: Name = Field(description="Names the suite in commands, folders and records.")
     title: str = Field("", description="One line that says what the rows compare.")
     source: str = Field("", description="Where the published values stand.")
@@ -262,6 +266,27 @@ class Suite(SpecFile):
         own = [each.name for each in rows if suite == self.suite and each.name == name]
         found = own or [each.name for each in rows if _is_unchanged(each, row.extends)]
         return row.model_copy(update={"versus": found[0]}) if found and found[0] != row.name else row
+
+    def part(self, rows: Sequence[Row], asked: Sequence[str]) -> "Suite":
+        """The suite as it was `asked` for: with these rows and those that they are compared with alone."""
+        names = {row.name for row in rows} | {row.versus for row in rows}
+        kept = [row for row in self.rows if row.name in names]
+        there = {row.name for row in kept}
+        left = [row if row.versus in there else row.model_copy(update={"versus": None}) for row in kept]
+        sweeps = tuple(sweep for sweep in self.sweeps if {*sweep.row_names.values()} <= there)
+        part = self.model_copy(update={"rows": tuple(left), "sweeps": sweeps})
+        part._asked, part._of = tuple(asked), len(self.rows)
+        return part
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names, and the `-m`, by which a part of the suite was asked for; nothing for the whole."""
+        return self._asked
+
+    @property
+    def of(self) -> int:
+        """How many rows the whole has."""
+        return self._of or len(self.rows)
 
     def unchanged(self, extends: str) -> Row | None:
         """The row of this suite that extends that one and changes nothing, so that it is that row, over this base."""

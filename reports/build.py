@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments import targets
 from experiments.boundaries import MOST
 from experiments.rundir import write_text
 from experiments.spec import load_profile
@@ -88,7 +89,7 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
     untrained = {row: gain.untrained for row, gain in gains.items()}
     swept = sweeps.curves(suite, lines, loaded.queries, how.resamples, untrained)
     where_best = sweeps.grid(swept)
-    said = notes(lines, name, comparable, paper_data)
+    said = (*of_suite(suite), *notes(lines, name, comparable, paper_data))
     identities = loaded.sizes.get("test", {}).get("identities", 0)
     chance = 100 / identities if identities else None
     return Report(
@@ -110,8 +111,9 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
         others=(where_best,) if where_best else (),
         curves=swept,
         paper_data=paper_data,
-        published=[as_published(table, lines, comparable, starts)] if table else [],
-        competitors=list(competitors(table, lines)) if table else [],
+        # In the paper's table rows that were not asked for would stand among those of others.
+        published=[as_published(table, lines, comparable, starts)] if table and not suite.asked else [],
+        competitors=list(competitors(table, lines)) if table and not suite.asked else [],
         starts=starts,
         over_start=gains,
         above=(*headroom(gains), *at_chance(lines, chance)),
@@ -162,6 +164,16 @@ def draw_figures(report: Report, folder: Path) -> list[Picture]:
 def _drawn(drawing: Drawing, folder: Path) -> Picture:
     drawing.draw(folder / drawing.file)
     return Picture(folder / drawing.file, drawing.words, drawing.caption, drawing.section)
+
+
+def of_suite(suite: Suite) -> Iterator[str]:
+    """What a reader must know of which rows there are, a sentence each."""
+    if suite.asked:
+        yield (
+            f"{len(suite.rows)} of the {suite.of} rows of {suite.suite} are shown: those that were asked for, and what "
+            "they are compared with. Corrections for several comparisons are over the steps shown."
+        )
+    yield from targets.notes(targets.Target(suite, list(suite.rows), ()))
 
 
 def notes(lines: Sequence[Line], profile: str, comparable: bool, paper_data: str = PAPER_DATA) -> Iterator[str]:

@@ -4,7 +4,6 @@ Only click is imported, here and by what is imported here, until it runs.
 """
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +13,10 @@ from experiments.options import (
     json_option,
     margin_option,
     most_option,
+    multirun_option,
     override_option,
     profile_option,
+    targets_argument,
     tracking_option,
     workspace_option,
 )
@@ -35,10 +36,11 @@ log_option = click.option(
 )
 
 
-@click.command(short_help="A suite's table, beside the paper's.")
-@click.argument("suite", shell_complete=suites)
+@click.command(short_help="Tables of suites or rows, beside the paper's.")
+@targets_argument
 @profile_option
 @override_option
+@multirun_option
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="md", show_default=True, help="What is printed.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
 @click.option("--published", is_flag=True, help="Print the paper's table alone; needs no runs.")
@@ -48,9 +50,10 @@ log_option = click.option(
 @workspace_option
 @tracking_option
 def report(
-    suite: str,
+    names: tuple[str, ...],
     profile: str | None,
     overrides: tuple[str, ...],
+    several: tuple[str, ...],
     kind: str,
     out: Path | None,
     published: bool,
@@ -60,52 +63,50 @@ def report(
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
-    """Print SUITE's table (`table4`, `my.yaml`) with each row's spread, gain and cost beside the paper's values.
+    """Print a table of each TARGET's suite with each row's spread, gain and cost beside the paper's values.
 
-    The table in every format, a page and its figures are written to WORKSPACE/report/SUITE-PROFILE, or to --out. With
-    -o the folder's name tells what differs.
+    TARGET is a suite (`table4`, `my.yaml`), or rows of one (`table4/m-rtd`, 'table4/*rtd'), which are shown with what
+    they are compared with. The table in every format, a page and its figures are written to
+    WORKSPACE/report/SUITE-PROFILE, or to --out. With rows, -m or -o the folder's name tells what differs.
     With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
     if published:
-        if profile or overrides or out or margin or most or log:
+        if profile or overrides or several or out or margin or most or log:
             raise click.UsageError(
-                "--published prints the paper's table alone: give no --profile, -o, --out, --margin, --max-seeds or "
-                "--log with it"
+                "--published prints the paper's table alone: give no --profile, -o, -m, --out, --margin, --max-seeds "
+                "or --log with it"
             )
         from reports.paper_page import paper_text
 
-        click.echo(paper_text(suite, kind), nl=False)
+        click.echo("\n".join(paper_text(name, kind) for name in names), nl=False)
         return
     from experiments.boundaries import MOST
-    from experiments.spec import load_suite, suite_names
+    from experiments.spec import suite_names
     from experiments.steps import MARGIN
-    from experiments.store import tracking_uri as default_uri
+    from experiments.targets import parse_targets
     from rasa.errors import ResourceError, SpecError
-    from reports.build import PAGE, build, write_files
+    from reports.printed import Printed, printed
     from reports.published import published_names
-    from reports.variants import folder_name
 
-    if suite in published_names() and suite not in suite_names():
-        raise SpecError(
-            f"no suite {suite!r} yet; the paper's own table is printed by `rasa report {suite} --published`"
-        )
-    loaded = load_suite(suite)
-    profile, uri = profile or loaded.profile, default_uri(workspace, tracking_uri)
-    built = build(loaded, profile, overrides, uri, margin or MARGIN, most or MOST, workspace)
-    folder = out or workspace / "report" / folder_name(loaded, profile, overrides)
-    try:
-        texts, written = write_files(built, folder), f"report: {folder / PAGE}"
-    except ResourceError as refused:  # a workspace on a disk that is only read has its table all the same
-        if out is not None:
-            raise
-        with TemporaryDirectory() as scratch:
-            texts, written = write_files(built, Path(scratch)), f"report: printed only; {refused}"
-    click.echo(texts[kind], nl=False)
-    click.echo(written, err=True)
-    if log:
-        from reports.filing import log_report
-
-        click.echo(f"logged to {uri}: {log_report(loaded, profile, overrides, built, uri, workspace)}", err=True)
+    for name in names:
+        if name in published_names() and name not in suite_names():
+            raise SpecError(
+                f"no suite {name!r} yet; the paper's own table is printed by `rasa report {name} --published`"
+            )
+    texts, absent = list[str](), list[ResourceError]()
+    suites = [target.shown for target in parse_targets(names, several, overrides)]
+    how = Printed(overrides, margin or MARGIN, most or MOST, log, workspace, tracking_uri, out, len(suites) > 1)
+    for suite in suites:
+        try:
+            texts.append(printed(suite, profile, how, lambda line: click.echo(line, err=True))[kind])
+        except ResourceError as fault:  # of several suites those that have no runs are told of
+            if len(suites) == 1:
+                raise
+            absent.append(fault)
+            click.echo(f"skipped: {fault}", err=True)
+    if not texts:
+        raise absent[0]
+    click.echo(f"[{','.join(texts)}]\n" if kind == "json" and len(suites) > 1 else "\n".join(texts), nl=False)
 
 
 @click.command(short_help="A report's folder that anyone can check.")

@@ -175,9 +175,9 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
 
 def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]) -> str:
     """What a user types to run, or to report, these rows."""
-    target = suite.suite if suite.suite in suite_names() else suite.file
+    targets = suite.asked or (suite.suite if suite.suite in suite_names() else suite.file,)
     options = [part for text in overrides for part in ("-o", text)]
-    return shlex.join(["rasa", verb, target, "--profile", profile, *options])
+    return shlex.join(["rasa", verb, *targets, "--profile", profile, *options])
 
 
 def row_configs(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[str, Config]:

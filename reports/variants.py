@@ -22,14 +22,16 @@ def variant(suite: Suite, profile: str, overrides: Sequence[str]) -> str:
 
 
 def folder_name(suite: Suite, profile: str, overrides: Sequence[str]) -> str:
-    """`SUITE-PROFILE`, and for a variant what differs and a digest of it."""
+    """`SUITE-PROFILE`, for a part of the suite its rows, for a variant what differs, and a digest of these."""
     plain, changes = f"{suite.suite}-{load_profile(profile).profile}", _changes(suite, profile, overrides)
     roots = [text for text in overrides if text.startswith(ROOTS)] if _has_data(suite, profile) else []
-    if not changes and not roots:
+    rows = [row.name for row in suite.rows] if suite.asked else []
+    if not changes and not roots and not rows:
         return plain
-    changed = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())
+    changed = ",".join([*rows, *(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())])
     shown = re.sub(r"[^A-Za-z0-9.=-]+", "_", changed)[:LONGEST].strip("_.")
-    return "-".join(filter(None, (plain, shown, short_digest([changes, roots])[:6])))
+    differs = [changes, roots, rows] if rows else [changes, roots]
+    return "-".join(filter(None, (plain, shown, short_digest(differs)[:6])))
 
 
 def _changes(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[str, str]:

@@ -42,8 +42,8 @@ def test_every_command_of_this_package_is_found_and_loads(capsys):
 CASES = [
     (["frobnicate"], 2, "No such command 'frobnicate'"),
     (["rnu"], 2, "No such command 'rnu'. Did you mean run?"),
-    (["run"], 2, "Missing argument 'TARGET'"),
-    (["run", "table4", "--seeds", "a"], 2, "give whole numbers with commas"),
+    (["run"], 2, "Missing argument 'TARGET...'"),
+    (["run", "table4", "--seeds", "a"], 2, "give whole numbers from 0 on, or ranges"),
     (["run", "table4", "--jobs", "0"], 2, "--jobs"),
     (["show"], 2, "name a row"),
     (["show", "table4"], 2, "table4 has 10 rows; name one: table4/cl"),
