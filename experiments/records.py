@@ -155,6 +155,7 @@ def read_record(folder: Path, shared: Path) -> Record:
             raise ValueError(f"{wrong[0][:80]!r} is no name of a suite, a row, a profile or a run")
         if (result := read_result(folder / RESULT)) is None:
             raise ValueError(f"{RESULT} has not the figures of a run")
+        (folder / METRICS).stat()  # a run without any figure has the file, too
         damaged: list[str] = []
         points = read_points(folder, damaged.append)
         if damaged:
