@@ -8,8 +8,9 @@ JOBS ?= 2
 
 CASES ?= 20000
 LOCKED ?= 1
+SITE ?= site
 
-.PHONY: demo test check mutants reliability fuzz lock audit lowest env clean
+.PHONY: demo test check docs mutants reliability fuzz lock audit lowest env clean
 
 demo: env  ## the ten rows of Table 4 on the built-in benchmark, then the report
 	$(BIN)/rasa run table4 --profile $(PROFILE) --jobs $(JOBS)
@@ -21,9 +22,14 @@ test: env  ## the whole test suite
 check: env  ## what CI checks: format, lint, types, direction of imports, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy rasa experiments studies reports benchmarks
+	$(BIN)/mypy rasa experiments studies reports benchmarks website
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(JOBS)
+
+docs: env  ## the site, into site/: reference from the program, the notebook run, every link checked
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --site-dir $(SITE)
+	$(BIN)/python -m website.links $(SITE)
 
 mutants: env  ## deliberate mistakes in the recipe, each of which must make a test fail; not part of CI
 	$(BIN)/python -m tests.mutants $(MUTANTS)
@@ -37,7 +43,7 @@ fuzz: env  ## CASES damaged inputs, other ones each time
 
 lock: env  ## requirements.lock anew: the newest versions in the ranges of setup.cfg, with the hashes of their files
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml setup.cfg --extra dev --extra docs --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --upgrade --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 audit: env  ## known vulnerabilities of the locked versions; skipped where no database can be reached
@@ -63,4 +69,4 @@ $(BIN)/.built: setup.cfg pyproject.toml requirements.lock .ci/environment
 	touch $@
 
 clean:  ## the environment, caches and build products; not runs, data or the tracking store
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

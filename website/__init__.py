@@ -1,0 +1,1 @@
+"""What the site is built from besides docs/: pages made of click and pydantic, links, and the check of them."""
