@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.environment import cpu_count
+from experiments.outcome import Died
 from experiments.plan import PlannedRun
 from rasa.callbacks import Log, Notify
 from rasa.config.run import Config
@@ -110,12 +111,12 @@ class Member:
         theirs.close()  # so that its death ends the pipe
         self.left = False
 
-    def death(self) -> RunFailed:
+    def death(self) -> Died:
         """What to say of a process that has ended without a word."""
         self.process.join(GRACE)
         code = self.process.exitcode
         how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-        return RunFailed(
+        return Died(
             f"{self.name} died ({how}: killed, or out of memory); the same command goes on from the last checkpoint"
         )
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from experiments.devices import processes_of
 from experiments.execution import failed, prepare, run_one
 from experiments.executors.interface import Event, Executor, Fault
-from experiments.outcome import Callbacks, Outcome, Train, finished, not_reached, stopped
+from experiments.outcome import Callbacks, Died, Outcome, Train, finished, not_reached, stopped
 from experiments.places import CPU
 from experiments.plan import PlannedRun, state_of
 from experiments.rundir import RESULT, Follower, read_result
 from experiments.stop import Stop
+from experiments.worker_log import output_kept, said
 from rasa.callbacks import Notify
 from rasa.errors import RasaError, RunFailed
 
@@ -28,6 +29,7 @@ class RunWork:
 
     run: PlannedRun
     train: Train | None = None
+    again: bool = False  # whether a process had it before that died
 
     @property
     def name(self) -> str:
@@ -48,27 +50,34 @@ class RunWork:
         self, notify: Notify, should_stop: Callable[[], bool], threads: int | None = None, attempt: int = 1
     ) -> Outcome:
         """Bring the run to its end in this process, unless another one has it."""
-        deadline = time.monotonic() + (PATIENCE if attempt > 1 else 0)
+        assert self.run.directory is not None
+        deadline = time.monotonic() + (PATIENCE if attempt > 1 or self.again else 0)
         try:
             prepare(self.run)
         except RasaError as fault:
             return failed(self.run, fault)
         while True:
-            outcome = run_one(self.run, lambda *figures: None, notify, should_stop, self.train, threads)
+            with output_kept(self.run.directory):
+                outcome = run_one(self.run, lambda *figures: None, notify, should_stop, self.train, threads)
             if outcome.state != "running" or should_stop() or time.monotonic() >= deadline:
                 return outcome
             time.sleep(1)
 
 
 def run_all(
-    todo: Sequence[tuple[int, PlannedRun]], executor: Executor, callbacks: Callbacks, stop: Stop, train: Train | None
+    todo: Sequence[tuple[int, PlannedRun]],
+    executor: Executor,
+    callbacks: Callbacks,
+    stop: Stop,
+    train: Train | None,
+    retries: int = 0,
 ) -> dict[int, Outcome]:
-    """Have the runs executed; outcomes by the runs' numbers."""
+    """Have the runs executed, those that died again up to `retries` times; outcomes by the runs' numbers."""
     outcomes = {number: not_reached(run) for number, run in todo}
     if not todo or stop.asked:
         return outcomes
     tickets = executor.submit([RunWork(run, train) for _, run in todo])
-    jobs = {ticket: Job(number, run, callbacks) for ticket, (number, run) in zip(tickets, todo, strict=True)}
+    jobs = {ticket: Job(number, run, callbacks, retries) for ticket, (number, run) in zip(tickets, todo, strict=True)}
     cancelled = False
     while jobs:
         if stop.asked and not cancelled:
@@ -86,6 +95,10 @@ def run_all(
                 if job.moves(outcome, event, stop):
                     (ticket,) = executor.submit([RunWork(job.run, train)], alone=True)
                     jobs[ticket] = job
+                elif job.tries_again(outcome, stop):
+                    # After the others: what they use may be free by then.
+                    (ticket,) = executor.submit([RunWork(job.run, train, again=True)])
+                    jobs[ticket] = job
                 else:
                     outcomes[job.number] = outcome
                     job.end(outcome)
@@ -95,11 +108,12 @@ def run_all(
 class Job:
     """A run that an executor has, followed through its directory."""
 
-    def __init__(self, number: int, run: PlannedRun, callbacks: Callbacks):
+    def __init__(self, number: int, run: PlannedRun, callbacks: Callbacks, retries: int):
         assert run.directory is not None
         self.number, self.run, self._callbacks = number, run, callbacks
         self._directory, self._follower = run.directory, Follower(run.directory)
         self._begun, self._silent, self._moved = False, True, False
+        self._retries, self._attempt = retries, 1
 
     def report(self) -> None:
         """Pass on the figures that have arrived since the last look."""
@@ -141,6 +155,16 @@ class Job:
         )
         return True
 
+    def tries_again(self, outcome: Outcome, stop: Stop) -> bool:
+        """Whether a run that died is to be tried again. One that failed by itself would fail again."""
+        if not outcome.died or self._attempt > self._retries or stop.asked:
+            return False
+        self._attempt += 1
+        self._callbacks.notify(
+            f"{self.run.about.name}: {outcome.message}; attempt {self._attempt} of {self._retries + 1} follows"
+        )
+        return True
+
     def end(self, outcome: Outcome) -> None:
         """Tell of the end."""
         self._callbacks.on_end(outcome)
@@ -166,5 +190,6 @@ class Job:
             return finished(self.run.about, self._directory, read_result(self._directory / RESULT) or {})
         if stop.asked:
             return stopped(self.run)
-        where = "" if logs == "stderr" else f"; its log: {logs}"
-        return failed(self.run, RunFailed(f"{why}; `rasa run` goes on from the last checkpoint{where}"))
+        printed = said(self._directory)
+        where = f"; its output: {printed}" if printed else "" if logs == "stderr" else f"; its log: {logs}"
+        return failed(self.run, Died(f"{why}; `rasa run` goes on from the last checkpoint{where}"))

@@ -1,5 +1,6 @@
 """One run, in this process and in its own directory: begun, trained, recorded, whatever happens to it."""
 
+import errno
 import os
 import traceback
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 from experiments.adopt import COPIED_FROM, copied
 from experiments.clean import drop_checkpoints
 from experiments.environment import changes, code_digest, environment
-from experiments.outcome import Callbacks, OnMetrics, Outcome, Train, finished, stopped
+from experiments.outcome import Callbacks, Died, OnMetrics, Outcome, Train, finished, stopped
 from experiments.plan import DATA, PlannedRun, state_of
 from experiments.rundir import (
     ABOUT,
@@ -22,6 +23,7 @@ from experiments.rundir import (
     SPEC,
     About,
     MetricsLog,
+    note_attempt,
     read_json,
     read_result,
     timestamp,
@@ -94,8 +96,9 @@ def run_one(
 
 
 def failed(run: PlannedRun, error: BaseException) -> Outcome:
-    """Record a failure in the run's directory, as well as the disk allows."""
+    """Record a failure in the run's directory, as well as the disk allows: the last one, and one attempt more."""
     assert run.directory is not None
+    died = _killed(error)
     if isinstance(error, OSError) and error.errno is not None:  # the machine's fault, not the program's
         error = _refused_by_the_system(error, run.directory)
     message = str(error) if isinstance(error, RasaError) else f"{type(error).__name__}: {error}"
@@ -104,11 +107,21 @@ def failed(run: PlannedRun, error: BaseException) -> Outcome:
     record = {"type": type(error).__name__, "message": message, "traceback": trace, "time": timestamp()}
     try:
         write_json(run.directory / FAILURE, record)
+        note_attempt(run.directory, record)
     except OSError as refused:
         message += f" (and {FAILURE} could not be written: {refused.strerror})"
     code = error.exit_code if isinstance(error, RasaError) else RunFailed.exit_code
     starved = isinstance(error, OutOfMemory | MemoryError)
-    return Outcome(run.about, run.directory, "failed", message, exit_code=code, out_of_memory=starved)
+    return Outcome(run.about, run.directory, "failed", message, exit_code=code, out_of_memory=starved, died=died)
+
+
+def _killed(error: BaseException) -> bool:
+    """Whether the process, or one that it had started, was killed or had no memory: nothing that the run itself did."""
+    if isinstance(error, Died | OutOfMemory | MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")  # as torch says it
 
 
 def _refused_by_the_system(error: OSError, directory: Path) -> ResourceError:

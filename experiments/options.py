@@ -108,6 +108,29 @@ def where_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return told
 
 
+def on_fault_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a failed run means; the command is given `on_fault`."""
+
+    @wraps(command)
+    def told(*arguments: Any, retries: int, fail_fast: bool, **rest: Any) -> Any:
+        from experiments.outcome import OnFault
+
+        return command(*arguments, on_fault=OnFault(retries, fail_fast), **rest)
+
+    for option in (
+        click.option("--fail-fast", is_flag=True, help="Stop the other runs, with a checkpoint, once one has failed."),
+        click.option(
+            "--retries",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Attempts more for a run whose process was killed or had no memory, each from its last checkpoint.",
+        ),
+    ):
+        told = option(told)
+    return told
+
+
 def seeds_given(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
     """Seeds of `0,1,2`, `0-4` or `0-2,7`, each once, in the order that is given."""
     seeds: dict[int, None] = {}

@@ -25,6 +25,21 @@ class Outcome(NamedTuple):
     exit_code: int = RunFailed.exit_code  # of a failed run: its fault's
     reached: bool = True  # False of a run that the command was stopped before
     out_of_memory: bool = False  # of a failed run: that is why
+    died: bool = False  # of a failed run: its process was killed, or had no memory, so another attempt may get through
+
+
+class Died(RunFailed):
+    """The process that trained a run, or one of them, was killed."""
+
+
+class OnFault(NamedTuple):
+    """What is done where a run fails: how often one that died is tried again, and whether the others go on."""
+
+    retries: int = 0
+    fail_fast: bool = False
+
+
+STAY = OnFault()
 
 
 class Callbacks(NamedTuple):
@@ -61,14 +76,15 @@ def not_reached(run: PlannedRun) -> Outcome:
     return Outcome(run.about, run.directory, run.state, message, reached=False)
 
 
-def raise_for(outcomes: Sequence[Outcome]) -> None:
+def raise_for(outcomes: Sequence[Outcome], fail_fast: bool = False) -> None:
     """KeyboardInterrupt, RunFailed (a single run's, with its fault's exit code) or SuiteFailed if called for.
 
-    A start beside a run leaves that the single one.
+    A start beside a run leaves that the single one. With `fail_fast` it is a failure that has stopped the others.
     """
-    if any(outcome.state == "interrupted" or not outcome.reached for outcome in outcomes):
-        raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    cut_off = [outcome for outcome in outcomes if outcome.state == "interrupted" or not outcome.reached]
+    if cut_off and not (failed and fail_fast):
+        raise KeyboardInterrupt
     single = sum(not outcome.about.untrained for outcome in outcomes) <= 1
     if len(failed) == 1 and single:
         error = RunFailed(f"{failed[0].about.name}: {failed[0].message}")
@@ -76,4 +92,7 @@ def raise_for(outcomes: Sequence[Outcome]) -> None:
         raise error
     if failed:
         names = ", ".join(outcome.about.name for outcome in failed)
-        raise SuiteFailed(f"{len(failed)} of {len(outcomes)} runs failed: {names}; `rasa retry` runs them again")
+        others = f", and so {len(cut_off)} were stopped or not begun" if cut_off else ""
+        raise SuiteFailed(
+            f"{len(failed)} of {len(outcomes)} runs failed: {names}{others}; `rasa retry` runs them again"
+        )

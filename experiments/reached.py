@@ -14,6 +14,7 @@ from experiments.rundir import (
     RESULT,
     SELECTED,
     About,
+    read_attempts,
     read_json,
     read_points,
     read_result,
@@ -37,6 +38,7 @@ class Reached(NamedTuple):
     when: str
     seconds: float | None
     weights: Path | None
+    attempts: int = 0  # that failed
 
     @property
     def val_r1(self) -> float | None:
@@ -62,7 +64,17 @@ def reached(directory: Path, about: About) -> Reached:
     failure = read_json(directory / FAILURE) or {}
     seen = points[-1].time if points else None
     when = str(failure.get("time") or (_utc(seen) if seen else "") or _begun(directory))
-    return Reached(max(by_epoch, default=0), epochs, epoch, by_epoch.get(epoch or 0, {}), {}, when, None, chosen)
+    return Reached(
+        max(by_epoch, default=0),
+        epochs,
+        epoch,
+        by_epoch.get(epoch or 0, {}),
+        {},
+        when,
+        None,
+        chosen,
+        len(read_attempts(directory)),
+    )
 
 
 def choice(val: Mapping[str, float]) -> tuple[float, float]:
@@ -95,6 +107,7 @@ def _of_result(directory: Path, result: Mapping[str, Any], epochs: int | None) -
         when=str(result.get("finished") or _begun(directory)),
         seconds=(result.get("cost") or {}).get("seconds"),
         weights=None if (directory / RESTORED).exists() else _chosen(directory),
+        attempts=len(read_attempts(directory)),
     )
 
 

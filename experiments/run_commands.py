@@ -17,6 +17,7 @@ from experiments.options import (
     margin_option,
     most_option,
     multirun_option,
+    on_fault_option,
     override_option,
     profile_option,
     seeds_option,
@@ -29,6 +30,7 @@ from experiments.options import (
 from experiments.running import check_until, execute_and_print, one_suite, planned_with_starts, run_until, say_notes
 
 if TYPE_CHECKING:
+    from experiments.outcome import OnFault
     from experiments.plan import PlannedRun
 
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 @multirun_option
 @seeds_option
 @where_option
+@on_fault_option
 @until_option
 @margin_option
 @most_option
@@ -60,6 +63,7 @@ def run(
     several: tuple[str, ...],
     seeds: list[int],
     where: Where,
+    on_fault: "OnFault",
     until: str | None,
     margin: float | None,
     most: int | None,
@@ -85,7 +89,7 @@ def run(
 
     if torchrun.follows():
         return torchrun.follow()
-    train = context.with_resource(torchrun.trainer(where))
+    train = context.with_resource(torchrun.trainer(where, on_fault.retries))
     tracking_uri = chosen_uri(workspace, tracking_uri)
     targets = parse_targets(names, several, overrides)
     if until:
@@ -97,18 +101,19 @@ def run(
     writable(workspace)
     ensure_data(configs, workspace, lambda line: click.echo(line, err=True))
     if until:
-        settings = (margin, most, where, budget, keep_checkpoints)
+        settings = (margin, most, where, on_fault, budget, keep_checkpoints)
         run_until(targets[0], profile, overrides, workspace, *settings, tracking_uri, as_json, train)
         return 0
     starts, runs = planned_with_starts(targets, profile, overrides, seeds, workspace)
     runs = [each._replace(keep_checkpoints=keep_checkpoints) for each in runs]
-    execute_and_print([*starts, *runs], workspace, where, rerun_stale, tracking_uri, as_json, train)
+    execute_and_print([*starts, *runs], workspace, where, on_fault, rerun_stale, tracking_uri, as_json, train)
     return 0
 
 
 @click.command(short_help="Run failed runs again.")
 @click.argument("names", metavar="SUITE|ROW|RUN...", nargs=-1, required=True, shell_complete=runs)
 @where_option
+@on_fault_option
 @keep_option
 @tracking_option
 @workspace_option
@@ -118,6 +123,7 @@ def retry(
     context: click.Context,
     names: tuple[str, ...],
     where: Where,
+    on_fault: "OnFault",
     keep_checkpoints: bool,
     tracking_uri: str | None,
     workspace: Path,
@@ -130,7 +136,7 @@ def retry(
 
     if torchrun.follows():
         return torchrun.follow()
-    train = context.with_resource(torchrun.trainer(where))
+    train = context.with_resource(torchrun.trainer(where, on_fault.retries))
     directories = {directory: None for name in names for directory in runs_named(name, workspace)}
     found = [run for run in recorded(directories) if run.state == "failed"]
     for run in found:
@@ -139,13 +145,14 @@ def retry(
         click.echo(f"no failed runs of {', '.join(names)} in {workspace.absolute() / 'runs'}", err=True)
     else:
         again = [planned_again(run, workspace)._replace(keep_checkpoints=keep_checkpoints) for run in found]
-        execute_and_print(again, workspace, where, False, tracking_uri, as_json, train)
+        execute_and_print(again, workspace, where, on_fault, False, tracking_uri, as_json, train)
     return 0
 
 
 @click.command(short_help="Bring interrupted runs to their end.")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=runs)
 @where_option
+@on_fault_option
 @keep_option
 @workspace_option
 @tracking_option
@@ -155,6 +162,7 @@ def resume(
     context: click.Context,
     names: tuple[str, ...],
     where: Where,
+    on_fault: "OnFault",
     keep_checkpoints: bool,
     workspace: Path,
     tracking_uri: str | None,
@@ -172,7 +180,7 @@ def resume(
 
     if torchrun.follows():
         return torchrun.follow()
-    train = context.with_resource(torchrun.trainer(where))
+    train = context.with_resource(torchrun.trainer(where, on_fault.retries))
     planned: dict[Path, PlannedRun] = {}  # each once, in however many ways it was named
     for name in names:
         directories = runs_named(name, workspace)
@@ -182,7 +190,7 @@ def resume(
             _refuse_elsewhere(directory, workspace)
             run = placed(read_about(directory), located(read_config(directory), workspace), workspace, None)
             planned[directory] = run._replace(keep_checkpoints=keep_checkpoints)
-    execute_and_print([*planned.values()], workspace, where, False, tracking_uri, as_json, train)
+    execute_and_print([*planned.values()], workspace, where, on_fault, False, tracking_uri, as_json, train)
     return 0
 
 

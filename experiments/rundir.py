@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ STUDY_SUITE = "study."  # begins the suite's name of a study's trials, whose rec
 SPEC, ABOUT, ENVIRONMENT, METRICS = "spec.yaml", "run.json", "environment.json", "metrics.jsonl"
 CHANGES = "changes.patch"  # from the commit to the code that ran (experiments/uncommitted.py)
 RESULT, FAILURE, LOCK, TRACKING = "result.json", "failure.json", "run.lock", "tracking.json"
+ATTEMPTS = "attempts.jsonl"  # those that failed, whatever came of the run later
 START = "start"  # the row under which the evaluation of initial weights is recorded (experiments/start.py)
 SELECTED, PREDICTIONS = "selected", "predictions.safetensors"
 # Parts of result.json that others read; those with figures alone.
@@ -149,6 +151,23 @@ def read_result(path: Path) -> dict[str, Any] | None:
         and isinstance(last, dict)
     )
     return result if sound else None
+
+
+def note_attempt(directory: Path, failure: dict[str, Any]) -> None:
+    """Add a failed attempt (what `failure.json` says of it, without the traceback) to the run's. Raises OSError."""
+    told = {name: value for name, value in failure.items() if name != "traceback"}
+    with (directory / ATTEMPTS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(told, ensure_ascii=False) + "\n")
+
+
+def read_attempts(directory: Path) -> list[dict[str, Any]]:
+    """The attempts of a run that failed, in their order; a line that is torn is none."""
+    path, found = directory / ATTEMPTS, []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            if isinstance(told := json.loads(line), dict):
+                found.append(told)
+    return found
 
 
 def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:

@@ -7,7 +7,7 @@ from experiments.dispatch import run_all
 from experiments.execution import begin, run_one
 from experiments.executors.interface import Executor
 from experiments.executors.local import Local
-from experiments.outcome import NO_CALLBACKS, Callbacks, Outcome, Train, finished, not_reached
+from experiments.outcome import NO_CALLBACKS, STAY, Callbacks, OnFault, Outcome, Train, finished, not_reached
 from experiments.places import CPU, Places
 from experiments.plan import PlannedRun
 from experiments.resources import writable
@@ -26,10 +26,12 @@ def execute(
     train: Train | None = None,
     seconds: float | None = None,
     start: Callable[[Sequence[PlannedRun]], Executor] | None = None,
+    on_fault: OnFault = STAY,
 ) -> list[Outcome]:
     """Bring every planned run to its end, in order, and say how each stands. `train` defaults to the real trainer.
 
     `start` makes an executor for the runs that are left to do; without one they go on here, `jobs` at a time.
+    Runs that died are tried again as `on_fault` says; for that each has a process of its own, also one at a time.
     After the first SIGINT or SIGTERM, or after so many seconds, the running ones checkpoint and stop, and the rest are
     not started; the second signal ends the process. Raises ResourceError if nothing can be written in `workspace`.
     """
@@ -47,14 +49,27 @@ def execute(
         else:
             todo.append((number, run))
     with Stop(lambda: callbacks.notify("stopping after a checkpoint; interrupt again to end at once"), seconds) as stop:
-        if (start is not None or jobs > 1) and todo:
+        callbacks = _failing_fast(callbacks, stop) if on_fault.fail_fast else callbacks
+        if (start is not None or jobs > 1 or on_fault.retries) and todo:
             runs = [run for _, run in todo]
             with start(runs) if start is not None else Local(Places((CPU,), jobs, jobs)) as executor:
-                outcomes |= run_all(todo, executor, callbacks, stop, train)
+                outcomes |= run_all(todo, executor, callbacks, stop, train, on_fault.retries)
         else:
             for number, run in todo:
                 outcomes[number] = not_reached(run) if stop.asked else _run_here(run, callbacks, stop, train)
     return [outcomes[number] for number in sorted(outcomes)]
+
+
+def _failing_fast(callbacks: Callbacks, stop: Stop) -> Callbacks:
+    """The same, which have all runs stop once one has failed."""
+
+    def on_end(outcome: Outcome) -> None:
+        callbacks.on_end(outcome)
+        if outcome.state == "failed" and not stop.asked:
+            callbacks.notify("stopping the other runs after a checkpoint (--fail-fast)")
+            stop.ask()
+
+    return callbacks._replace(on_end=on_end)
 
 
 def _run_here(run: PlannedRun, callbacks: Callbacks, stop: Stop, train: Train | None) -> Outcome:

@@ -13,7 +13,7 @@ from experiments.options import Where
 from experiments.printing import print_json, print_outcomes, print_steps, row_of, settled, step_row
 
 if TYPE_CHECKING:
-    from experiments.outcome import Outcome, Train
+    from experiments.outcome import OnFault, Outcome, Train
     from experiments.plan import PlannedRun
     from experiments.targets import Target
     from experiments.until import Look
@@ -63,6 +63,7 @@ def execute_and_print(
     planned: "Sequence[PlannedRun]",
     workspace: Path,
     where: Where,
+    on_fault: "OnFault",
     rerun_stale: bool,
     tracking_uri: str | None,
     as_json: bool,
@@ -70,15 +71,16 @@ def execute_and_print(
 ) -> None:
     from experiments.outcome import raise_for
 
-    outcomes = outcomes_of(planned, workspace, where, rerun_stale, tracking_uri, train)
+    outcomes = outcomes_of(planned, workspace, where, on_fault, rerun_stale, tracking_uri, train)
     print_outcomes(outcomes, as_json)
-    raise_for(outcomes)
+    raise_for(outcomes, on_fault.fail_fast)
 
 
 def outcomes_of(
     planned: "Sequence[PlannedRun]",
     workspace: Path,
     where: Where,
+    on_fault: "OnFault",
     rerun_stale: bool,
     tracking_uri: str | None,
     train: "Train | None",
@@ -97,7 +99,7 @@ def outcomes_of(
     uri = store.tracking_uri(workspace, tracking_uri)
     todo = [run for run in planned if not settled(run) or (rerun_stale and run.state == "stale")]
     check_devices(todo, processes_of(train))
-    start = starter(where, todo)
+    start = starter(where, todo, apart=on_fault.retries > 0)
     check_resources([run.config for run in todo])
     with Display(len(planned)) as display:
         tracker = Tracker(uri, workspace, display.notify)
@@ -105,7 +107,7 @@ def outcomes_of(
             tracker.open()  # here and now: a fresh store is made by one process, before there are several
         with Uploader(tracker.deliver) as uploader:
             callbacks = Callbacks(display.on_start, display.on_metrics, display.on_end, display.notify, uploader.ask)
-            return execute(planned, workspace, 1, rerun_stale, callbacks, train, seconds, start)
+            return execute(planned, workspace, 1, rerun_stale, callbacks, train, seconds, start, on_fault)
 
 
 def run_until(
@@ -116,6 +118,7 @@ def run_until(
     margin: float | None,
     most: int | None,
     where: Where,
+    on_fault: "OnFault",
     budget: float | None,
     keep_checkpoints: bool,
     tracking_uri: str | None,
@@ -134,7 +137,7 @@ def run_until(
             start for start in planned_with_starts([target], profile, overrides, [], workspace)[0] if not settled(start)
         ]
         runs = [run._replace(keep_checkpoints=keep_checkpoints) for run in runs]
-        return outcomes_of([*starts, *runs], workspace, where, False, tracking_uri, train, seconds)
+        return outcomes_of([*starts, *runs], workspace, where, on_fault, False, tracking_uri, train, seconds)
 
     ended = until_decided(look, execute, lambda line: click.echo(line, err=True), at_a_time(where), budget)
     if as_json:
@@ -150,7 +153,8 @@ def run_until(
         print_steps(ended.look)
         click.echo(f"ended: {ended.reason}")
     # What the budget has stopped is no fault; what a person has stopped, or what failed, is said by the exit code.
-    raise_for([each for each in ended.outcomes if ended.stopped or (each.state != "interrupted" and each.reached)])
+    told = [each for each in ended.outcomes if ended.stopped or (each.state != "interrupted" and each.reached)]
+    raise_for(told, on_fault.fail_fast)
 
 
 def looks(

@@ -62,6 +62,7 @@ def document(line: Line) -> dict[str, Any]:
         "epochs": got.epochs,
         "when": got.when or None,
         "seconds": got.seconds,
+        "failed_attempts": got.attempts,
         "weights": str(got.weights) if got.weights else None,
     }
     return row_of(about, line.run.state, line.run.reason, line.run.directory) | figures

@@ -21,6 +21,7 @@ class Stop:
         self, on_first: Callable[[], None], seconds: float | None = None, also: Callable[[], bool] = lambda: False
     ):
         self._asked, self._on_first, self._also = False, on_first, also
+        self._cut_off = False
         self._timer = None if seconds is None else threading.Timer(max(0.0, seconds), self._over)
 
     @property
@@ -28,7 +29,11 @@ class Stop:
         """Whether what goes on is to stop."""
         if not self._asked and self._also():
             self._over()
-        return self._asked
+        return self._asked or self._cut_off
+
+    def ask(self) -> None:
+        """Have what goes on stop, for a reason that whoever calls has told. A signal after it is the first yet."""
+        self._cut_off = True
 
     def __enter__(self) -> Self:
         # Python hears signals in its main thread only; elsewhere whoever called has to stop the runs.

@@ -41,7 +41,7 @@ def follows() -> bool:
 
 
 @contextmanager
-def trainer(where: Where) -> Iterator[Train | None]:
+def trainer(where: Where, retries: int = 0) -> Iterator[Train | None]:
     """Who trains a run: so many processes, those of torchrun, or with None this one alone."""
     devices, jobs = where.devices, where.jobs
     if not launched():
@@ -54,6 +54,8 @@ def trainer(where: Where) -> Iterator[Train | None]:
         raise click.UsageError(
             f"--jobs {jobs or AUTO}: the processes of torchrun train one run at a time; leave --jobs out"
         )
+    if retries:
+        raise click.UsageError(f"--retries {retries}: torchrun has --max-restarts for it; leave --retries out")
     with _group() as (processes, store):
         leader = Leader(processes, store)
         yield leader

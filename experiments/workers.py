@@ -36,6 +36,12 @@ class WorkerProcess:
         assert self._process.pid is not None
         return self._process.pid
 
+    @property
+    def ending(self) -> str:
+        """How the process ended, once it is closed: `SIGKILL`, or `exit code 1`."""
+        code = self._process.exitcode or 0
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
     def send(self, *task: Any) -> None:
         """Give it something to do. Raises OSError if the worker has died."""
         self._tasks.send(task)

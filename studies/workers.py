@@ -12,6 +12,7 @@ from typing import NamedTuple
 from experiments.execution import run_one
 from experiments.outcome import Outcome, Train
 from experiments.plan import PlannedRun
+from experiments.worker_log import output_kept
 from experiments.workers import WorkerProcess, leave_signals_to_the_parent
 
 
@@ -62,6 +63,8 @@ def _serve(tasks: Connection, messages: Connection) -> None:
     try:
         while True:
             run, train, threads = tasks.recv()
-            messages.send(run_one(run, on_metrics, notify, tasks.poll, train, threads))
+            with output_kept(run.directory):
+                outcome = run_one(run, on_metrics, notify, tasks.poll, train, threads)
+            messages.send(outcome)
     except (EOFError, OSError):
         return

@@ -11,12 +11,16 @@ from experiments.places import Places, Want, assign, environment_of, gpus_here, 
 from experiments.plan import PlannedRun
 
 
-def starter(where: Where, runs: Sequence[PlannedRun]) -> Callable[[Sequence[PlannedRun]], Executor] | None:
+def starter(
+    where: Where, runs: Sequence[PlannedRun], apart: bool = False
+) -> Callable[[Sequence[PlannedRun]], Executor] | None:
     """What makes the executor of these runs; None if they go on in this process, one after another.
+
+    `apart`: in processes of their own in any case, which may die without this one.
 
     Raises click.UsageError for options that do not fit the machine, or the runs.
     """
-    if (where.jobs == 1 and where.per_device is None) or not runs:
+    if (where.jobs == 1 and where.per_device is None and not apart) or not runs:
         return None
     size = where.devices or 1
     found = places_here(where, {run.config.optimisation.device for run in runs})

@@ -142,7 +142,8 @@ class Local:
         except (EOFError, OSError):
             del self._busy[messages]
             busy.worker.close()
-            self._news.append(Event(busy.ticket, "died", "its process died (killed, or out of memory)", busy.shared))
+            why = f"its process died ({busy.worker.ending}: killed, or out of memory)"
+            self._news.append(Event(busy.ticket, "died", why, busy.shared))
             return
         self._news.append(Event(busy.ticket, kind, content, busy.shared))
         if kind == "ended":
