@@ -109,6 +109,14 @@ def build_model(config: Config, vocabulary: int, pad_id: int = 0, device: torch.
     Each tensor's weights depend on the seed and its own name only, so two rows of an ablation start equal in
     everything that they share.
     """
+    model = blank_model(config, vocabulary, pad_id)
+    model.to_empty(device=device)
+    initialise(model, config.seed, config.model.temperature)
+    return model
+
+
+def blank_model(config: Config, vocabulary: int, pad_id: int = 0) -> RaSa:
+    """The same model on torch's meta device: shapes without weights."""
     losses = config.objectives.weights
     with torch.device("meta"):  # no default initialisation, which would be thrown away
         encoders = Encoders(
@@ -119,10 +127,7 @@ def build_model(config: Config, vocabulary: int, pad_id: int = 0, device: torch.
             fusion=any(name in losses for name in FUSION_LOSSES),
             language="mlm" in losses or config.objectives.generator in ("online", "momentum"),
         )
-        model = RaSa(encoders, [h for h in HEADS if h in losses], config.model.text_width, 0.0)
-    model.to_empty(device=device)
-    initialise(model, config.seed, config.model.temperature)
-    return model
+        return RaSa(encoders, [h for h in HEADS if h in losses], config.model.text_width, 0.0)
 
 
 @torch.no_grad()
