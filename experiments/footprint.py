@@ -9,7 +9,7 @@ tensors do not have.
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,6 @@ from rasa.objectives.language import SpecialIds
 from rasa.training.accumulation import Parts, forward_backward
 from rasa.training.flops import counter
 from rasa.training.step import StepInputs, StepLosses, Teachers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 META = torch.device("meta")
 BLOCK = 512  # bytes to which torch's allocator rounds on a GPU
@@ -67,14 +64,14 @@ def footprint(
     momentum = momentum_copy(model.encoders, fusion=asked, language=asked)
     with torch.device("meta"):
         queue = _blank_queue(config)
-        masked_lm = _distilbert(vocabulary) if config.objectives.generator == "fixed" else None
+        masked_lm = _DistilBert(vocabulary) if config.objectives.generator == "fixed" else None
     model.train()
     momentum.train(config.fidelity.momentum_dropout)
     teachers = Teachers(momentum, queue, masked_lm)
     parts = Parts(passes, pairs // passes, ranks, smaller=False)
     inputs = batch(config, vocabulary, captions, pairs)
     live = LiveBytes()
-    kept = live.hold(model, *(part for part in teachers if isinstance(part, nn.Module)))
+    live.hold(model, *(part for part in teachers if isinstance(part, nn.Module)))
     trained = sum(p.numel() for p in model.parameters())
     live.add(MOMENTS * sum(p.numel() * p.element_size() for p in model.parameters()))
     kept = live.now
@@ -97,11 +94,10 @@ class LiveBytes(TorchDispatchMode):
         self.now = self.peak = 0
         self._block, self._alive = block, dict[int, weakref.ref[Any]]()
 
-    def hold(self, *modules: nn.Module) -> int:
-        """Count the weights and buffers of modules; returns the bytes that are alive then."""
+    def hold(self, *modules: nn.Module) -> None:
+        """Count the weights and buffers of modules."""
         for module in modules:
             self.hold_tensors(*module.parameters(), *module.buffers())
-        return self.now
 
     def hold_tensors(self, *tensors: Tensor) -> None:
         """Count these, each storage once."""
@@ -186,11 +182,11 @@ def _fused(
         bias = torch.zeros_like(attn_mask, dtype=query.dtype).expand(*query.shape[:3], key.shape[2])
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
     found = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, trained, dropout_p)
-    return found[0]  # type: ignore[no-any-return]
+    return found[0]
 
 
 def batch(config: Config, vocabulary: int, captions: Captions, count: int) -> StepInputs:
-    """Pairs without pixels; a tenth have another caption, as p-ITM draws them. Token ids are real, and lie on the CPU."""
+    """Pairs without pixels, a tenth with another caption, as p-ITM draws them. Token ids are real, on the CPU."""
     view1, view2 = (torch.empty(count, 3, *config.data.image_size, device=META) for _ in range(2))
     own, other = (_captions(seed, count, vocabulary, captions) for seed in (0, 1))
     weak = torch.arange(count) % 10 == 9
@@ -222,8 +218,14 @@ def _blank_queue(config: Config) -> FeatureQueue:
     return queue
 
 
-def _distilbert(vocabulary: int) -> nn.Module:
-    """f-RTD's generator at the size of distilbert-base-uncased."""
-    from transformers import DistilBertConfig, DistilBertForMaskedLM
+class _DistilBert(nn.Module):
+    """f-RTD's generator at the size of distilbert-base-uncased. Its mask is looked at, so here it has none."""
 
-    return DistilBertForMaskedLM(DistilBertConfig(vocab_size=vocabulary)).eval().requires_grad_(False)
+    def __init__(self, vocabulary: int) -> None:
+        from transformers import DistilBertConfig, DistilBertForMaskedLM
+
+        super().__init__()
+        self.inner = DistilBertForMaskedLM(DistilBertConfig(vocab_size=vocabulary)).eval().requires_grad_(False)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return self.inner(input_ids=input_ids)

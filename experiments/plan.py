@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from experiments.environment import changed_files, code_hashes, content_digest
+from experiments.estimates import Estimates, usual_work, work_on
 from experiments.layers import differences
 from experiments.rundir import (
     ABOUT,
@@ -19,7 +20,6 @@ from experiments.rundir import (
     RESTORED,
     RESULT,
     RUNS,
-    START,
     SUPERSEDED,
     About,
     find_runs,
@@ -33,6 +33,7 @@ from experiments.rundir import (
 )
 from experiments.spec import identity_of, load_profile, local_path, resolve, seedless_digest, short_digest
 from experiments.suite import Row, Suite
+from experiments.workload import SizesOfSplits, Work, expected_sizes
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.run import Config, Data
 from rasa.errors import ResourceError, SpecError
@@ -42,7 +43,6 @@ from rasa.weights import start
 State = Literal["new", "finished", "stale", "failed", "interrupted", "running", "superseded"]
 DATA = "data"
 SEED_FOLDER = re.compile(r"seed-\d+-")
-MEASURED = 20  # runs of a row from which its time is estimated
 
 
 class PlannedRun(NamedTuple):
@@ -92,7 +92,8 @@ def plan(
                 suite, row, name, config, resolved.identity | {"seed": seed}, resolved.data, resolved.weights
             )
             about = about.model_copy(update={"variant": resolved.variant})
-            runs.append(placed(about, config, workspace, estimates.seconds(about), shelf))
+            seconds = estimates.seconds(about, resolved.work, resolved.usual)
+            runs.append(placed(about, config, workspace, seconds, shelf))
     return list(once(runs))
 
 
@@ -194,13 +195,18 @@ class _Told(NamedTuple):
     data: "Read"
     weights: str
     variant: str
+    work: Work | None
+    usual: Work | None  # what the suite's `expected_minutes` are of
 
 
 def _told(
     suite: Suite, row: Row, profile: str, overrides: Sequence[str], workspace: Path, read: Callable[[str], "Read"]
 ) -> _Told:
     config = located(resolve(suite, row, profile, overrides, 0), workspace)
-    return _Told(config, identity_of(config), *inputs_of(config, read), variant_of(suite, row, profile, overrides))
+    data, weights = inputs_of(config, read)
+    variant = variant_of(suite, row, profile, overrides)
+    own, usual = work_on(config, data.sizes), usual_work(suite, row, profile)
+    return _Told(config, identity_of(config), data, weights, variant, own, usual)
 
 
 def variant_of(suite: Suite, row: Row, profile: str, overrides: Sequence[str]) -> str:
@@ -293,7 +299,7 @@ def twin(directory: Path, shelf: Shelf | None = None) -> Path | None:
 def inputs_of(config: Config, read: Callable[[str], "Read"]) -> "tuple[Read, str]":
     """The data set of a located config and the digest of its initial weights; no digests while it is not built."""
     if not_built(config):
-        return Read("built-in", ""), ""
+        return Read("built-in", "", sizes=expected_sizes(config.data)), ""
     return read(config.data.model_dump_json()), _weights_digest(config)
 
 
@@ -326,11 +332,12 @@ def about_of(
 
 
 class Read(NamedTuple):
-    """Name and digest of a data set, and the name of its target, if it has one."""
+    """Name and digest of a data set, the name of its target, if it has one, and the sizes of its splits."""
 
     name: str
     digest: str
     target: str = ""
+    sizes: SizesOfSplits | None = None
 
 
 def _read_data(data: str) -> Read:
@@ -339,7 +346,7 @@ def _read_data(data: str) -> Read:
     from rasa.data.load import load_dataset
 
     dataset = load_dataset(Data.model_validate_json(data))
-    return Read(dataset.name, dataset.digest, dataset.target.name if dataset.target else "")
+    return Read(dataset.name, dataset.digest, dataset.target.name if dataset.target else "", dataset.sizes())
 
 
 def _weights_digest(config: Config) -> str:
@@ -401,40 +408,3 @@ def _differs(old: About, new: About) -> tuple[int, str]:
     if old.weights_digest != new.weights_digest:
         causes.append("has other initial weights")
     return len(texts) + len(causes), " and ".join(causes) or "has another id"
-
-
-class Estimates:
-    """How long runs of a workspace take; what has been measured is read once for each row and profile."""
-
-    def __init__(self, workspace: Path):
-        self._workspace = workspace
-        self._rows: dict[tuple[str, str, str], list[float]] = {}
-        self._suites: dict[tuple[str, str], list[float]] = {}
-
-    def seconds(self, about: About) -> float | None:
-        """As measured in this row, or else in other rows of the profile, or else as the suite states."""
-        measured = self._of_row(about.suite, about.row, about.profile) or self._of_suite(about.suite, about.profile)
-        if measured:
-            return sum(measured) / len(measured)
-        return about.expected_minutes * 60 if about.expected_minutes is not None else None
-
-    def _of_row(self, suite: str, row: str, profile: str) -> list[float]:
-        key = (suite, row, profile)
-        if key not in self._rows:
-            results = sorted(row_folder(self._workspace, *key).glob(f"seed-*/{RESULT}"))
-            self._rows[key] = measured_seconds(results[-MEASURED:])
-        return self._rows[key]
-
-    def _of_suite(self, suite: str, profile: str) -> list[float]:
-        if (suite, profile) not in self._suites:
-            rows = sorted(path.parent.name for path in (self._workspace / RUNS / suite).glob(f"*/{profile}"))
-            every = [self._of_row(suite, row, profile) for row in rows if row != START]
-            self._suites[suite, profile] = [seconds for of_row in every for seconds in of_row]
-        return self._suites[suite, profile]
-
-
-def measured_seconds(results: Iterable[Path]) -> list[float]:
-    """Wall times that these result files record."""
-    costs = [(read_result(path) or {}).get("cost") or {} for path in results]
-    # What a run's cost leaves out, e.g. the test of every epoch's weights, takes time all the same.
-    return [float(cost["seconds"]) + float(cost.get("looks_seconds", 0)) for cost in costs if "seconds" in cost]

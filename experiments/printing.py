@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from experiments.decisions import Decision
+    from experiments.forecast import Forecast
     from experiments.outcome import Outcome
     from experiments.plan import PlannedRun
     from experiments.until import Look
@@ -33,6 +34,16 @@ def print_look(now: "Look", jobs: int, as_json: bool) -> None:
     known = all(run.seconds is not None for run in now.runs)
     total = how_long(duration(now.runs, jobs)) if known else "unknown time"
     click.echo(standing(now) + (f", about {total}" if now.runs else ""))
+
+
+def print_forecast(found: "Forecast", price: float | None, data: str, as_json: bool) -> None:
+    from experiments import forecast_text
+
+    if as_json:
+        print_json(forecast_text.as_json(found, price, data))
+        return
+    for line in forecast_text.lines(found, price, data):
+        click.echo(line)
 
 
 def print_steps(now: "Look") -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from experiments.estimates import AT_LEAST, measured_seconds, usual_work
 from experiments.layers import flatten
 from experiments.plan import (
     PlannedRun,
@@ -19,12 +20,12 @@ from experiments.plan import (
     data_reader,
     inputs_of,
     located,
-    measured_seconds,
     placed,
 )
 from experiments.rundir import RESULT, RUNS, START, read_result
 from experiments.spec import identity_of, load_profile, resolve, seedless_digest
 from experiments.suite import Row, Suite
+from experiments.workload import SizesOfSplits, expected_sizes, start_flops
 from rasa.config.fidelity import Fidelity
 from rasa.config.run import Config, Data, Model, Objectives, Optimisation
 from rasa.errors import SpecError
@@ -96,7 +97,7 @@ def _planned(
     line = Row(name=START, labels=line_labels(suite, variant))
     about = about_of(suite, line, profile, own, _identity(own), data, weights)
     about = about.model_copy(update={"variant": variant, "expected_minutes": None})
-    return placed(about, own, workspace, _seconds(suite, profile, config, workspace))
+    return placed(about, own, workspace, _seconds(suite, row, profile, own, data.sizes, workspace))
 
 
 def without_headroom(starts: Sequence[PlannedRun], runs: Sequence[PlannedRun]) -> Iterator[str]:
@@ -189,13 +190,15 @@ def line_labels(suite: Suite, variant: str, what: str = LABEL) -> tuple[str, ...
     return (*[""] * (len(suite.labels) - 1), f"{what}, {variant}" if variant else what)
 
 
-def _seconds(suite: Suite, profile: str, config: Config, workspace: Path) -> float | None:
-    """As starts of this profile took; before any, an epoch's share of what the suite states for a row.
-
-    A row ranks validation after each epoch, a start once, and test as often as the start does.
-    """
+def _seconds(
+    suite: Suite, row: Row, profile: str, own: Config, sizes: SizesOfSplits | None, workspace: Path
+) -> float | None:
+    """As starts of this profile took; before any, the share of what the suite states for a row that it computes."""
     measured = measured_seconds((workspace / RUNS).glob(f"*/{START}/{profile}/seed-*/{RESULT}"))
     if measured:
         return fmean(measured)
-    minutes = suite.expected_minutes.get(profile)
-    return None if minutes is None else 60 * minutes / config.optimisation.epochs
+    minutes, usual = suite.expected_minutes.get(profile), usual_work(suite, row, profile)
+    sizes = sizes or expected_sizes(own.data)
+    if minutes is None or usual is None or sizes is None:
+        return None
+    return max(AT_LEAST, 60 * minutes * start_flops(own, sizes) / usual.total)

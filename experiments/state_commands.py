@@ -27,6 +27,7 @@ from experiments.options import (
 from experiments.printing import (
     how_long,
     planned_row,
+    print_forecast,
     print_json,
     print_look,
     print_state,
@@ -46,6 +47,9 @@ from experiments.running import check_until, looks, one_suite, planned_with_star
 @until_option
 @margin_option
 @most_option
+@click.option("--devices", type=click.IntRange(min=1), help="Devices at hand, of --device-kind.")
+@click.option("--device-kind", help="Forecast for devices that are not here: h100, a100-80, 4090, ...")
+@click.option("--price-per-hour", type=click.FloatRange(min=0), help="Of one device of --device-kind.")
 @workspace_option
 @json_option
 @click.pass_context
@@ -60,12 +64,16 @@ def plan(
     until: str | None,
     margin: float | None,
     most: int | None,
+    devices: int | None,
+    device_kind: str | None,
+    price_per_hour: float | None,
     workspace: Path,
     as_json: bool,
 ) -> None:
     """Which runs of each TARGET are new, finished, stale, failed or interrupted, and how long the rest takes.
 
-    With --until decided: how the steps stand, and the runs of the next look.
+    With --until decided: how the steps stand, and the runs of the next look. With --device-kind: hours, cost, memory
+    and communication on devices that are not here.
     """
     from experiments.executors.choice import at_a_time
 
@@ -73,8 +81,18 @@ def plan(
     from experiments.targets import parse_targets
     from experiments.until import seen_before, standing
 
+    if device_kind is None and (devices is not None or price_per_hour is not None):
+        raise click.UsageError("--devices and --price-per-hour of a plan need --device-kind, e.g. --device-kind h100")
+    if device_kind is not None and until:
+        raise click.UsageError("--device-kind and --until decided do not go together: looks say later what runs")
     targets = parse_targets(names, several, overrides)
     say_notes(targets)
+    if device_kind is not None:
+        from experiments.forecast_plan import foreseen
+
+        found, data = foreseen(targets, profile, overrides, seeds, device_kind, devices or 1, workspace)
+        print_forecast(found, price_per_hour, data, as_json)
+        return
     if until:
         look = looks(one_suite(targets), profile, overrides, workspace, margin, most)
         print_look(look(set()), at_a_time(Where(jobs)), as_json)

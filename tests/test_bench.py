@@ -6,9 +6,10 @@ import json
 import pytest
 import torch
 
-from benchmarks.flops import Sizes, fast_step, linear, plain_step
+from benchmarks.flops import Sizes, fast_step, plain_step
 from benchmarks.scene import SIZES, batch_of, config_of
 from benchmarks.train import Side, Variant, variants
+from experiments.workload import linear
 from rasa.commands.cli import main
 from rasa.training.flops import counter
 

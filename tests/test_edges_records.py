@@ -202,11 +202,11 @@ def test_a_moved_workspace_s_failed_run_is_retried_on_the_data_beside_it(tmp_pat
 
 
 def test_a_plan_reads_what_was_measured_once_for_all_seeds(people, tmp_path, monkeypatch):
-    from experiments import plan as planning
+    from experiments import estimates
 
     execute(planned(people, tmp_path, "cl", seeds=range(4)), tmp_path, train=trainer)
-    read = []
-    monkeypatch.setattr(planning, "measured_seconds", lambda results: read.extend(results) or [4.0])
+    read, seconds_of = [], estimates.seconds_of
+    monkeypatch.setattr(estimates, "seconds_of", lambda result: read.append(result) or seconds_of(result))
     runs = planned(people, tmp_path, "cl", seeds=range(40))
     assert {run.seconds for run in runs} == {4.0}
     assert len(read) == 4

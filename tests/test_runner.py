@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.environment import changed_files, code_hashes
+from experiments.estimates import AT_LEAST
 from experiments.outcome import NO_CALLBACKS, raise_for
 from experiments.plan import plan, planned_again, recorded_runs
 from experiments.resources import ensure_data
@@ -171,7 +172,7 @@ def test_missing_data_is_refused_before_anything_is_written(tmp_path):
 
 
 def test_estimates_are_measured_or_else_the_suite_s(people, tmp_path):
-    assert planned(people, tmp_path, "cl")[0].seconds == load_suite("table4").expected_minutes["smoke"] * 60
+    assert planned(people, tmp_path, "cl")[0].seconds == AT_LEAST  # a few images
     execute(planned(people, tmp_path, "cl"), tmp_path, train=trainer)
     assert [run.seconds for run in planned(people, tmp_path, "cl", "itm", seeds=[1])] == [4.0, 4.0]
     (file,) = tmp_path.glob(f"runs/*/cl/*/*/{RESULT}")
