@@ -6,7 +6,8 @@ The records hold it: `cost.peak_mib` of a result, `peak_mib` of a checkpoint, wh
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from experiments.plan import MEASURED, PlannedRun
+from experiments.estimates import MEASURED
+from experiments.plan import PlannedRun
 from experiments.rundir import RESULT, read_json, read_result
 
 MARGIN = 1.25  # a run's memory over what a run before it took

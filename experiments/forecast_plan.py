@@ -8,7 +8,8 @@ from experiments.hardware import device_of
 from experiments.plan import data_reader, located, not_built
 from experiments.plan import plan as plan_runs
 from experiments.spec import resolve
-from experiments.suite import Row, Suite, parse_target
+from experiments.suite import Row, Suite
+from experiments.targets import parse_target
 from experiments.workload import SizesOfSplits, expected_sizes
 from rasa.config.run import Config
 from rasa.errors import SpecError
