@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.forecast import Forecast, Layout, accumulations, computed_in, exchanged, shared
-from experiments.hardware import FRAGMENTED, LINK_UTILISATION, RESERVED_GIB, UTILISATION
+from experiments.hardware import FRAGMENTED, LINK_UTILISATION, MEASURED_ON, RESERVED_GIB, UTILISATION
 from experiments.progress import duration
 from experiments.workload import TOKENS
 
@@ -60,8 +60,8 @@ def assumptions(found: Forecast) -> Iterator[str]:
         )
     if len(measured) < len(found.speeds):
         yield (
-            f"training reaches {UTILISATION[precision]:.0%} of the {precision} peak: assumed, no finished run of this "
-            f"model on such a device is recorded here"
+            f"training reaches {UTILISATION[precision]:.0%} of the {precision} peak, as on {MEASURED_ON}: assumed, no "
+            "finished run of this model on such a device is recorded here"
         )
     yield f"evaluation on one device of a run, the others wait; {UTILISATION['float32']:.0%} of the float32 peak"
     yield f"all-reduce and gather at {LINK_UTILISATION:.0%} of the link, and none of it beside the computing"

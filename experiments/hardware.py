@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from experiments.wording import did_you_mean
 from rasa.errors import SpecError
 
-# Assumed, not measured here: the share of a stated peak that a training step reaches, by precision. Tensor cores wait
-# for memory in layers of this width (PaLM, Appendix B, has 46 % of a TPU's peak, nanoGPT about 40 % of an A100's).
-UTILISATION = {"float32": 0.7, "tf32": 0.4, "bf16": 0.35}
+# The share of a stated peak that a step of m-RTD reached on one H200 at batch 52: plain float32, fast TF32, fast bf16 with
+# the image encoder compiled (docs/performance.md). Assumed of all kinds: a slower device may reach more, since there the
+# starts of many small kernels hide behind their work.
+UTILISATION = {"float32": 0.54, "tf32": 0.18, "bf16": 0.18}
+MEASURED_ON = "one H200 (docs/performance.md)"
 LINK_UTILISATION = 0.7  # of a link's stated speed, assumed
 RESERVED_GIB = 1.5  # CUDA's context and libraries, assumed
 FRAGMENTED = 0.08  # share of what is alive that the allocator holds beside it, assumed

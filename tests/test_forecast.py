@@ -28,10 +28,10 @@ def config(*options, row="m-rtd", profile="paper"):
 
 
 def made_up(count, runs=("a",), batch=8, ranks=4, per_pair=1.0, share=0.5):
-    """3 GiB and 1 GiB a pair; a step of 1 TFLOP; 100 steps, and evaluation of 70 TFLOP."""
+    """3 GiB and 1 GiB a pair; a step of 1 TFLOP; 100 steps, and evaluation of 54 TFLOP."""
     step = Step(1e12, 3 * GIB, per_pair * GIB, 0.0, 10**6, 100.0)
     own = config(f"optimisation.batch_size={batch}", f"fidelity.ranks={ranks}")
-    work = Work(100, 100 * batch, 0.0, 70e12)
+    work = Work(100, 100 * batch, 0.0, 54e12)
     rows = set(runs)
     return Forecast(
         dict.fromkeys(rows, step),
@@ -45,7 +45,7 @@ def made_up(count, runs=("a",), batch=8, ranks=4, per_pair=1.0, share=0.5):
 
 
 def test_seconds_of_a_run_by_hand():
-    """100 TFLOP at half of 1 TFLOP/s: 200 s, on two devices 100 s; evaluation on one: 70 / 0.7 = 100 s.
+    """100 TFLOP at half of 1 TFLOP/s: 200 s, on two devices 100 s; evaluation on one: 54 / 0.54 = 100 s.
 
     Two devices exchange half of twice 4 MB and of 8 x 100 bytes in each step, at 0.7 GB/s.
     """
