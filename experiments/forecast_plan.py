@@ -9,7 +9,7 @@ from experiments.plan import data_reader, located, not_built
 from experiments.plan import plan as plan_runs
 from experiments.spec import resolve
 from experiments.suite import Row, Suite
-from experiments.targets import parse_target
+from experiments.targets import Target
 from experiments.workload import SizesOfSplits, expected_sizes
 from rasa.config.run import Config
 from rasa.errors import SpecError

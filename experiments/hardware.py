@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from experiments.wording import did_you_mean
 from rasa.errors import SpecError
 
-# The share of a stated peak that a step of m-RTD reached on one H200 at batch 52: plain float32, fast TF32, fast bf16 with
-# the image encoder compiled (docs/performance.md). Assumed of all kinds: a slower device may reach more, since there the
+# The share of a stated peak that a step of m-RTD reached on one H200 at batch 52: plain float32, fast TF32, bf16 with
+# the image encoder compiled (docs/performance.md). Assumed of all kinds: a slower one may reach more, for there the
 # starts of many small kernels hide behind their work.
 UTILISATION = {"float32": 0.54, "tf32": 0.18, "bf16": 0.18}
 MEASURED_ON = "one H200 (docs/performance.md)"
