@@ -9,8 +9,9 @@ JOBS ?= 2
 CASES ?= 20000
 LOCKED ?= 1
 SITE ?= site
+DIST ?= dist
 
-.PHONY: demo test check docs mutants reliability fuzz lock audit lowest env clean
+.PHONY: demo test check docs dist mutants reliability fuzz lock audit lowest another env clean
 
 demo: env  ## the ten rows of Table 4 on the built-in benchmark, then the report
 	$(BIN)/rasa run table4 --profile $(PROFILE) --jobs $(JOBS)
@@ -30,6 +31,12 @@ docs: env  ## the site, into site/: reference from the program, the notebook run
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --site-dir $(SITE)
 	$(BIN)/python -m website.links $(SITE)
+
+dist: env  ## sdist, and from it the wheel, into DIST; their metadata and contents checked
+	$(BIN)/python -m pip install --quiet build twine check-wheel-contents
+	$(BIN)/python -m build --quiet --outdir $(DIST) .
+	$(BIN)/python -m twine check --strict $(DIST)/*
+	$(BIN)/check-wheel-contents $(DIST)/*.whl
 
 mutants: env  ## deliberate mistakes in the recipe, each of which must make a test fail; not part of CI
 	$(BIN)/python -m tests.mutants $(MUTANTS)
@@ -56,6 +63,12 @@ lowest: ## one smoke run on the lowest versions that setup.cfg allows, in an env
 	$(VENV)-lowest/bin/rasa run table4/m-rtd --profile smoke --workspace $(VENV)-lowest/smoke
 	$(VENV)-lowest/bin/rasa report table4 --profile smoke --workspace $(VENV)-lowest/smoke
 
+another: ## one smoke run on another Python, in an environment of its own: make another PYTHON=python3.13
+	$(PYTHON) -m venv $(VENV)-another
+	$(VENV)-another/bin/python -m pip install --quiet .
+	$(VENV)-another/bin/rasa run table4/m-rtd --profile smoke --workspace $(VENV)-another/smoke
+	$(VENV)-another/bin/rasa report table4 --profile smoke --workspace $(VENV)-another/smoke
+
 env: $(BIN)/.built
 
 # The versions of requirements.lock, each file checked against its hash. An index that lacks one of them (a mirror, an
@@ -69,4 +82,4 @@ $(BIN)/.built: setup.cfg pyproject.toml requirements.lock .ci/environment
 	touch $@
 
 clean:  ## the environment, caches and build products; not runs, data or the tracking store
-	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -31,7 +31,7 @@ def environment(tmp_path, answer="", locked="1"):
 
 
 LOCK, ALONE = "--require-hashes --requirement requirements.lock", "--no-deps --no-build-isolation --editable ."
-RANGES = "--editable .[dev]"
+RANGES = "--editable .[dev,docs]"
 
 
 def test_the_lock_is_installed_and_this_checkout_alone_beside_it(tmp_path):
