@@ -15,7 +15,7 @@ from experiments import tracking
 from rasa.commands.cli import group
 from rasa.config.fidelity import PRESETS
 from rasa.config.run import Config
-from website import commands, fields, hooks, links, notebooks
+from website import commands, fields, hooks, links, notebooks, readme
 from website.api import PACKAGES, modules_of
 from website.markdown import outside_code, table
 
@@ -251,6 +251,33 @@ def test_the_readme_is_short_and_links_what_it_leaves_out():
     inside = README.split("[start:table] -->\n")[1].split("\n<!--")[0].splitlines()
     assert inside[0].startswith("| row | seeds | R@1 |") and all(line.startswith("|") for line in inside)
     assert len(inside) == 2 + 11  # the start and ten rows
+
+
+def test_the_readme_s_table_is_the_published_one():
+    """If it is not: `python -m website.readme`, and see whether the sentences above it still hold."""
+    assert readme.renewed(README, readme.table_lines()) == README
+    with pytest.raises(ValueError, match="must stand there once"):
+        readme.renewed("no table", [])
+
+
+def test_a_line_of_the_readme_s_table(tmp_path):
+    """22.685 is 22.7, 0.5296 is 0.5; what is decided is bold, and a row without a step has dashes."""
+    heads = ["Setting", "row", "n", "test_r1_mean", "test_r1_sd", "stage1_r1_mean", "test_map_mean", "paper_gain_r1"]
+    heads += ["step_r1_mean", "step_r1_low", "step_r1_high", "step_verdict"]
+    rows = [
+        ["start (no training)", "start", 1, 1.5625, "NA", 1.6375, 1.9952, "NA", "NA", "NA", "NA", "NA"],
+        ["the same", '"start, stage 1"', 1, 1.6, "NA", "NA", 2, "NA", "NA", "NA", "NA", "NA"],
+        ["CL", "cl", 5, 22.685, 0.5296, 22.685, 14.4257, "NA", "NA", "NA", "NA", "NA"],
+        ["ITM", "itm", 5, 18.9, 0.9, 22.9, 14.0, 9.94, -3.735, -5.68, -1.79, "opposite"],
+        ["PRD", "prd", 4, 21.0, 0.8, 21.9, 14.3, 1.74, 2.0875, 0.1, 4.1, "undecided"],
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(",".join(map(str, row)) for row in [heads, *rows]))
+    assert readme.table_lines(tmp_path / "t.csv")[2:] == [
+        "| start (no training) | - | 1.6 | 1.6 | 2.0 | - | - | - |",
+        "| CL | 5 | 22.7 ± 0.5 | 22.7 | 14.4 | - | - | - |",
+        "| ITM | 5 | 18.9 ± 0.9 | 22.9 | 14.0 | **-3.7 [-5.7, -1.8]** | +9.94 | opposite |",
+        "| PRD | 4 | 21.0 ± 0.8 | 21.9 | 14.3 | +2.1 [+0.1, +4.1] | +1.74 | undecided |",
+    ]
 
 
 def test_the_diff_of_the_worked_example_applies():
