@@ -3,4 +3,4 @@
 One run from a typed config.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

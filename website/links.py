@@ -57,6 +57,7 @@ def broken(site: Path) -> list[str]:
 
     Addresses with a scheme or a host are elsewhere, and not looked at. `/` is `site`.
     """
+    site = site.resolve()
     pages = {path: _read(path) for path in sorted(site.rglob("*.html"))}
     faults = []
     for path, page in pages.items():
@@ -85,7 +86,7 @@ def _read(path: Path) -> _Page:
 
 def main(site: str) -> int:
     """Print the broken links of the built site, and give the number of faults as an exit code of 0 or 1."""
-    faults = broken(Path(site).absolute())
+    faults = broken(Path(site))
     for fault in faults:
         print(fault)
     print(f"{site}: {len(faults)} broken links in {len(list(Path(site).rglob('*.html')))} pages")
