@@ -1,6 +1,6 @@
 """A suite's report from its runs: the table, what must be said under it, where it comes from, and the files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -118,8 +118,17 @@ def assemble(suite: Suite, name: str, loaded: SuiteRuns, how: How) -> Report:
         over_start=gains,
         above=(*headroom(gains), *at_chance(lines, chance)),
         chance=chance,
+        directories=_directories(loaded.runs),
         **_on_the_way(suite, lines, loaded),
     )
+
+
+def _directories(runs: "pd.DataFrame") -> dict[str, dict[int, str]]:
+    found: dict[str, dict[int, str]] = {}
+    finished = runs[(runs["state"] == FINISHED) & (runs["directory"] != "")]
+    for row, seed, directory in zip(finished["row"], finished["seed"], finished["directory"], strict=True):
+        found.setdefault(str(row), {})[int(seed)] = str(directory)
+    return found
 
 
 def _on_the_way(suite: Suite, lines: Sequence[Line], loaded: SuiteRuns) -> dict[str, Any]:
@@ -133,8 +142,11 @@ def _on_the_way(suite: Suite, lines: Sequence[Line], loaded: SuiteRuns) -> dict[
     }
 
 
-def write_files(report: Report, folder: Path) -> dict[str, str]:
-    """Write the report in every format into `folder`; returns the texts by format. Raises ResourceError."""
+def write_files(report: Report, folder: Path, answered: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Write the report in every format into `folder`; returns the texts by format. Raises ResourceError.
+
+    `answered`: the queries that its page shows (reports/queries.py).
+    """
     try:
         (folder / LATEX).mkdir(parents=True, exist_ok=True)
         pictures = draw_figures(report, folder)
@@ -142,7 +154,7 @@ def write_files(report: Report, folder: Path) -> dict[str, str]:
             "md": formats.markdown(report, pictures),
             "csv": formats.csv_table(report),
             "latex": formats.latex(report),
-            "html": formats.html(report, pictures),
+            "html": formats.html(report, pictures, answered=answered),
             "json": formats.json_text(report, pictures),
         }
         for kind, file in FILES.items():

@@ -48,6 +48,8 @@ class Report:
     learning: Sequence[Panel] = ()  # of the losses and of R@1 on validation, over the epochs
     generators: Sequence[Panel] = ()  # of RTD's words and who finds them
     words: Sequence[Shown] = ()  # of RTD, in some captions
+    # By row and seed, where finished runs lie on this machine; empty for a published report, which has no images.
+    directories: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     chance: float | None = None  # R@1 of a random ranking, with equally many images of each identity; None: not known
 
     @property

@@ -2,9 +2,10 @@
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from experiments.notes import shortened
 from experiments.pages import Of, log_pages
@@ -21,10 +22,18 @@ REPORT, GALLERY = "report", "gallery"  # folders of artifacts
 SOURCE = re.compile(rf'src="({IMAGES}/[^"]+\.jpg)"')  # a quote in a caption is escaped, so that this is none
 
 
-def log_report(suite: Suite, profile: str, overrides: Sequence[str], built: Report, uri: str, workspace: Path) -> str:
+def log_report(
+    suite: Suite,
+    profile: str,
+    overrides: Sequence[str],
+    built: Report,
+    uri: str,
+    workspace: Path,
+    answered: Mapping[str, Any] | None = None,
+) -> str:
     """All files of a report, with its table as the note above them; the id of the run that has them.
 
-    Raises StoreFault.
+    `answered`: the queries that its page shows. Raises StoreFault.
     """
     whose = Of(
         suite.suite,
@@ -33,7 +42,7 @@ def log_report(suite: Suite, profile: str, overrides: Sequence[str], built: Repo
         variant(suite, profile, overrides),
     )
     with TemporaryDirectory() as scratch:
-        texts = write_files(built, Path(scratch))
+        texts = write_files(built, Path(scratch), answered)
         note = shortened(texts["md"], f"The rest is among the artifacts, in {REPORT}/.")
         return log_pages(uri, workspace, whose, Path(scratch), REPORT, note)
 

@@ -1,15 +1,15 @@
 """A page as HTML that needs no file beside it: figures are part of it as SVG, and their text stays text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import unescape
-from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from reports.cells import Report
 from reports.pages import Page, Picture, page_of, sections
+from reports.templating import environment
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -25,25 +25,29 @@ UNTOLD = re.compile(r"<(svg|style|script)\b.*?</\1>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
 
 
-def html(report: Report | Page, pictures: Sequence[Picture] = (), drawn: bool = True) -> str:
+def html(
+    report: Report | Page,
+    pictures: Sequence[Picture] = (),
+    drawn: bool = True,
+    answered: Mapping[str, Any] | None = None,
+) -> str:
     """The page: the verdict, figures and table that come first, and all else in sections that open.
 
-    With `drawn` false the figures' places are empty, and their files need not be there.
+    With `drawn` false the figures' places are empty, and their files need not be there. `answered`: some queries with
+    the images found for them (reports/queries.py).
     """
-    from jinja2 import Environment, StrictUndefined
-
-    template = (files("reports") / "templates" / "report.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["together"] = _together
+    templates = environment()
+    templates.filters["together"] = _together
     page, numbers = page_of(report), count(1)
     figures = {each.file: inline(each, f"f{next(numbers)}-") if drawn else "" for each in pictures}
     return (
-        environment.from_string(template).render(
+        templates.get_template("report.html").render(
             page=page,
             top=[each for each in pictures if not each.section],
             figures=figures,
             sections=sections(page, pictures),
             wide=WIDE,
+            answered=answered,
         )
         + "\n"
     )

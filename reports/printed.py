@@ -11,6 +11,7 @@ from experiments.suite import Suite
 from rasa.errors import ResourceError
 from reports.build import PAGE, build, write_files
 from reports.filing import log_report
+from reports.queries import answered
 from reports.variants import folder_name
 
 
@@ -33,14 +34,20 @@ def printed(suite: Suite, profile: str | None, how: Printed, say: Callable[[str]
     built = build(suite, profile, how.overrides, uri, how.margin, how.most, how.workspace)
     name = folder_name(suite, profile, how.overrides)
     folder = (how.out / name if how.several else how.out) if how.out else how.workspace / "report" / name
+    queries = None
     try:
-        texts, written = write_files(built, folder), f"report: {folder / PAGE}"
+        queries = answered(built, suite.suite, profile)
+    except ResourceError as without:
+        say(f"the page shows no queries: {without}")
+    try:
+        texts, written = write_files(built, folder, queries), f"report: {folder / PAGE}"
     except ResourceError as refused:  # a workspace on a disk that is only read has its table all the same
         if how.out is not None:
             raise
         with TemporaryDirectory() as scratch:
-            texts, written = write_files(built, Path(scratch)), f"report: printed only; {refused}"
+            texts, written = write_files(built, Path(scratch), queries), f"report: printed only; {refused}"
     say(written)
     if how.log:
-        say(f"logged to {shown(uri)}: {log_report(suite, profile, how.overrides, built, uri, how.workspace)}")
+        run = log_report(suite, profile, how.overrides, built, uri, how.workspace, queries)
+        say(f"logged to {shown(uri)}: {run}")
     return texts

@@ -6,7 +6,6 @@ Side by side on the same captions with the same masks (Figures 1b and 3 of the p
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from rasa.callbacks import Notify
 from rasa.data.dataset import Dataset
 from rasa.errors import ResourceError
 from rasa.training.words import FILE, KEPT, Caption, Replaced, read_replaced
+from reports.templating import environment
 from reports.thumbnails import Thumbnails, write_folder
 
 PAGE, JSON = "replaced.html", "replaced.json"
@@ -121,8 +121,6 @@ def write_page(folder: Path, told: Sequence[Told], dataset: Dataset, command: st
 
 
 def _write(folder: Path, told: Sequence[Told], image_root: Path, command: str) -> None:
-    from jinja2 import Environment, StrictUndefined
-
     words = told[0].words
     thumbnails = Thumbnails(folder, image_root, [caption.image for caption in words.captions])
     captions = [
@@ -134,16 +132,18 @@ def _write(folder: Path, told: Sequence[Told], image_root: Path, command: str) -
         }
         for place, caption in enumerate(words.captions)
     ]
-    template = (files("reports") / "templates" / "replaced.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(template).render(
-        told=told,
-        split=words.split,
-        draw=words.draw,
-        captions=captions,
-        command=command,
-        scale=[(share, colour_of(share / 100)) for share in (0, 5, 10, 20, 30, 50, 75, 100)],
-        rows=[(each, shares(each.words)) for each in told],
+    page = (
+        environment()
+        .get_template("replaced.html")
+        .render(
+            told=told,
+            split=words.split,
+            draw=words.draw,
+            captions=captions,
+            command=command,
+            scale=[(share, colour_of(share / 100)) for share in (0, 5, 10, 20, 30, 50, 75, 100)],
+            rows=[(each, shares(each.words)) for each in told],
+        )
     )
     (folder / PAGE).write_text(page + "\n", encoding="utf-8")
     listed = [{"run": each.name, "figures": each.figures, **asdict(each.words)} for each in told]

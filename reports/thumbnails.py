@@ -4,9 +4,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rasa.errors import ResourceError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGES = "images"
 HEIGHT = 192  # pixels of a thumbnail, twice what a page shows
@@ -35,6 +38,16 @@ def write_folder(folder: Path, page: str, write: Callable[[Path], None]) -> Path
     return folder / page
 
 
+def thumbnail(file: Path) -> "Image.Image":
+    """A small copy of the image. Raises what Pillow raises."""
+    from PIL import Image
+
+    with Image.open(file) as opened:
+        small = opened.convert("RGB")
+    small.thumbnail((4 * HEIGHT, HEIGHT))
+    return small
+
+
 class Thumbnails:
     """Small copies of images, each made once, under names that are numbers."""
 
@@ -55,11 +68,9 @@ class Thumbnails:
         name = f"{image:06d}.jpg"
         (self._folder / IMAGES).mkdir(exist_ok=True)
         try:
-            with Image.open(file) as opened:
-                small = opened.convert("RGB")
-                small.thumbnail((4 * HEIGHT, HEIGHT))
-                small.save(self._folder / IMAGES / name, quality=QUALITY)
-                width, height = small.size
+            small = thumbnail(file)
+            small.save(self._folder / IMAGES / name, quality=QUALITY)
+            width, height = small.size
         except (UnidentifiedImageError, Image.DecompressionBombError, FileNotFoundError) as fault:
             raise ResourceError(f"{file}: cannot be read as an image ({fault}); `rasa data check` names all") from fault
         return {"path": f"{IMAGES}/{name}", "width": width, "height": height}

@@ -16,7 +16,7 @@ from experiments.spec import load_suite
 from experiments.stop import Stop
 from experiments.uploader import Tracker
 from rasa.commands.cli import main
-from rasa.weights.folder import save_checkpoint, save_tensors
+from rasa.weights.folder import read_notes, save_checkpoint, save_tensors
 from reports.load import load_runs
 from reports.variants import folder_name, variant
 from tests.helpers.people import write_people
@@ -95,6 +95,19 @@ def test_an_epoch_s_figures_are_on_the_disk_before_the_run_goes_on(tmp_path, mon
     assert not synced
     log.append("val", 1, {"r1": 1.0})
     assert len(synced) == 1
+
+
+def test_notes_of_older_runs_are_read(tmp_path):
+    """Version 0.1.0 wrote each note by itself, in an order of chance; now they are one text."""
+    import torch
+    from safetensors.torch import save_file
+
+    notes, values = {"images": "a1", "captions": "b2"}, {"a": torch.zeros(2)}
+    save_file(values, tmp_path / "old", notes)
+    save_tensors(values, tmp_path / "new", notes)
+    save_tensors(values, tmp_path / "none")
+    assert read_notes(tmp_path / "old") == read_notes(tmp_path / "new") == notes
+    assert read_notes(tmp_path / "none") == {}
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])

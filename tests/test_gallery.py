@@ -157,6 +157,35 @@ def test_the_first_right_image_is_framed_where_its_rank_says(workspace, tmp_path
         assert len(kinds) == 10 and kinds.index("right") + 1 == rank
 
 
+def test_a_report_shows_queries_by_rule(workspace, tmp_path, capsys, monkeypatch):
+    """One query of each rule, with the answers of the first row and of the best, which of two is the second."""
+    monkeypatch.chdir(workspace)
+    suite = next(workspace.glob("*.yaml"))
+    assert run("report", suite, "-o", f"data.root={workspace / 'people'}", "--out", tmp_path / "report") == 0
+    assert "the page shows no queries" not in capsys.readouterr().err
+    text = (tmp_path / "report" / "report.html").read_text()
+    section = text[text.index('<details id="queries">') : text.index('<details id="notes"')]
+    page, counts = Page(section), [int(each) for each in re.findall(r"</strong>: (\d+) of 24 queries", section)]
+    assert len(counts) == len(RULES) - 1 and page.foreign == []  # near-twin needs the built-in benchmark
+    assert len(page.headings) == sum(count > 0 for count in counts)
+    assert len(page.images) == len(page.headings) * (1 + 2 * 10)
+    assert all(image["src"].startswith("data:image/jpeg;base64,") and image["alt"] for image in page.images)
+    assert section.count("row-0 seed 0:") == section.count("row-1 seed 0:") == len(page.headings)
+
+
+def test_a_report_without_images_says_why_it_shows_no_queries(workspace, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(workspace)
+    people, away = workspace / "people", workspace / "away"
+    (people / "imgs").rename(away)
+    try:
+        code = run("report", next(workspace.glob("*.yaml")), "-o", f"data.root={people}", "--out", tmp_path / "report")
+    finally:
+        away.rename(people / "imgs")
+    said = capsys.readouterr().err
+    assert code == 0 and "the page shows no queries: " in said and str(people / "imgs") in said
+    assert '<details id="queries">' not in (tmp_path / "report" / "report.html").read_text()
+
+
 def test_wrong_alone_and_one_run_by_its_id(workspace, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(workspace)
     (directory,) = (workspace / "runs" / "own").glob("row-0/*/seed-0-*")

@@ -78,7 +78,10 @@ def save_tensors(tensors: Mapping[str, Tensor], file: Path, notes: Mapping[str, 
 def read_notes(file: Path) -> dict[str, str]:
     """What `save_tensors` kept in the header; nothing if it kept nothing. Raises OSError or SafetensorError."""
     with safe_open(file, "numpy") as opened:
-        kept: dict[str, str] = json.loads((opened.metadata() or {}).get(NOTES, "{}"))
+        header: dict[str, str] = opened.metadata() or {}
+    if NOTES not in header:
+        return header  # as runs of 0.1.0 wrote them, each note by itself
+    kept: dict[str, str] = json.loads(header[NOTES])
     return kept
 
 
