@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from experiments.footprint import Captions, Footprint, footprint
-from experiments.hardware import FRAGMENTED, LINK_UTILISATION, RESERVED_GIB, UTILISATION, Device, kind_of
+from experiments.hardware import FRAGMENTED, LEAST_STEP, LINK_UTILISATION, RESERVED_GIB, UTILISATION, Device, kind_of
 from experiments.plan import recorded_runs
 from experiments.rundir import RESULT, read_result
 from experiments.workload import BERT_WIDTH, BERT_WORDS, TOKENS, SizesOfSplits, Work, work_of
@@ -114,7 +114,7 @@ class Forecast(NamedTuple):
         flops = work.steps * step.flops
         sent = exchanged(step, config.optimisation.batch_size, devices)
         talking = work.steps * sent / (1e9 * self.device.link * LINK_UTILISATION)
-        return Times(flops / rate / devices, talking, evaluation)
+        return Times(max(flops / rate / devices, work.steps * LEAST_STEP), talking, evaluation)
 
     def wall(self, layout: Layout) -> float:
         """Seconds until the last run has ended: each begins, in order, where devices are free first."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.forecast import Forecast, Layout, accumulations, computed_in, exchanged, shared
-from experiments.hardware import FRAGMENTED, LINK_UTILISATION, MEASURED_ON, RESERVED_GIB, UTILISATION
+from experiments.hardware import FRAGMENTED, LEAST_STEP, LINK_UTILISATION, MEASURED_ON, RESERVED_GIB, UTILISATION
 from experiments.progress import duration
 from experiments.workload import TOKENS
 
@@ -63,6 +63,7 @@ def assumptions(found: Forecast) -> Iterator[str]:
             f"training reaches {UTILISATION[precision]:.0%} of the {precision} peak, as on {MEASURED_ON}: assumed, no "
             "finished run of this model on such a device is recorded here"
         )
+    yield f"a step takes {1000 * LEAST_STEP:g} ms or more, for starting its kernels"
     yield f"evaluation on one device of a run, the others wait; {UTILISATION['float32']:.0%} of the float32 peak"
     yield f"all-reduce and gather at {LINK_UTILISATION:.0%} of the link, and none of it beside the computing"
     yield f"captions of {TOKENS} tokens on average, the longest of {config.data.max_tokens}; loading images keeps up"

@@ -14,6 +14,7 @@ from rasa.errors import SpecError
 UTILISATION = {"float32": 0.54, "tf32": 0.18, "bf16": 0.18}
 MEASURED_ON = "one H200 (docs/performance.md)"
 LINK_UTILISATION = 0.7  # of a link's stated speed, assumed
+LEAST_STEP = 0.05  # seconds: some 5,000 kernels are started in a step of m-RTD, however small they are; assumed
 RESERVED_GIB = 1.5  # CUDA's context and libraries, assumed
 FRAGMENTED = 0.08  # share of what is alive that the allocator holds beside it, assumed
 

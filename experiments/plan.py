@@ -327,6 +327,7 @@ def about_of(
         target_name=data.target,
         target_root=str((target and target.root) or ""),
         expected_minutes=suite.expected_minutes.get(profile),
+        data_sizes={name: dict(split) for name, split in (data.sizes or {}).items()},
         identity=identity,
     )
 

@@ -1,14 +1,17 @@
 """What a person sees on stderr while runs go on: bars on a terminal, plain lines elsewhere."""
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from experiments.eta import Shape, remaining, shape_of
 from experiments.outcome import Outcome
 from experiments.plan import PlannedRun
-from experiments.rundir import About, read_points
+from experiments.rundir import About, Point, read_points
 
 
 class Bars:
@@ -41,12 +44,15 @@ class Bars:
 class Display(Bars):
     """Follows the runs of one command; used as a context."""
 
-    def __init__(self, total: int, console: Console | None = None):
+    def __init__(self, total: int, console: Console | None = None, clock: Callable[[], float] = time.time):
         super().__init__(TimeElapsedColumn(), console=console)
         self._alone = total == 1
         self._all = self._bars.add_task("runs", total=total, note="")
         self._tasks: dict[str, TaskID] = {}  # by run id
         self._epochs: dict[str, int] = {}
+        self._clock = clock
+        self._points: dict[str, list[Point]] = {}
+        self._shapes: dict[str, Shape | None] = {}
 
     def on_start(self, run: PlannedRun) -> None:
         """A run begins, or goes on."""
@@ -55,19 +61,28 @@ class Display(Bars):
         self.notify(
             f"{run.about.name}: {'evaluating, no training' if run.about.untrained else f'{begun}, {epochs} epochs'}"
         )
-        done = {point.step for point in read_points(run.directory) if point.group == "val"} if run.directory else set()
+        points = read_points(run.directory) if run.directory else []
+        done = {point.step for point in points if point.group == "val"}
+        self._points[run.about.run_id], self._shapes[run.about.run_id] = points, shape_of(run.about)
         self._epochs[run.about.run_id] = len(done)
         self._tasks[run.about.run_id] = self._bars.add_task(run.about.name, total=epochs, completed=len(done), note="")
 
     def on_metrics(self, about: About, group: str, step: int, values: dict[str, float]) -> None:
         """Figures of a run: an epoch's validation moves the bar."""
-        task = self._tasks[about.run_id]
+        task, left = self._tasks[about.run_id], self._left(about, Point(group, step, values, self._clock()))
         if group == "val" and not about.untrained:
             self._epochs[about.run_id] = epoch = int(values.get("epoch", self._epochs[about.run_id] + 1))
             self._bars.update(task, completed=epoch)
-            self.notify(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}")
+            self.notify(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}{left}")
         elif group == "train" and "loss" in values:
-            self._bars.update(task, note=f"step {step} loss {values['loss']:.3f}")
+            self._bars.update(task, note=f"step {step} loss {values['loss']:.3f}{left}")
+
+    def _left(self, about: About, point: Point) -> str:
+        """`, about 12 min left`, evaluations and the test included; nothing while nobody can know."""
+        points, shape = self._points.setdefault(about.run_id, []), self._shapes.get(about.run_id)
+        points.append(point)
+        seconds = remaining(points, shape, point.time) if shape else None
+        return f", about {duration(seconds)} left" if seconds else ""
 
     def on_end(self, outcome: Outcome) -> None:
         """A run came to an end, or needed no execution."""

@@ -1,12 +1,14 @@
 """What a run has reached so far, read from its directory: epochs, validation of the chosen one, test, when."""
 
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from experiments.eta import remaining, shape_of
 from experiments.rundir import (
     ENVIRONMENT,
     FAILURE,
@@ -39,6 +41,7 @@ class Reached(NamedTuple):
     seconds: float | None
     weights: Path | None
     attempts: int = 0  # that failed
+    left: float | None = None  # seconds until it ends, if it goes on; of a run without a result
 
     @property
     def val_r1(self) -> float | None:
@@ -63,6 +66,8 @@ def reached(directory: Path, about: About) -> Reached:
     epoch = int(chosen.name.removeprefix("epoch-")) if chosen else None
     failure = read_json(directory / FAILURE) or {}
     seen = points[-1].time if points else None
+    shape = shape_of(about) if points else None
+    left = remaining(points, shape, time.time()) if shape else None
     when = str(failure.get("time") or (_utc(seen) if seen else "") or _begun(directory))
     return Reached(
         max(by_epoch, default=0),
@@ -74,6 +79,7 @@ def reached(directory: Path, about: About) -> Reached:
         None,
         chosen,
         len(read_attempts(directory)),
+        left,
     )
 
 

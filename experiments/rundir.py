@@ -58,6 +58,7 @@ class About(BaseModel):
     target_name: str = ""  # of the data set that is tested on, where it is another (data.target)
     target_root: str = ""
     expected_minutes: float | None = None
+    data_sizes: dict[str, dict[str, int]] = {}  # images, captions and identities of its splits, as it began
     variant: str = ""  # what -o changes of the row; of a start: in what it differs from the others of its suite
     identity: dict[str, Any]
 

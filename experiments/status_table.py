@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from experiments.plan import Recorded
 from experiments.printing import row_of
+from experiments.progress import duration
 from experiments.reached import Reached
 
 NONE = "-"
@@ -36,6 +37,7 @@ COLUMNS = (
     Column("VAL R@1", lambda line: _figure(line.reached.val_r1), right=True),
     Column("TEST R@1", lambda line: _figure(line.reached.test_r1), right=True),
     Column("EPOCH", lambda line: _epoch(line.reached), right=True),
+    Column("LEFT", lambda line: _left(line), right=True, needed=False),
     Column("WHEN", lambda line: _local(line.reached.when)),
     Column("CHANGED BY -o", lambda line: _variant(line.run), needed=False),
     Column("WHY", lambda line: line.run.reason, needed=False),
@@ -62,10 +64,21 @@ def document(line: Line) -> dict[str, Any]:
         "epochs": got.epochs,
         "when": got.when or None,
         "seconds": got.seconds,
+        "remaining_seconds": remaining_seconds(line),
         "failed_attempts": got.attempts,
         "weights": str(got.weights) if got.weights else None,
     }
     return row_of(about, line.run.state, line.run.reason, line.run.directory) | figures
+
+
+def remaining_seconds(line: Line) -> float | None:
+    """Seconds until a run that is training now has ended; None of any other."""
+    return line.reached.left if line.run.state == "running" else None
+
+
+def _left(line: Line) -> str:
+    seconds = remaining_seconds(line)
+    return "" if seconds is None else f"about {duration(seconds)}"
 
 
 def _aligned(text: str, width: int, column: Column) -> str:

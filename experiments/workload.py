@@ -15,6 +15,7 @@ from rasa.config.benchmark import BenchmarkParams
 from rasa.config.formats import FORMATS
 from rasa.config.run import FUSION_LOSSES, Config, Data
 
+KINDS = 3  # of words that the sensitivity probe exchanges
 TRAINED = 3  # forward passes; a backward pass costs two
 # Captions of 23 words on average (RaSa, A.1), in WordPiece tokens with [CLS] and [SEP].
 TOKENS = 29
@@ -78,15 +79,40 @@ def benchmark_sizes(params: BenchmarkParams) -> SizesOfSplits:
     return {name: _split(number, number * params.captions_per_image) for name, number in images.items()}
 
 
-def recorded_work(identity: Mapping[str, Any], sizes: Any) -> Work | None:
-    """Of a run that was recorded with this identity and these sizes; None if the record does not tell."""
+def recorded_config(identity: Mapping[str, Any]) -> Config | None:
+    """The config of a run that was recorded with this identity, as far as that tells; None if it is of no use here."""
     try:
         data = {**identity["data"], "root": "."}
         if data.get("target"):
             data["target"] = {**data["target"], "root": "."}
-        return work_of(Config.model_validate({**identity, "data": data}), sizes)
-    except (ValidationError, KeyError, TypeError, ZeroDivisionError):  # of another version, or damaged
+        return Config.model_validate({**identity, "data": data})
+    except (ValidationError, KeyError, TypeError):  # of another version, of a start, or damaged
         return None
+
+
+def recorded_work(identity: Mapping[str, Any], sizes: Any) -> Work | None:
+    """Of a run that was recorded with this identity and these sizes; None if the record does not tell."""
+    config = recorded_config(identity)
+    try:
+        return None if config is None else work_of(config, sizes)
+    except (KeyError, TypeError, ZeroDivisionError):
+        return None
+
+
+def stages_of(config: Config, sizes: SizesOfSplits) -> tuple[int, int, float, float, float, float]:
+    """Steps and epochs; FLOPs of a step, of a validation, of the look after it, and of all after the training."""
+    model, work, evaluation = Model.of(config), work_of(config, sizes), config.evaluation
+    step = work.training / work.steps
+    val, test = (_ranking(config, model, sizes[name]) for name in ("val", "test"))
+    look = test if evaluation.selection_gap else 0.0
+    if evaluation.detectors:
+        val += sizes["val"]["captions"] * step / min(config.optimisation.batch_size, work.pairs) / TRAINED
+    end = test
+    if evaluation.sensitivity:
+        # Three kinds of words, each query as it was written and with one exchanged (rasa/evaluation/word_probe.py).
+        asked = KINDS * 2 * min(evaluation.sensitivity, sizes["test"]["captions"])
+        end += _ranking(config, model, {"images": sizes["test"]["images"], "captions": asked})
+    return work.steps, config.optimisation.epochs, step, val, look, end
 
 
 def start_flops(config: Config, sizes: SizesOfSplits) -> float:
