@@ -4,7 +4,6 @@ Both have the same config, data, initial weights and seed. So a row that two sui
 a row of Table 4) costs its training once.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from experiments.rundir import (
     read_about,
     read_result,
 )
+from experiments.sharing import place, place_folder
 from rasa.training.words import FILE as REPLACED
 
 COPIED_FROM = "copied_from"  # in result.json: suite/row of the run that was trained
@@ -40,9 +40,9 @@ def copied(run: PlannedRun) -> dict[str, Any] | None:
         return None
     for name in _FILES:
         if (source / name).exists():
-            shutil.copyfile(source / name, run.directory / name)
+            place(source / name, run.directory / name)
     if (source / SELECTED).is_dir():
-        shutil.copytree(source / SELECTED, run.directory / SELECTED, dirs_exist_ok=True)
+        place_folder(source / SELECTED, run.directory / SELECTED)
     who = {"suite": run.about.suite, "row": run.about.row, "profile": run.about.profile}
     return result | who | {COPIED_FROM: result.get(COPIED_FROM) or _name(source)}
 

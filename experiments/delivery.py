@@ -27,6 +27,7 @@ from experiments.rundir import (
     read_json,
     write_json,
 )
+from experiments.sharing import send
 from experiments.store import ACTIVE
 from experiments.tracking import (
     BATCH,
@@ -189,9 +190,9 @@ class Delivery:
         there = get_artifact_repository(run.info.artifact_uri, tracking_uri=self._filed.uri)
         for name in (SPEC, ENVIRONMENT, CHANGES, RESULT, FAILURE, PREDICTIONS, VOCABULARY, METRICS, REPLACED):
             if (self._directory / name).exists():
-                there.log_artifact(str(self._directory / name))
+                send(there, self._directory / name)
         if (self._directory / SELECTED).is_dir():
-            there.log_artifacts(str(self._directory / SELECTED), SELECTED)
+            send(there, self._directory / SELECTED, SELECTED)
 
     def _set_status(self, cursor: Cursor) -> None:
         set_status(self._client, cursor.mlflow_run, STATUSES[self._state], milliseconds(self._run.last_time))
