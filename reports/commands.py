@@ -3,6 +3,7 @@
 Only click is imported, here and by what is imported here, until it runs.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from experiments.options import (
 )
 
 if TYPE_CHECKING:
+    from reports.conditions import Condition
     from reports.formats import Page
+    from reports.tables import Line
 
 FORMATS = ("md", "html", "csv", "latex", "json")
 FAULTS_SHOWN = 20  # of a published report; one digit in a row can differ in many places
@@ -36,6 +39,17 @@ log_option = click.option(
 )
 
 
+def _conditions(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> "tuple[Condition, ...]":
+    if not value:
+        return ()
+    from reports.conditions import parse
+
+    try:
+        return tuple(parse(text) for text in value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(short_help="Tables of suites or rows, beside the paper's.")
 @targets_argument
 @profile_option
@@ -47,6 +61,14 @@ log_option = click.option(
 @margin_option
 @most_option
 @log_option
+@click.option(
+    "--fail-if",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    callback=_conditions,
+    help="Exit with 6 if it holds of the table's figures, e.g. 'm-rtd.r1 < 60 or m-rtd.n < 3'; may be given again.",
+)
 @workspace_option
 @tracking_option
 def report(
@@ -60,6 +82,7 @@ def report(
     margin: float | None,
     most: int | None,
     log: bool,
+    conditions: "tuple[Condition, ...]",
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -71,10 +94,10 @@ def report(
     With --published: the table that the paper prints (`table1` to `table8`, or that of SUITE), and nothing is written.
     """
     if published:
-        if profile or overrides or several or out or margin or most or log:
+        if profile or overrides or several or out or margin or most or log or conditions:
             raise click.UsageError(
-                "--published prints the paper's table alone: give no --profile, -o, -m, --out, --margin, --max-seeds "
-                "or --log with it"
+                "--published prints the paper's table alone: give no --profile, -o, -m, --out, --margin, --max-seeds, "
+                "--log or --fail-if with it"
             )
         from reports.paper_page import paper_text
 
@@ -85,6 +108,7 @@ def report(
     from experiments.steps import MARGIN
     from experiments.targets import parse_targets
     from rasa.errors import ResourceError, SpecError
+    from reports.conditions import check, check_names
     from reports.printed import Printed, printed
     from reports.published import published_names
 
@@ -94,11 +118,14 @@ def report(
                 f"no suite {name!r} yet; the paper's own table is printed by `rasa report {name} --published`"
             )
     texts, absent = list[str](), list[ResourceError]()
+    lines: dict[str, Sequence[Line]] = {}
     suites = [target.shown for target in parse_targets(names, several, overrides)]
+    check_names(conditions, suites)
     how = Printed(overrides, margin or MARGIN, most or MOST, log, workspace, tracking_uri, out, len(suites) > 1)
     for suite in suites:
         try:
-            texts.append(printed(suite, profile, how, lambda line: click.echo(line, err=True))[kind])
+            of_suite, lines[suite.suite] = printed(suite, profile, how, lambda line: click.echo(line, err=True))
+            texts.append(of_suite[kind])
         except ResourceError as fault:  # of several suites those that have no runs are told of
             if len(suites) == 1:
                 raise
@@ -107,6 +134,7 @@ def report(
     if not texts:
         raise absent[0]
     click.echo(f"[{','.join(texts)}]\n" if kind == "json" and len(suites) > 1 else "\n".join(texts), nl=False)
+    check(conditions, lines)
 
 
 @click.command(short_help="A report's folder that anyone can check.")

@@ -12,6 +12,7 @@ from rasa.errors import ResourceError
 from reports.build import PAGE, build, write_files
 from reports.filing import log_report
 from reports.queries import answered
+from reports.tables import Line
 from reports.variants import folder_name
 
 
@@ -28,8 +29,13 @@ class Printed(NamedTuple):
     several: bool  # whether `out` has a folder for each suite
 
 
-def printed(suite: Suite, profile: str | None, how: Printed, say: Callable[[str], None]) -> dict[str, str]:
-    """The report's texts by format; `say` is told where its files are. Raises SpecError and ResourceError."""
+def printed(
+    suite: Suite, profile: str | None, how: Printed, say: Callable[[str], None]
+) -> tuple[dict[str, str], Sequence[Line]]:
+    """The report's texts by format, and its rows; `say` is told where its files are.
+
+    Raises SpecError and ResourceError.
+    """
     profile, uri = profile or suite.profile, tracking_uri(how.workspace, how.tracking_uri)
     built = build(suite, profile, how.overrides, uri, how.margin, how.most, how.workspace)
     name = folder_name(suite, profile, how.overrides)
@@ -50,4 +56,4 @@ def printed(suite: Suite, profile: str | None, how: Printed, say: Callable[[str]
     if how.log:
         run = log_report(suite, profile, how.overrides, built, uri, how.workspace, queries)
         say(f"logged to {shown(uri)}: {run}")
-    return texts
+    return texts, built.lines
