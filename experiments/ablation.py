@@ -46,6 +46,9 @@ def dropped(loss: str, weights: Mapping[str, float], generator: str | None) -> l
 
 
 def _described(row: str, gone: list[str], generator: str | None) -> str:
+    """What is lost with a loss besides it; nothing if nothing is."""
+    if len(gone) == 1 and gone[0] not in LOST:
+        return ""
     text = f"{row} without {gone[0].upper()}"
     if len(gone) > 1:
         text += f", and so without {gone[1].upper()}, whose words the {generator} model's MLM head would propose"

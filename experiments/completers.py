@@ -73,6 +73,15 @@ def overrides(context: click.Context, parameter: click.Parameter, incomplete: st
 
 
 @quietly
+def fields(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+    """Config fields and sections."""
+    from experiments.wording import field_paths
+    from rasa.config.run import Config
+
+    return beginning(incomplete, [path for path in field_paths(Config) if path != "seed"])
+
+
+@quietly
 def runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
     """What was run in the workspace: suites and rows, ids once they are begun; folders."""
     folder = Path(context.params.get("workspace") or ".") / RUNS

@@ -96,7 +96,7 @@ def build(layers: Sequence[Layer], overrides: Sequence[Layer], seed: int) -> Con
     for layer in every:
         if "seed" in layer.values:
             raise SpecError(f"{layer.source}: seed: a row has no seed of its own; give --seeds")
-        merged = merge(merged, _normal(layer.values), layer.whole)
+        merged = merge(merged, normal(layer.values), layer.whole)
     try:
         # Strict, so that text where a number belongs is refused; as JSON, so that lists and paths are accepted.
         return Config.model_validate_json(json.dumps(merged | {"seed": seed}), strict=True)
@@ -137,7 +137,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
 
 
-def _normal(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def normal(values: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(values.get("fidelity"), str):
         return {**values, "fidelity": {"preset": values["fidelity"]}}
     return values
@@ -151,7 +151,7 @@ def _blamed(fault: Fault, layers: Sequence[Layer], row: Layer) -> str:
         return ""  # it is the user's to give
     for length in range(len(path), 0, -1):
         for layer in reversed(layers):
-            if _touches(_normal(layer.values), path[:length]):
+            if _touches(normal(layer.values), path[:length]):
                 return f"{layer.source}: "
     return f"{row.source}: "
 

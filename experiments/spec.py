@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -28,6 +29,7 @@ from rasa.errors import ResourceError, SpecError
 from rasa.weights import start
 
 FILE = re.compile(r"(?P<file>.*\.ya?ml)(?:/(?P<row>[^/]*))?")
+ROOT, TARGET_ROOT = "data.root", "data.target.root"
 _S = TypeVar("_S", bound=SpecFile)
 
 
@@ -89,6 +91,33 @@ def resolve(suite: Suite, row: Row | str, profile_name: str, overrides: Sequence
     profile = load_profile(profile_name)
     layers = [Layer(profile.file, profile.config), *_layers_of(chain(suite, row), profile.profile)]
     return build(layers, [parse_override(text) for text in overrides], seed)
+
+
+def resolve_without_data(
+    suite: Suite, row: Row | str, profile: str, overrides: Sequence[str]
+) -> tuple[Config, tuple[str, ...]]:
+    """As `resolve` with seed 0, for looking at, and the fields that are the user's to give and were not given.
+
+    A profile that leaves the data to the user is no fault where nothing is read. Raises SpecError for any other fault.
+    """
+    try:
+        return resolve(suite, row, profile, overrides, seed=0), ()
+    except SpecError as fault:
+        for missing in ((ROOT,), (TARGET_ROOT,), (ROOT, TARGET_ROOT)):
+            with suppress(SpecError):
+                config = resolve(suite, row, profile, [*(f"{field}=." for field in missing), *overrides], seed=0)
+                return _rootless(config, missing), missing
+        raise fault from None
+
+
+def _rootless(config: Config, missing: Sequence[str]) -> Config:
+    """The config without the folders that were put in so that it resolves."""
+    data, target = config.data, config.data.target
+    if ROOT in missing:
+        data = data.model_copy(update={"root": None})
+    if TARGET_ROOT in missing and target is not None:
+        data = data.model_copy(update={"target": target.model_copy(update={"root": None})})
+    return config.model_copy(update={"data": data})
 
 
 def row_digest(config: Config) -> str:

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -41,13 +40,13 @@ from experiments.rundir import (
     read_result,
 )
 from experiments.rundir import METRICS as POINTS
-from experiments.spec import load_profile, resolve, row_digest, suite_names
+from experiments.spec import load_profile, resolve_without_data, row_digest, suite_names
 from experiments.start import re_ranks, start_digest
 from experiments.store import SQLITE, faults, mlflow_error, open_store
 from experiments.suite import Suite
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.run import Config, Data
-from rasa.errors import RasaError, ResourceError, SpecError
+from rasa.errors import RasaError, ResourceError
 from rasa.training.words import FILE as REPLACED
 from rasa.training.words import Replaced, read_replaced
 from reports.tables import FIGURES, FINISHED
@@ -182,27 +181,7 @@ def command_line(verb: str, suite: Suite, profile: str, overrides: Sequence[str]
 
 def row_configs(suite: Suite, profile: str, overrides: Sequence[str]) -> dict[str, Config]:
     """What each row resolves to now. A profile that leaves data.root to the user is no fault here: any data will do."""
-
-    def config(row: str) -> Config:
-        try:
-            return resolve(suite, row, profile, overrides, seed=0)
-        except SpecError as fault:
-            for unset in (["data.root=."], ["data.target.root=."], ["data.root=.", "data.target.root=."]):
-                with suppress(SpecError):
-                    return _rootless(resolve(suite, row, profile, [*unset, *overrides], seed=0), unset)
-            raise fault from None
-
-    return {row.name: config(row.name) for row in suite.rows}
-
-
-def _rootless(config: Config, unset: Sequence[str]) -> Config:
-    """The config without the folders that were put in so that it resolves."""
-    data, target = config.data, config.data.target
-    if "data.root=." in unset:
-        data = data.model_copy(update={"root": None})
-    if "data.target.root=." in unset and target is not None:
-        data = data.model_copy(update={"target": target.model_copy(update={"root": None})})
-    return config.model_copy(update={"data": data})
+    return {row.name: resolve_without_data(suite, row, profile, overrides)[0] for row in suite.rows}
 
 
 def choose(records: Iterable[Record], configs: Mapping[str, Config]) -> tuple[list[Record], tuple[str, ...]]:

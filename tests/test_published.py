@@ -412,7 +412,10 @@ def test_the_table_of_a_users_suite(tmp_path, monkeypatch):
 @pytest.mark.parametrize("option", [["--profile", "smoke"], ["-o", "optimisation.epochs=3"], ["--out", "here"]])
 def test_options_of_runs_are_refused_beside_published(option):
     done = _printed("table1", *option)
-    assert done.exit_code == 2 and "give no --profile, -o, --out, --margin, --max-seeds or --log with it" in done.stderr
+    assert (
+        done.exit_code == 2
+        and "give no --profile, -o, -m, --out, --margin, --max-seeds or --log with it" in done.stderr
+    )
 
 
 def test_a_table_without_a_suite_is_still_printed_alone(monkeypatch):

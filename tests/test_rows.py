@@ -341,3 +341,13 @@ def test_a_list_is_a_parameter_of_a_study_with_these_choices():
     assert Parameter.model_validate(["fixed", "online"]) == Parameter(type="categorical", choices=("fixed", "online"))
     with pytest.raises(ValueError, match="needs choices, two or more"):
         Parameter.model_validate(["fixed"])
+
+
+def test_a_row_says_what_is_lost_besides_its_objective(tmp_path):
+    suite = suite_of(tmp_path, ABLATE.format(row="m-rtd"))
+    told = {row.name: row.description.partition("; ")[2] for row in suite.rows if row.description}
+    assert told == {
+        "without-cl": "stage 1 then ranks by features that no loss contrasts",
+        "without-itm": "there is then no head to re-rank by, and stage 1 alone ranks",
+        "without-mlm": "",
+    }
