@@ -55,7 +55,11 @@ class Parameter(_Section):
     @classmethod
     def _listed(cls, given: Any) -> Any:
         """`[fixed, online, momentum]` is short for a categorical parameter with these choices."""
-        return {"type": "categorical", "choices": given} if isinstance(given, list) else given
+        values = {"type": "categorical", "choices": given} if isinstance(given, list) else given
+        if isinstance(values, dict) and isinstance(values.get("choices"), list):
+            # What a validator has touched is no JSON any more, of which alone a list is a tuple.
+            return values | {"choices": tuple(values["choices"])}
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> "Parameter":
