@@ -11,6 +11,7 @@ from typing import Any
 from experiments.adopt import COPIED_FROM, copied
 from experiments.clean import drop_checkpoints
 from experiments.environment import changes, code_digest, environment
+from experiments.model_card import write_card
 from experiments.outcome import Callbacks, Died, OnMetrics, Outcome, Train, finished, stopped
 from experiments.plan import DATA, PlannedRun, state_of
 from experiments.rundir import (
@@ -32,6 +33,7 @@ from experiments.rundir import (
     write_json,
     write_text,
 )
+from experiments.sameness import weights_digest
 from experiments.yaml_io import dump
 from rasa.callbacks import Notify
 from rasa.errors import OutOfMemory, RasaError, ResourceError, RunFailed
@@ -83,9 +85,11 @@ def run_one(
             if not _begun(run.directory) and (result := copied(run)) is not None:
                 notify(f"copied from {result[COPIED_FROM]}, which is the same run")
                 write_json(run.directory / RESULT, result)
+                _describe(run.directory, result, notify)
                 return finished(run.about, run.directory, result)
             result = _trained(run, run.directory, on_metrics, notify, should_stop, train, threads)
             write_json(run.directory / RESULT, result)
+            _describe(run.directory, result, notify)
             if not run.keep_checkpoints:
                 drop_checkpoints(run.directory)
         except KeyboardInterrupt:
@@ -182,9 +186,19 @@ def _trained(
         "row": about.row_digest,
         "code": code_digest(began.get("code", {})),
     }
+    if selected := weights_digest(directory):
+        digests["selected"] = selected
     who = {"run_id": about.run_id, "suite": about.suite, "row": about.row, "profile": about.profile, "seed": about.seed}
     times = {"started": began.get("started"), "finished": timestamp()}
     return who | result | {"digests": {**result.get("digests", {}), **digests}} | times
+
+
+def _describe(directory: Path, result: dict[str, Any], notify: Notify) -> None:
+    """The card beside its weights. The run has finished: a fault of the card is told, and is none of the run."""
+    try:
+        write_card(directory, result)
+    except Exception as error:  # noqa: BLE001  # also what a result of another trainer lacks
+        notify(f"its model card could not be written ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
 
 
 def _work(about: About, train: Train | None) -> Train:
