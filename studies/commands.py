@@ -151,9 +151,8 @@ def status(
 ) -> None:
     """How all studies of the storage, or the one of SPACE, stand: their trials, and who is at which."""
     from studies.reading import overview, trials_of
-    from studies.storage import open_storage
 
-    storage = open_storage(url, workspace, reading=True)
+    storage = _storage(url, workspace, name or space or "")
     if follow and space is None:
         raise click.UsageError("--follow shows one study; name its space")
     if space is not None:
@@ -220,9 +219,8 @@ def report(
     from studies import report as reporting
     from studies import rerun as again
     from studies.reading import study_of
-    from studies.storage import open_storage
 
-    storage = open_storage(url, workspace, reading=True)
+    storage = _storage(url, workspace, name or space)
     points = _points(space, profile, overrides, seeds, workspace, name, storage)
     found = study_of(storage, points)
     best = again.chosen(points, found.get_trials(deepcopy=False), top)
@@ -262,9 +260,8 @@ def export(
 ) -> None:
     """Write a trial of SPACE's study to FILE, a suite of one row that `rasa run` takes."""
     from studies.reading import trials_of
-    from studies.storage import open_storage
 
-    storage = open_storage(url, workspace, reading=True)
+    storage = _storage(url, workspace, name or space)
     points = _points(space, profile, overrides, None, workspace, name, storage)
     _export(points, trials_of(storage, points), trial, file)
 
@@ -292,6 +289,29 @@ def _rerun(points: "Points", best: list[Any], seeds: int, where: Where, tracking
             rerun(points, best, seeds, where, callbacks)
 
 
+def _storage(url: str | None, workspace: Path, name: str) -> "Storage":
+    """The storage that is given, else the workspace's, else the one in which a study of that name was begun.
+
+    Raises SpecError if it was begun in several.
+    """
+    from experiments.spec import FILE
+    from rasa.errors import SpecError
+    from studies.reading import names_of
+    from studies.space import load_space
+    from studies.storage import elsewhere, open_storage
+
+    storage = open_storage(url, workspace, reading=True)
+    if url is not None or not name:
+        return storage
+    name = load_space(name).study if FILE.fullmatch(name) else name
+    if any(name in (study, study.rpartition("/")[0]) for study in names_of(storage)):
+        return storage
+    found = elsewhere(workspace, name)
+    if len(found) > 1:
+        raise SpecError(f"{name} was begun in several storages: {', '.join(found)}; give --storage")
+    return open_storage(found[0], workspace, reading=True) if found else storage
+
+
 def _points(
     space: str,
     profile: str | None,
@@ -301,25 +321,34 @@ def _points(
     name: str | None,
     storage: "Storage | None" = None,
 ) -> "Points":
-    """Without seeds, those that the study in `storage` has, else the space's."""
-    from experiments.spec import FILE
+    """Of a study in `storage`, by its space or its name: what is not given is as it was begun with.
+
+    Raises SpecError.
+    """
+    from experiments.spec import FILE, load_profile
+    from experiments.wording import did_you_mean
+    from rasa.errors import SpecError
     from studies.points import Points
-    from studies.reading import seeds_of, space_of
+    from studies.reading import begun, names_of
     from studies.space import load_space, space_names
 
-    own = None
-    if storage is not None and not FILE.fullmatch(space) and space not in space_names():
-        own = space_of(storage, space)  # a study of the user's own space, by its name
-    if own is not None:
-        chosen, profile = own[0], profile or own[1]
-        name = name or (space.partition("/")[0] if space.partition("/")[0] != chosen.study else None)
-    else:
-        chosen = load_space(space)
-    points = Points(chosen, profile, overrides, seeds, workspace, name)
-    begun_with = seeds_of(storage, points.name) if storage is not None and seeds is None else None
-    if begun_with is None or tuple(begun_with) == points.seeds:
-        return points
-    return Points(points.space, profile, overrides, begun_with, workspace, name)
+    known = load_space(space) if FILE.fullmatch(space) or space in space_names() or storage is None else None
+    if storage is not None:
+        wanted = load_profile(profile).profile if profile else ""
+        asked = name or (known.study if known else space)
+        usual = load_profile(known.profile).profile if known else ""
+        found = begun(storage, asked, wanted, usual)
+        if found is not None and known is None and found.space is None and found.name in space_names():
+            known = load_space(found.name)
+        if found is not None and (chosen := known or found.space) is not None:
+            own_name = found.name if found.name != chosen.study else None
+            given = overrides or found.overrides
+            return Points(chosen, profile or found.profile, given, seeds or found.seeds, workspace, own_name)
+        if known is None:
+            names = [*space_names(), *names_of(storage)]
+            raise SpecError(f"no space {space!r}, and no study in {storage.shown}{did_you_mean(space, names)}")
+    assert known is not None
+    return Points(known, profile, overrides, seeds, workspace, name)
 
 
 def _follow(points: "Points", storage: "Storage") -> None:

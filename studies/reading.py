@@ -1,8 +1,8 @@
 """What a storage says of its studies, read without a driver's part in them."""
 
 import json
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rasa.errors import SpecError
 from studies.liveness import Watcher
@@ -10,7 +10,7 @@ from studies.points import Points
 from studies.screen import progress, summary
 from studies.space import Space
 from studies.storage import Storage, faults
-from studies.trials import IDENTITY, IMPORTED, REASON, SKIPPED, SPACE, fixed, states, tally
+from studies.trials import IDENTITY, IMPORTED, OPTIONS, REASON, SKIPPED, SPACE, fixed, states, tally
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -37,33 +37,56 @@ def study_of(storage: Storage, points: Points) -> "Study":
     return study
 
 
-def space_of(storage: Storage, name: str) -> tuple[Space, str] | None:
-    """The space and the profile of a study that the storage has under that name, with or without `/PROFILE`.
+def names_of(storage: Storage) -> list[str]:
+    """Of its studies, `NAME/PROFILE` each. Raises ResourceError."""
+    import optuna
 
-    None if there is no such study, or if there are several profiles of it.
+    with faults(storage.shown):
+        return optuna.get_all_study_names(storage.optuna)
+
+
+class Begun(NamedTuple):
+    """A study as its record tells how it was begun. `space` is None where the record is of an older version."""
+
+    name: str
+    profile: str
+    space: Space | None
+    overrides: tuple[str, ...]
+    seeds: list[int] | None
+
+
+def begun(storage: Storage, name: str, profile: str = "", usual: str = "") -> Begun | None:
+    """The study that the storage has under that name, with or without `/PROFILE`; None if there is none.
+
+    Of several profiles the one that is given, else the `usual` one. Raises SpecError, naming them, if that leaves
+    several.
     """
     import optuna
 
     with faults(storage.shown):
-        names = optuna.get_all_study_names(storage.optuna)
-        found = [each for each in names if each == name or each.rpartition("/")[0] == name]
-        stored = optuna.load_study(study_name=found[0], storage=storage.optuna).user_attrs.get(SPACE) if found else None
-    if len(found) != 1 or stored is None:
-        return None
-    space = Space.model_validate_json(json.dumps(stored))
-    space._file = found[0]
-    return space, found[0].rpartition("/")[2]
-
-
-def seeds_of(storage: Storage, name: str) -> list[int] | None:
-    """The seeds that the study of that name was begun with; None if there is no such study."""
-    import optuna
-
-    with faults(storage.shown):
-        if name not in optuna.get_all_study_names(storage.optuna):
+        found = [each for each in names_of(storage) if name in (each, each.rpartition("/")[0])]
+        for wanted in (profile, usual):
+            if len(found) > 1 and wanted:
+                found = [each for each in found if each.rpartition("/")[2] == wanted] or found
+        if profile:
+            found = [each for each in found if each.rpartition("/")[2] == profile]
+        if len(found) > 1:
+            raise SpecError(f"{name} is the name of several studies: {', '.join(sorted(found))}; give one of these")
+        if not found:
             return None
-        identity = optuna.load_study(study_name=name, storage=storage.optuna).user_attrs.get(IDENTITY) or {}
-    return identity.get("seeds")
+        attributes = optuna.load_study(study_name=found[0], storage=storage.optuna).user_attrs
+    return _begun(found[0], attributes)
+
+
+def _begun(name: str, attributes: Mapping[str, Any]) -> Begun:
+    base, _, profile = name.rpartition("/")
+    space, options = None, attributes.get(OPTIONS) or {}
+    if (stored := attributes.get(SPACE)) is not None:
+        space = Space.model_validate_json(json.dumps(stored))
+        space._file = name
+    overrides = tuple(str(text) for text in options.get("overrides") or ())
+    seeds = (attributes.get(IDENTITY) or {}).get("seeds")
+    return Begun(base, str(options.get("profile") or profile), space, overrides, seeds)
 
 
 def _without_data(identity: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from studies.driver import Driver
 from studies.liveness import DRIVER, DriverLock, Watcher
 from studies.points import Points
 from studies.screen import Screen
-from studies.storage import FILING, Storage, open_storage
+from studies.storage import FILING, Storage, open_storage, remember
 from studies.study import SharedStudy
 from studies.trials import EPOCHS, IMPORTED, REASON, RETRY_OF, SECONDS, SKIPPED, fixed, states
 
@@ -40,6 +40,8 @@ def search(
     uri = store.tracking_uri(points.workspace, tracking_uri)
     check_resources([run.config for run in points.runs(points.row_point() or points.first_point(), points.seeds[:1])])
     storage = open_storage(url, points.workspace)
+    if url is not None:
+        remember(points.workspace, points.name, url)
     with storage.driving(), DriverLock(points.workspace) as driver, Screen(points.space) as screen:
         shared = SharedStudy(points, storage, driver.name, Watcher(points.workspace, grace), screen.notify)
         for suite in start_from:

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.databases import CONNECT_SECONDS, EXTRA, advisory_lock, is_postgres, shown, with_driver
+from experiments.rundir import read_json, write_json
 from rasa.errors import ResourceError
 from rasa.lock import Lock, locked
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 STUDIES, JOURNAL = "studies", "journal.log"
+ELSEWHERE = "storages.json"  # beside the journal: which studies are in another storage
 JOURNAL_SCHEME, SQLITE_SCHEME = "journal:///", "sqlite:///"
 TRIALS, FILING = "trials", "filing"  # what is exclusive: handing out and ending trials; filing them in MLflow
 BUSY_SECONDS = 60
@@ -43,6 +45,32 @@ def open_storage(url: str | None, workspace: Path, reading: bool = False) -> Sto
     if is_postgres(url):
         return _postgres(url)
     raise ResourceError(f"--storage: {shown(url)!r} is no storage of studies; use {FORMS}")
+
+
+def remember(workspace: Path, study: str, url: str) -> None:
+    """Note in the workspace in which storage a study is, for commands that are given its name alone.
+
+    An address with a password is not noted. A workspace that cannot be written is no fault: the address can be given.
+    """
+    if shown(url) != url:
+        return
+    for scheme in (JOURNAL_SCHEME, SQLITE_SCHEME):
+        if url.startswith(scheme):
+            url = f"{scheme}{Path(url.removeprefix(scheme)).absolute()}"
+    path = workspace.resolve() / STUDIES / ELSEWHERE
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f"{ELSEWHERE}.lock")):
+            known = read_json(path) or {}
+            if known.get(study) != url:
+                write_json(path, {**known, study: url})
+
+
+def elsewhere(workspace: Path, name: str) -> list[str]:
+    """Storages that were noted for a study of that name, with or without its profile, each once."""
+    known = read_json(workspace.resolve() / STUDIES / ELSEWHERE) or {}
+    found = [url for study, url in known.items() if name in (study, study.rpartition("/")[0])]
+    return list(dict.fromkeys(str(url) for url in found))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from studies.trials import (
     EPOCHS,
     IDENTITY,
     IMPORTED,
+    OPTIONS,
     POINT,
     REASON,
     RETRY_OF,
@@ -226,11 +227,15 @@ class SharedStudy:
             load_if_exists=True,
         )
         identity = points.identity()
+        options = {"profile": points.profile, "overrides": list(points.overrides)}
         if (before := study.user_attrs.get(IDENTITY)) is not None:
             points.refuse_other(before, identity, self.storage.shown)
+            if study.user_attrs.get(OPTIONS) != options:
+                study.set_user_attr(OPTIONS, options)
             return study
         for point in self._first_points():
             study.enqueue_trial(dict(point))
+        study.set_user_attr(OPTIONS, options)
         study.set_user_attr(SPACE, space.model_dump(mode="json"))
         study.set_user_attr(IDENTITY, identity)  # last: a study that was cut off before it is begun anew
         return study

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 IDENTITY, SPACE = "identity", "space"  # attributes of a study
+OPTIONS = "options"  # too: the profile and the overrides of its newest `rasa study run`, as they were given
 # Attributes of a trial, beside those of studies/liveness.py.
 POINT = "point"  # names the runs' folder, and so the checkpoints
 SEEDS, VALUES, SECONDS, EPOCHS = "seeds", "values_by_seed", "seconds", "epochs"

@@ -94,6 +94,29 @@ def test_status_of_one_study_and_of_all(tiny, trials, capsys):
     assert (row["study"], row["complete"], row["imported"]) == ("tiny/smoke", 2, 1)
 
 
+def test_what_reads_a_study_needs_its_name_alone(tiny, trials, capsys, monkeypatch, tmp_path):
+    """By its space's file, its name, with its profile: all that `study run` was given is in the study's record."""
+    folder, space, options = tiny
+    where = ["--workspace", folder]
+    told = []
+    for named in ([space, *options], [space, *where], ["tiny", *where], ["tiny/smoke", *where]):
+        assert rasa("study", "report", *named, "--json", "--out", tmp_path / "page") == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["study"] == "tiny/smoke" and told.count(told[0]) == len(told)
+    assert rasa("study", "status", "tiny", *where, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["complete"] == 2
+    assert rasa("study", "export", "tiny", tmp_path / "best.yaml", *where) == 0
+    assert "batch_size: 8" in (tmp_path / "best.yaml").read_text() or "suite:" in (tmp_path / "best.yaml").read_text()
+    capsys.readouterr()
+    # Other options than its own are refused, as ever.
+    assert rasa("study", "report", "tiny", *where, "-o", "optimisation.epochs=7") == 3
+    assert "has another space: config.optimisation.epochs (1 -> 7)" in capsys.readouterr().err
+    assert rasa("study", "report", "tiny", *where, "--profile", "synth") == 3
+    assert rasa("study", "report", "tniy", *where) == 3
+    assert "no space 'tniy', and no study in journal:" in (said := capsys.readouterr().err)
+    assert "did you mean tiny" in said
+
+
 def test_a_report_trains_the_best_trial_again_on_a_fresh_seed(tiny, trials, capsys):
     folder, space, options = tiny
     command = ["study", "report", space, *options, "--top", 1, "--json"]
