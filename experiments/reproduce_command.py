@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
+from experiments.completers import runs
 from experiments.options import json_option, workspace_option
 
 
 @click.command(short_help="Train a run again from its own code, and compare the bits.")
-@click.argument("name", metavar="RUN")
+@click.argument("name", metavar="RUN", shell_complete=runs)
 @click.option(
     "--repository",
     metavar="DIR",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from experiments.completers import runs
 from experiments.options import (
     margin_option,
     most_option,
@@ -15,7 +16,7 @@ from experiments.options import (
 
 
 @click.command(short_help="A run or a suite as one file that anyone can check.")
-@click.argument("target", metavar="RUN|SUITE")
+@click.argument("target", metavar="RUN|SUITE", shell_complete=runs)
 @click.argument("file", metavar="OUT.zip", type=click.Path(path_type=Path, dir_okay=False))
 @profile_option
 @override_option
@@ -69,6 +70,6 @@ def bundle(
         manifest, size = bundle_suite(loaded, own, overrides, uri, file, margin or MARGIN, most or MOST, workspace)
     count = len(manifest.runs)
     click.echo(
-        f"{file}: {count} run{'s' if count > 1 else ''}, {len(manifest.files)} files, {size / 1e6:.1f} MB; every digit "
+        f"{file}: {count} run{'s' if count > 1 else ''}, {len(manifest.files)} files, {size / 1e6:.2f} MB; every digit "
         "follows from its records"
     )
