@@ -188,6 +188,17 @@ def test_links_of_the_pages_lead_somewhere_in_the_checkout(page):
         assert there.exists() or there.relative_to(ROOT).as_posix() in generated, target
 
 
+def test_a_page_that_loads_something_from_elsewhere_is_named(tmp_path):
+    page = tmp_path / "index.html"
+    page.write_text(
+        '<a href="https://e.org">e</a><img src="data:image/png;base64,AA=="><link rel="next" href="//e.org">'
+    )
+    assert links.broken(tmp_path) == []
+    page.write_text('<script src="https://e.org/x.js"></script><link rel="stylesheet" href="//e.org/x.css">')
+    where = ["https://e.org/x.js", "//e.org/x.css"]
+    assert links.broken(tmp_path) == [f"index.html: {each} (loaded from elsewhere)" for each in where]
+
+
 def test_the_navigation_takes_folders_whole_and_leaves_no_page_out():
     nav = [{"A": "a.md"}, {"B": ["b.md", {"C": ["c/*.md"]}]}]
     pages = ["a.md", "b.md", "c/1.md", "c/2.md", "new.md"]

@@ -40,6 +40,7 @@ class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.targets: list[str] = []
+        self.loaded: list[str] = []  # by the browser, without being asked
         self.anchors: set[str] = set()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
@@ -48,6 +49,10 @@ class _Page(HTMLParser):
                 continue
             if name in ("href", "src"):
                 self.targets.append(value)
+                if name == "src" or (
+                    tag == "link" and dict(attributes).get("rel") in ("stylesheet", "preload", "icon")
+                ):
+                    self.loaded.append(value)
             elif name == "id" or (tag == "a" and name == "name"):
                 self.anchors.add(value)
 
@@ -55,7 +60,8 @@ class _Page(HTMLParser):
 def broken(site: Path) -> list[str]:
     """Every link of the built pages in `site` that leads to no file or to no anchor in it, `PAGE: TARGET (why)`.
 
-    Addresses with a scheme or a host are elsewhere, and not looked at. `/` is `site`.
+    Addresses with a scheme or a host are elsewhere: links to them are not looked at, and to load anything from there
+    (a script, a style, a picture) is a fault. `/` is `site`.
     """
     site = site.resolve()
     pages = {path: _read(path) for path in sorted(site.rglob("*.html"))}
@@ -64,6 +70,8 @@ def broken(site: Path) -> list[str]:
         for target in dict.fromkeys(page.targets):
             parts = urlsplit(target)
             if parts.scheme or parts.netloc:
+                if target in page.loaded and parts.scheme != "data":
+                    faults.append(f"{path.relative_to(site)}: {target} (loaded from elsewhere)")
                 continue
             start = site if parts.path.startswith("/") else path.parent
             there = Path(os.path.normpath(start / unquote(parts.path).lstrip("/"))) if parts.path else path
