@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from experiments.boundaries import FEWEST
-from experiments.decisions import EQUIVALENT, NO_HEADROOM, OPPOSITE, SHOWN, TOO_FEW, UNDECIDED
+from experiments.decisions import EQUIVALENT, HIGHER, LOWER, NO_HEADROOM, OPPOSITE, SHOWN, TOO_FEW, UNDECIDED
 from experiments.suite import HEADINGS, Key
 from reports import sweeps
 from reports.cells import Column, Report, difference
@@ -16,6 +16,8 @@ from reports.words import absent, between, plain_spread, signed, spread, values
 SAID = {
     SHOWN: "shown",
     OPPOSITE: "the other way round",
+    HIGHER: "higher",
+    LOWER: "lower",
     EQUIVALENT: "no difference that matters",
     UNDECIDED: "undecided",
     NO_HEADROOM: "no headroom",
@@ -155,7 +157,7 @@ def _decided(report: Report) -> str:
     for row, step in steps.items():
         found.setdefault(step.verdict, []).append(names[row])
     absent_rows = found.pop("", [])
-    decided = [verdict for verdict in (SHOWN, OPPOSITE, EQUIVALENT) if verdict in found]
+    decided = [verdict for verdict in (SHOWN, OPPOSITE, HIGHER, LOWER, EQUIVALENT) if verdict in found]
     others = [verdict for verdict in SAID if verdict in found and verdict not in decided]
     parts = [f"{SAID[verdict]}: {_named(found[verdict])}" for verdict in (*decided, *others)]
     if absent_rows:
@@ -185,7 +187,8 @@ def _either(values: Sequence[Key]) -> str:
 
 
 def _named(rows: Sequence[str]) -> str:
-    return ", ".join(rows) if len(rows) <= FEW_NAMED else str(len(rows))
+    between_names = " and " if any("," in row for row in rows) else ", "  # a name of several labels has commas itself
+    return between_names.join(rows) if len(rows) <= FEW_NAMED else str(len(rows))
 
 
 def _beside(report: Report) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from experiments.decisions import Queries
 from reports.cells import grids, signed
 from reports.formats import csv_table, html, latex, markdown
+from reports.summary import summary
 from reports.tables import suite_lines
 from reports.verdict import judge, sentences
 from tests.helpers.tiny_report import SUITE, suite_of, tidy, tiny_report
@@ -146,3 +148,14 @@ def test_steps_in_the_formats():
     assert all(value != "" for record in records.values() for value in record.values())
     for text in (markdown(report), html(report), latex(report)):
         assert "What is decided" in text and "over other people and other trainings" in text
+
+
+def test_a_step_without_a_published_one_counts_as_decided():
+    """Of two steps one is higher, which is a verdict, and one undecided; a name with a comma stands apart."""
+    lines, queries = suite_of({"base": 0.2, "step": 0.6, "one": 0.6}, seeds=5)
+    lines = [replace(line, paper={}, paper_gain=None) for line in lines if line.n]
+    report = tiny_report(lines=lines, judged=judge(lines, queries, 200), metrics=("r1",))
+    assert {row: step.verdict for row, step in report.judged.steps.items()} == {"step": "higher", "one": "undecided"}
+    assert summary(report)[0] == "1 of the 2 steps is decided; higher: y; undecided: z."
+    named = [replace(line, labels={"Module": line.labels["Module"], "Setting": "A, 0.5"}) for line in lines]
+    assert "higher: B, A, 0.5; undecided: " in summary(replace(report, lines=named))[0]
