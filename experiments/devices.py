@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from experiments.environment import cpu_count
 from experiments.outcome import Died
 from experiments.plan import PlannedRun
+from experiments.workers import leave_signals_to_the_parent
 from rasa.callbacks import Log, Notify
 from rasa.config.run import Config
 from rasa.errors import RasaError, RunFailed, SpecError
@@ -206,8 +207,7 @@ class _Caller:
 
 
 def _member(pipe: Connection, rank: int, size: int, store: str, job: Job) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the starting process says what they mean
+    leave_signals_to_the_parent()
     _die_with_parent()
     caller = _Caller(pipe)
     quiet_libraries()

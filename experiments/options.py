@@ -1,7 +1,7 @@
 """The options that commands have in common. Only click and the standard library up here."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +58,9 @@ class Where(NamedTuple):
     jobs: int | None = 1  # at a time; None: as many as there is room for
     per_device: int | None = None  # that share a GPU
     devices: int | None = None  # that train one run together
+    executor: str = "local"
+    ray_address: str | None = None
+    slurm: tuple[str, ...] = ()  # KEY=VALUE
 
 
 HERE = Where()  # in this process, one after another
@@ -88,6 +91,26 @@ jobs_option = click.option(
 per_device_option = click.option(
     "--per-device", type=click.IntRange(min=1), help="Runs that share a GPU; default: as few as --jobs allows."
 )
+executor_options = (
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "ray", "slurm"]),
+        default="local",
+        show_default=True,
+        help="Where runs execute; with ray and slurm --jobs is auto by default.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="HOST:PORT|auto|local",
+        help="Of --executor ray: the cluster; default: RAY_ADDRESS, or one that is started here.",
+    ),
+    click.option(
+        "--slurm",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Of --executor slurm: an option of sbatch, e.g. partition=gpu, time=8:00:00.",
+    ),
+)
 devices_option = click.option(
     "--devices",
     type=click.IntRange(min=1),
@@ -97,13 +120,38 @@ devices_option = click.option(
 
 def where_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say where runs execute; the command is given `where`."""
+    return _told_where(command, (jobs_option, per_device_option, devices_option, *executor_options))
 
+
+def where_of_workers_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a study, whose runs are trained by one process each."""
+    return _told_where(command, (jobs_option, per_device_option, *executor_options))
+
+
+def _told_where(command: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
     @wraps(command)
-    def told(*arguments: Any, jobs: int | None, per_device: int | None, devices: int | None, **rest: Any) -> Any:
-        where = Where(jobs, per_device, devices)
-        return command(*arguments, where=where, **rest)
+    def told(
+        *arguments: Any,
+        jobs: int | None,
+        per_device: int | None,
+        executor: str,
+        ray_address: str | None,
+        slurm: tuple[str, ...],
+        devices: int | None = None,
+        **rest: Any,
+    ) -> Any:
+        if ray_address is not None and executor != "ray":
+            raise click.UsageError(f"--ray-address {ray_address} needs --executor ray")
+        if slurm and executor != "slurm":
+            raise click.UsageError(f"--slurm {slurm[0]} needs --executor slurm")
+        if executor == "slurm" and per_device is not None:
+            raise click.UsageError(f"--per-device {per_device}: a job of Slurm has its GPUs for itself; leave it out")
+        given = click.get_current_context().get_parameter_source("jobs") == click.core.ParameterSource.COMMANDLINE
+        if executor != "local" and not given:
+            jobs = None
+        return command(*arguments, where=Where(jobs, per_device, devices, executor, ray_address, slurm), **rest)
 
-    for option in (devices_option, per_device_option, jobs_option):
+    for option in reversed(options):
         told = option(told)
     return told
 

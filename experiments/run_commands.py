@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 @margin_option
 @most_option
 @click.option("--budget", callback=duration_given, help="Of --until decided: begin nothing that ends later, e.g. 8h.")
-@click.option(
-    "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs execute."
-)
 @click.option("--rerun-stale", is_flag=True, help="Run again what finished before the code changed.")
 @keep_option
 @tracking_option
@@ -68,7 +65,6 @@ def run(
     margin: float | None,
     most: int | None,
     budget: float | None,
-    executor: str,
     rerun_stale: bool,
     keep_checkpoints: bool,
     tracking_uri: str | None,

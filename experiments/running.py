@@ -99,7 +99,7 @@ def outcomes_of(
     uri = store.tracking_uri(workspace, tracking_uri)
     todo = [run for run in planned if not settled(run) or (rerun_stale and run.state == "stale")]
     check_devices(todo, processes_of(train))
-    start = starter(where, todo, apart=on_fault.retries > 0)
+    start = starter(where, todo, workspace, apart=on_fault.retries > 0)
     check_resources([run.config for run in todo])
     with Display(len(planned)) as display:
         tracker = Tracker(uri, workspace, display.notify)

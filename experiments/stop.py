@@ -14,20 +14,21 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Stop:
     """The first of these signals sets `asked`; the second ends this process and its workers at once.
 
-    `asked` is set after `seconds` too, if they are given, and once `also` is true.
+    `asked` is set after `seconds` too, if they are given. With `instead` no signal is heard here: `asked` is set once
+    that is true, for whoever gave it hears them.
     """
 
     def __init__(
-        self, on_first: Callable[[], None], seconds: float | None = None, also: Callable[[], bool] = lambda: False
+        self, on_first: Callable[[], None], seconds: float | None = None, instead: Callable[[], bool] | None = None
     ):
-        self._asked, self._on_first, self._also = False, on_first, also
+        self._asked, self._on_first, self._instead = False, on_first, instead
         self._cut_off = False
         self._timer = None if seconds is None else threading.Timer(max(0.0, seconds), self._over)
 
     @property
     def asked(self) -> bool:
         """Whether what goes on is to stop."""
-        if not self._asked and self._also():
+        if self._instead is not None and self._instead():
             self._over()
         return self._asked or self._cut_off
 
@@ -38,7 +39,7 @@ class Stop:
     def __enter__(self) -> Self:
         # Python hears signals in its main thread only; elsewhere whoever called has to stop the runs.
         here = threading.current_thread() is threading.main_thread()
-        numbers = STOPPING if here else ()
+        numbers = STOPPING if here and self._instead is None else ()
         # nohup runs go on when their terminal is closed. SIGINT is heard in any case: a shell has its background jobs
         # ignore it, and whoever sends it to one means it.
         nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -50,6 +50,8 @@ def trainer(where: Where, retries: int = 0) -> Iterator[Train | None]:
     size = int(os.environ["WORLD_SIZE"])
     if devices not in (None, size):
         raise click.UsageError(f"--devices {devices}, but torchrun has started {size} processes; leave --devices out")
+    if where.executor != "local":
+        raise click.UsageError(f"--executor {where.executor}: torchrun has started this command's processes already")
     if jobs != 1:
         raise click.UsageError(
             f"--jobs {jobs or AUTO}: the processes of torchrun train one run at a time; leave --jobs out"

@@ -59,9 +59,10 @@ class WorkerProcess:
 
 
 def leave_signals_to_the_parent() -> None:
-    """In a worker: a terminal's Ctrl-C, and its end, reach the whole group, but only the parent says what they mean."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    """In a worker: a terminal, or a scheduler, signals all processes at once; what it means, the parent alone says."""
+    for name in ("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR2"):
+        if hasattr(signal, name):  # Windows has but some of them
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _start(

@@ -12,13 +12,12 @@ import click
 from experiments.completers import runs
 from experiments.options import (
     Where,
-    jobs_option,
     json_option,
     override_option,
-    per_device_option,
     profile_option,
     seeds_given,
     tracking_option,
+    where_of_workers_option,
     workspace_option,
 )
 from experiments.printing import print_json
@@ -73,8 +72,7 @@ def list_(as_json: bool) -> None:
 @study.command("run", short_help="Run, or go on with, a study.")
 @click.argument("space", shell_complete=spaces)
 @click.option("--trials", type=click.IntRange(min=1), help="Trials of the whole study; default: the space's.")
-@jobs_option
-@per_device_option
+@where_of_workers_option
 @storage_option
 @name_option
 @profile_option
@@ -100,8 +98,7 @@ def list_(as_json: bool) -> None:
 def run(
     space: str,
     trials: int | None,
-    jobs: int | None,
-    per_device: int | None,
+    where: Where,
     url: str | None,
     name: str | None,
     profile: str | None,
@@ -117,16 +114,23 @@ def run(
 
     The same command goes on with a study that was interrupted, and on other machines it helps.
     """
-    from experiments.executors.choice import environments
+    from experiments.executors.choice import elsewhere, environments
     from experiments.resources import ensure_data, writable
     from studies.session import search
+    from studies.spread import spread
 
     points = _points(space, profile, overrides, seeds, workspace, name)
+    start = elsewhere(where, points.workspace)
+    if start is not None and where.jobs is None:
+        raise click.UsageError(f"--executor {where.executor}: say how many workers the study has, e.g. --jobs 8")
     writable(workspace)
     ensure_data([points.row_config], workspace, lambda line: click.echo(line, err=True))
-    each = environments(Where(jobs, per_device), points.row_config.optimisation.device)
     total = trials or points.space.trials
-    found = search(points, url, total, len(each), start_from, grace, tracking_uri, environments=each)
+    if start is not None and where.jobs is not None:
+        found = spread(points, url, total, where.jobs, start, start_from, grace, tracking_uri)
+    else:
+        each = environments(where, points.row_config.optimisation.device)
+        found = search(points, url, total, len(each), start_from, grace, tracking_uri, environments=each)
     _print_study(points, found, as_json)
 
 
@@ -187,8 +191,7 @@ def status(
     metavar="N",
     help="Train these, and the row, on N seeds that the search has not seen.",
 )
-@jobs_option
-@per_device_option
+@where_of_workers_option
 @click.option("--export", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the best trial.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
 @tracking_option
@@ -203,8 +206,7 @@ def report(
     seeds: list[int] | None,
     top: int,
     rerun: int,
-    jobs: int | None,
-    per_device: int | None,
+    where: Where,
     file: Path | None,
     out: Path | None,
     tracking_uri: str | None,
@@ -225,7 +227,7 @@ def report(
     found = study_of(storage, points)
     best = again.chosen(points, found.get_trials(deepcopy=False), top)
     if rerun:
-        _rerun(points, best, rerun, Where(jobs, per_device), tracking_uri)
+        _rerun(points, best, rerun, where, tracking_uri)
     winners = again.winners(points, best)
     folder = out or workspace / "report" / f"study-{points.name.replace('/', '-')}"
     text = reporting.write(points, found, winners, folder)

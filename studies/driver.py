@@ -76,9 +76,10 @@ class Driver:
         deliver: Callable[[], None],
         train: Train | None = None,
         environments: Sequence[Mapping[str, str]] = (),
-        also_stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] | None = None,
+        threads: int | None = None,
     ):
-        """`environments` are added to the workers' own, one to each; `also_stop` asks as a signal does."""
+        """`environments` are added to the workers' own, one to each; `should_stop` is asked in place of signals."""
         self._shared_study, self._total, self._screen, self._deliver, self._train = (
             shared,
             total,
@@ -86,7 +87,8 @@ class Driver:
             deliver,
             train,
         )
-        self._jobs, self._threads, self._also_stop = jobs, max(1, cpu_count() // jobs), also_stop
+        self._jobs, self._should_stop = jobs, should_stop
+        self._threads = threads or max(1, cpu_count() // jobs)
         self._environments = [*environments, *[{}] * (jobs - len(environments))]  # that no worker has
         self._active: list[Active] = []
         self._free: list[Worker] = []
@@ -102,7 +104,7 @@ class Driver:
         """
         writable(self._shared_study.points.workspace)
         line = "stopping after a checkpoint; interrupt again to end at once"
-        with Stop(lambda: self._screen.notify(line), also=self._also_stop) as stop:
+        with Stop(lambda: self._screen.notify(line), instead=self._should_stop) as stop:
             try:
                 while self._goes_on(stop):
                     self._receive(stop)

@@ -109,7 +109,9 @@ def rerun(
 ) -> None:
     """Train these trials' points on fresh seeds; finished ones are skipped. Raises as `rasa run` does."""
     runs = [run for trial in trials for run in points.runs(fixed(trial), fresh_seeds(points, seeds), points.best_suite)]
-    raise_for(execute(runs, points.workspace, callbacks=callbacks, train=train, start=starter(where, runs)))
+    raise_for(
+        execute(runs, points.workspace, callbacks=callbacks, train=train, start=starter(where, runs, points.workspace))
+    )
 
 
 def winners(points: Points, trials: "Sequence[FrozenTrial]") -> list[Winner]:

@@ -1,6 +1,7 @@
 """One `rasa study run`: the storage, this driver's mark, the tracker and the drive, in this order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from experiments import store
@@ -8,6 +9,7 @@ from experiments.outcome import Train
 from experiments.resources import check_resources
 from experiments.trials import StudyRecord, TrialRecord, deliver_study
 from experiments.uploader import Tracker, Uploader
+from rasa.callbacks import Notify
 from rasa.errors import SpecError
 from studies.driver import Driver
 from studies.liveness import DRIVER, DriverLock, Watcher
@@ -32,8 +34,14 @@ def search(
     tracking_uri: str | None = None,
     train: Train | None = None,
     environments: Sequence[Mapping[str, str]] = (),
+    should_stop: Callable[[], bool] | None = None,
+    filed_elsewhere: bool = False,
+    threads: int | None = None,
 ) -> "list[FrozenTrial]":
     """Bring the study to `total` trials and give all its trials.
+
+    `filed_elsewhere`: another process brings them to the tracker. `should_stop` is asked in place of signals. `threads`
+    are a worker's, on a CPU; without them the cores are shared out.
 
     Raises SpecError, ResourceError, RunFailed and KeyboardInterrupt; whatever ended it, the same call goes on.
     """
@@ -46,17 +54,27 @@ def search(
         shared = SharedStudy(points, storage, driver.name, Watcher(points.workspace, grace), screen.notify)
         for suite in start_from:
             screen.notify(f"{shared.start_from(suite)} points of {suite} count as trials")
-        tracker = Tracker(uri, points.workspace, screen.notify)
-        tracker.open()  # here and now: a fresh store is made by one process, before there are several
-        with Uploader(lambda folder: tracker.use(lambda client: _deliver(client, uri, shared, storage))) as uploader:
-            Driver(shared, total, jobs, screen, lambda: uploader.ask(points.workspace), train, environments).run()
-            uploader.ask(points.workspace)
+        if filed_elsewhere:
+            Driver(shared, total, jobs, screen, lambda: None, train, environments, should_stop, threads).run()
+        else:
+            with filing(shared, storage, uri, screen.notify) as file:
+                Driver(shared, total, jobs, screen, file, train, environments, should_stop, threads).run()
+                file()
         if shared.exhausted:
             screen.notify(f"{points.name}: no point is left, or none is found, that has not been tried")
         trials = shared.trials()
         if shared.exhausted and all(SKIPPED in trial.user_attrs for trial in trials):
             raise SpecError(f"{points.space.file}: no point of {len(trials)} could be trained: {_why_not(trials)}")
         return trials
+
+
+@contextmanager
+def filing(shared: SharedStudy, storage: Storage, uri: str, notify: Notify) -> Iterator[Callable[[], None]]:
+    """Inside, what asks for the study to be filed in the tracker, in the background."""
+    tracker = Tracker(uri, shared.points.workspace, notify)
+    tracker.open()  # here and now: a fresh store is made by one process, before there are several
+    with Uploader(lambda folder: tracker.use(lambda client: _deliver(client, uri, shared, storage))) as uploader:
+        yield lambda: uploader.ask(shared.points.workspace)
 
 
 def _why_not(trials: "Sequence[FrozenTrial]") -> str:

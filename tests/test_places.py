@@ -190,7 +190,7 @@ def test_a_cpu_s_first_run_says_how_many_go_on_beside_each_other(people, tmp_pat
         most.append(len(open_runs))
 
     callbacks = NO_CALLBACKS._replace(on_start=begins, on_end=lambda outcome: open_runs.discard(outcome.about.name))
-    execute(runs, tmp_path, callbacks=callbacks, train=takes_200_mib, start=starter(Where(jobs=None), runs))
+    execute(runs, tmp_path, callbacks=callbacks, train=takes_200_mib, start=starter(Where(jobs=None), runs, tmp_path))
     assert most[0] == 1 and max(most) == 2
     assert peaks_of(runs) == [200.0] * 5
 

@@ -1,6 +1,7 @@
 """From the options of a command to the executor of its runs."""
 
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from experiments.capacity import room
 from experiments.environment import cpu_count
@@ -10,9 +11,11 @@ from experiments.options import Where
 from experiments.places import Places, Want, assign, environment_of, gpus_here, places
 from experiments.plan import PlannedRun
 
+MANY = 10**6
+
 
 def starter(
-    where: Where, runs: Sequence[PlannedRun], apart: bool = False
+    where: Where, runs: Sequence[PlannedRun], workspace: Path, apart: bool = False
 ) -> Callable[[Sequence[PlannedRun]], Executor] | None:
     """What makes the executor of these runs; None if they go on in this process, one after another.
 
@@ -20,6 +23,8 @@ def starter(
 
     Raises click.UsageError for options that do not fit the machine, or the runs.
     """
+    if (engine := elsewhere(where, workspace)) is not None:
+        return lambda runs: engine()
     if (where.jobs == 1 and where.per_device is None and not apart) or not runs:
         return None
     size = where.devices or 1
@@ -28,6 +33,24 @@ def starter(
     if not found.measured:
         return lambda runs: Local(found)
     return lambda runs: Local(found, room(runs, max(1, cpu_count() // size), size))
+
+
+def elsewhere(where: Where, workspace: Path) -> Callable[[], Executor] | None:
+    """What makes an executor that is not this machine's own; None for `local`. Raises click.UsageError, ResourceError.
+
+    The executor itself raises ResourceError when it is made.
+    """
+    if where.executor == "ray":
+        from experiments.executors.on_ray import Ray
+
+        return lambda: Ray(workspace, where.ray_address, where.jobs, where.per_device)
+    if where.executor == "slurm":
+        from experiments.executors.on_slurm import Slurm, library, settings_of
+
+        settings = settings_of(where.slurm)
+        library()
+        return lambda: Slurm(workspace, where.jobs, settings)
+    return None
 
 
 def places_here(where: Where, configured: Collection[str]) -> Places:
@@ -44,5 +67,7 @@ def environments(where: Where, configured: str) -> list[dict[str, str]]:
 
 
 def at_a_time(where: Where) -> int:
-    """Runs at a time, for an estimate of how long they take."""
+    """Runs at a time, for an estimate of how long they take; a cluster has room for all."""
+    if where.executor != "local":
+        return where.jobs or MANY
     return where.jobs or max(1, (len(gpus_here()) or cpu_count()) // (where.devices or 1)) * (where.per_device or 1)
