@@ -137,7 +137,7 @@ def test_report_of_a_real_store(tmp_path, monkeypatch):
     done = CliRunner().invoke(command, [str(file), "--workspace", str(tmp_path)], catch_exceptions=False)
     folder = tmp_path / "report" / "tiny-smoke"
     assert done.exit_code == 0
-    assert done.stderr == f"report: {folder / 'report.html'}\n"
+    assert done.stderr.endswith(f"report: {folder / 'report.html'}\n")
     assert "32.0 ± 2.8" in done.stdout and "+11.0 (n = 1)" not in done.stdout and "+11.0" in done.stdout
     assert "99.0" not in done.stdout
     assert "itm: seed 1 failed." in done.stdout and "Never run with this config on this data: s." in done.stdout
@@ -164,6 +164,35 @@ def test_report_of_a_real_store(tmp_path, monkeypatch):
     done = CliRunner().invoke(command, [str(file), "--workspace", str(tmp_path), "-o", "optimisation.epochs=7"])
     assert isinstance(done.exception, ResourceError)
     assert "no runs of tiny at profile smoke (5 of another config or on other data are there)" in str(done.exception)
+
+
+def test_a_report_of_some_rows_and_of_several_suites(tmp_path, monkeypatch):
+    """ITM alone comes with CL, which it is compared with; a suite without runs is told of and stops no other."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    file, other = tmp_path / "tiny.yaml", tmp_path / "other.yaml"
+    file.write_text(TINY)
+    other.write_text(TINY.replace("suite: tiny", "suite: other"))
+    _write_store(tmp_path, load_suite(str(file)))
+
+    def told(*words):
+        return CliRunner().invoke(command, [*words, "--workspace", str(tmp_path)])
+
+    done = told(f"{file}/i*", "--format", "json")
+    document = json.loads(done.stdout)
+    assert [row["name"] for row in document["rows"]] == ["cl", "itm"] and document["rows"][1]["versus"] == "cl"
+    assert any(note.startswith("2 of the 3 rows of tiny are shown") for note in document["notes"])
+    (folder,) = (tmp_path / "report").iterdir()
+    assert folder.name.startswith("tiny-smoke-cl_itm-")
+    assert document["provenance"]["command"] == f"rasa report '{file}/i*' --profile smoke"
+    done = told(str(other), f"{file}/itm", str(file) + "/s", "--format", "json", "--out", str(tmp_path / "out"))
+    (document,) = json.loads(done.stdout)
+    assert done.exit_code == 0 and [row["name"] for row in document["rows"]] == ["cl", "itm", "s"]
+    assert "skipped: " in done.stderr and "no runs of other at profile smoke" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tiny-smoke"]
+    done = told(f"{file}/cl", "-m", "objectives.weights.cl=0.7", "--format", "csv")
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["Setting", "CL", '"CL']
+    done = told(str(other), str(other) + "/cl")
+    assert isinstance(done.exception, ResourceError) and "no runs of other" in str(done.exception)
 
 
 def _write_run_on(workspace: Path, suite: Suite, r1: float, tags: dict[str, str], params: dict[str, str]) -> None:

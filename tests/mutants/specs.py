@@ -21,7 +21,7 @@ MUTANTS = [
     mistake(
         "experiments/suite.py",
         "a sweep over a loss weight switches the others off",
-        '"kept" if self.parameter.startswith("objectives.weights.") else "off"',
+        '"kept" if self.parameter.startswith(WEIGHTS) else "off"',
         '"off"',
         "tests/test_sweeps.py::test_a_sweep_is_rows_that_differ_in_one_field",
         FIGURE4,
