@@ -24,7 +24,10 @@ class Target(NamedTuple):
     @property
     def shown(self) -> Suite:
         """The suite as a report has it: these rows, and those that they are compared with."""
-        return self.suite if len(self.rows) == len(self.suite.rows) else self.suite.part(self.rows, self.texts)
+        part = self.suite.part(self.rows, self.texts)
+        # With -m the suite itself is none that its name alone would mean.
+        whole = len(part.rows) == len(self.suite.rows) and SIGN not in self.texts
+        return self.suite if whole else part
 
 
 def is_pattern(text: str) -> bool:

@@ -207,6 +207,8 @@ def test_a_part_of_a_suite_is_what_was_asked_for_and_what_that_is_compared_with(
     assert folder_name(part, "synth", ()).startswith("table4-synth-f-rtd_o-rtd_m-rtd-")
     (whole,) = parse_targets(["table4/*"])
     assert whole.shown is whole.suite and folder_name(whole.shown, "synth", ()) == "table4-synth"
+    (all_but_one,) = parse_targets(["table1/rasa"])  # which is compared with the other
+    assert all_but_one.shown is all_but_one.suite
     (swept,) = parse_targets(["figure4/p-weak"])
     assert [sweep.name for sweep in swept.shown.sweeps] == ["p-weak"]
     (several,) = parse_targets(["table4/cl"], ["objectives.p_weak=0.1,0.2"])
