@@ -145,6 +145,19 @@ def test_every_metric_of_the_published_runs_is_explained():
     assert len(told) > 40 and sorted(name for name in told if f"`{name}`" not in RECORDS) == []
 
 
+def test_every_exit_code_is_explained():
+    from rasa.commands.cli import INTERRUPTED
+    from rasa.errors import RasaError
+    from reports import conditions  # whose fault has a code of its own
+
+    kinds = [RasaError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    codes = {kind.exit_code for kind in kinds} | {0, click.UsageError.exit_code, INTERRUPTED}
+    assert conditions.__name__ and codes >= {0, 1, 2, 3, 4, 5, 130}
+    assert [code for code in sorted(codes) if f"\n| {code} | " not in RECORDS] == []
+
+
 # ---- links ----
 
 
