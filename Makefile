@@ -8,6 +8,7 @@ JOBS ?= 2
 
 CASES ?= 20000
 LOCKED ?= 1
+UPGRADE ?=
 SITE ?= site
 DIST ?= dist
 
@@ -48,10 +49,10 @@ reliability: env  ## the faults of docs/reliability.md by the dozen: kills, serv
 fuzz: env  ## CASES damaged inputs, other ones each time
 	FUZZ_CASES=$(CASES) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py
 
-lock: env  ## requirements.lock anew: the newest versions in the ranges of setup.cfg, with the hashes of their files
+lock: env  ## requirements.lock with what setup.cfg needs and it lacks, and the hashes; UPGRADE=--upgrade takes the newest of all
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml setup.cfg --extra dev --extra docs --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --upgrade --custom-compile-command 'make lock' --quiet --output-file requirements.lock
+		--no-annotate $(UPGRADE) --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 audit: env  ## known vulnerabilities of the locked versions; skipped where no database can be reached
 	$(BIN)/python -m pip install --quiet pip-audit
