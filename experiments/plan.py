@@ -205,7 +205,9 @@ def _told(
     config = located(resolve(suite, row, profile, overrides, 0), workspace)
     data, weights = inputs_of(config, read)
     variant = variant_of(suite, row, profile, overrides)
-    own, usual = work_on(config, data.sizes), usual_work(suite, row, profile)
+    own = work_on(config, data.sizes)
+    stated = load_profile(profile).profile in suite.expected_minutes  # a study's point has no such figure
+    usual = usual_work(suite, row, profile) if stated else None
     return _Told(config, identity_of(config), data, weights, variant, own, usual)
 
 

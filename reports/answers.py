@@ -73,8 +73,6 @@ def read_answers(directories: Sequence[Path]) -> tuple[Asked, list[Answers]]:
 
 
 def _answers(directory: Path) -> tuple[Answers, dict[str, str], Ints]:
-    from rasa.weights.folder import read_notes
-
     about, file = read_about(directory), directory / PREDICTIONS
     if (directory / RESTORED).exists():
         raise ResourceError(
@@ -86,6 +84,8 @@ def _answers(directory: Path) -> tuple[Answers, dict[str, str], Ints]:
     arrays = tensors_in(file)
     if missing := [name for name in KEPT if name not in arrays]:
         raise ResourceError(f"{file}: lacks {', '.join(missing)}, as runs of older versions do; run it again")
+    from rasa.weights.folder import read_notes  # imports torch, which a report without answers does without
+
     order = read_notes(file)
     answers = Answers(
         name=about.row if about.untrained else f"{about.row} seed {about.seed}",
