@@ -1,5 +1,8 @@
 """Rows that a file stands for: grids, chains of `extends`, one objective left out at a time, default comparisons."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from experiments import values
@@ -351,3 +354,17 @@ def test_a_row_says_what_is_lost_besides_its_objective(tmp_path):
         "without-itm": "there is then no head to re-rank by, and stage 1 alone ranks",
         "without-mlm": "",
     }
+
+
+def test_every_file_of_the_documentation_can_be_planned(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "specs.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    # A block that is no whole file is a row of the one before it.
+    whole = [block for block in blocks if "suite:" in block]
+    whole[0] += "".join(block for block in blocks if "suite:" not in block)
+    suites = [suite_of(tmp_path, block) for block in whole]
+    assert [len(suite.rows) for suite in suites] == [3 + 4, 3, 6]
+    for suite in suites:
+        for row in suite.rows:
+            assert resolve(suite, row, suite.profile, (), 0).objectives.weights
+    assert [row.versus for row in suites[0].rows] == [None] + ["m-rtd"] * 6
