@@ -156,6 +156,24 @@ def _told_where(command: Callable[..., Any], options: Sequence[Callable[..., Any
     return told
 
 
+PLAIN = "rasa.plain"  # in click's context: whether --plain was given
+
+
+def plain_asked() -> bool:
+    """Whether the command that goes on was given --plain."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(PLAIN))
+
+
+plain_option = click.option(
+    "--plain",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, option, value: context.meta.__setitem__(PLAIN, value),
+    help="Progress in lines on a terminal, too; NO_COLOR=1 asks for it everywhere.",
+)
+
+
 def on_fault_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what a failed run means; the command is given `on_fault`."""
 

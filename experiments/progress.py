@@ -1,4 +1,4 @@
-"""What a person sees on stderr while runs go on: bars on a terminal, plain lines elsewhere."""
+"""What a person sees on stderr while runs go on, in lines; a terminal's screen is experiments/live.py."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
 from experiments.eta import Shape, remaining, shape_of
 from experiments.outcome import Outcome
@@ -18,7 +18,7 @@ class Bars:
     """Bars of tasks on stderr, with lines above them; used as a context."""
 
     def __init__(self, *columns: ProgressColumn, console: Console | None = None):
-        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = console or console_of_stderr()
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -41,18 +41,25 @@ class Bars:
         self._console.print(line, markup=False)
 
 
-class Display(Bars):
-    """Follows the runs of one command; used as a context."""
+class Display:
+    """Follows the runs of one command in lines, for files, pipes and plain terminals; used as a context."""
 
     def __init__(self, total: int, console: Console | None = None, clock: Callable[[], float] = time.time):
-        super().__init__(TimeElapsedColumn(), console=console)
-        self._alone = total == 1
-        self._all = self._bars.add_task("runs", total=total, note="")
-        self._tasks: dict[str, TaskID] = {}  # by run id
-        self._epochs: dict[str, int] = {}
-        self._clock = clock
+        self._console = console or console_of_stderr()
+        self._alone, self._clock = total == 1, clock
+        self._epochs: dict[str, int] = {}  # done, by run id, as all of these
         self._points: dict[str, list[Point]] = {}
         self._shapes: dict[str, Shape | None] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+    def notify(self, line: str) -> None:
+        """Print a line. Figures and paths are text here, not markup."""
+        self._console.print(line, markup=False)
 
     def on_start(self, run: PlannedRun) -> None:
         """A run begins, or goes on."""
@@ -62,36 +69,33 @@ class Display(Bars):
             f"{run.about.name}: {'evaluating, no training' if run.about.untrained else f'{begun}, {epochs} epochs'}"
         )
         points = read_points(run.directory) if run.directory else []
-        done = {point.step for point in points if point.group == "val"}
         self._points[run.about.run_id], self._shapes[run.about.run_id] = points, shape_of(run.about)
-        self._epochs[run.about.run_id] = len(done)
-        self._tasks[run.about.run_id] = self._bars.add_task(run.about.name, total=epochs, completed=len(done), note="")
+        self._epochs[run.about.run_id] = len({point.step for point in points if point.group == "val"})
 
     def on_metrics(self, about: About, group: str, step: int, values: dict[str, float]) -> None:
-        """Figures of a run: an epoch's validation moves the bar."""
-        task, left = self._tasks[about.run_id], self._left(about, Point(group, step, values, self._clock()))
+        """Figures of a run: each epoch's validation is a line."""
+        self._points.setdefault(about.run_id, []).append(Point(group, step, values, self._clock()))
         if group == "val" and not about.untrained:
             self._epochs[about.run_id] = epoch = int(values.get("epoch", self._epochs[about.run_id] + 1))
-            self._bars.update(task, completed=epoch)
-            self.notify(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}{left}")
-        elif group == "train" and "loss" in values:
-            self._bars.update(task, note=f"step {step} loss {values['loss']:.3f}{left}")
-
-    def _left(self, about: About, point: Point) -> str:
-        """`, about 12 min left`, evaluations and the test included; nothing while nobody can know."""
-        points, shape = self._points.setdefault(about.run_id, []), self._shapes.get(about.run_id)
-        points.append(point)
-        seconds = remaining(points, shape, point.time) if shape else None
-        return f", about {duration(seconds)} left" if seconds else ""
+            left = self._left(about)
+            said = f", about {duration(left)} left" if left else ""
+            self.notify(f"{about.name}: epoch {epoch} val R@1 {values.get('r1', float('nan')):.2f}{said}")
 
     def on_end(self, outcome: Outcome) -> None:
         """A run came to an end, or needed no execution."""
-        if (task := self._tasks.pop(outcome.about.run_id, None)) is not None:
-            self._bars.remove_task(task)
-        self._bars.advance(self._all)
         if outcome.state == "failed" and self._alone:
             return  # its fault ends the command, which then says it
         self.notify(f"{outcome.about.name}: {ending(outcome)}")
+
+    def _left(self, about: About) -> float | None:
+        """Seconds, evaluations and the test included; None while nobody can know."""
+        points, shape = self._points.get(about.run_id), self._shapes.get(about.run_id)
+        return remaining(points, shape, self._clock()) if points and shape else None
+
+
+def console_of_stderr() -> Console:
+    """As all progress is printed."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def ending(outcome: Outcome) -> str:

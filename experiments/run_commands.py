@@ -19,6 +19,7 @@ from experiments.options import (
     multirun_option,
     on_fault_option,
     override_option,
+    plain_option,
     profile_option,
     seeds_option,
     targets_argument,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @seeds_option
 @where_option
 @on_fault_option
+@plain_option
 @until_option
 @margin_option
 @most_option
@@ -110,6 +112,7 @@ def run(
 @click.argument("names", metavar="SUITE|ROW|RUN...", nargs=-1, required=True, shell_complete=runs)
 @where_option
 @on_fault_option
+@plain_option
 @keep_option
 @tracking_option
 @workspace_option
@@ -149,6 +152,7 @@ def retry(
 @click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=runs)
 @where_option
 @on_fault_option
+@plain_option
 @keep_option
 @workspace_option
 @tracking_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.options import Where
+from experiments.options import Where, plain_asked
 from experiments.printing import print_json, print_outcomes, print_steps, row_of, settled, step_row
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def outcomes_of(
     from experiments import store
     from experiments.devices import check_devices, processes_of
     from experiments.executors.choice import starter
+    from experiments.live import display_of
     from experiments.outcome import Callbacks
-    from experiments.progress import Display
     from experiments.resources import check_resources
     from experiments.runner import execute
     from experiments.uploader import Tracker, Uploader
@@ -101,7 +101,7 @@ def outcomes_of(
     check_devices(todo, processes_of(train))
     start = starter(where, todo, workspace, apart=on_fault.retries > 0)
     check_resources([run.config for run in todo])
-    with Display(len(planned)) as display:
+    with display_of(planned, plain_asked()) as display:
         tracker = Tracker(uri, workspace, display.notify)
         if not all(settled(run) for run in planned) or rerun_stale:
             tracker.open()  # here and now: a fresh store is made by one process, before there are several

@@ -11,6 +11,12 @@ from typing import Self
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def _give_back_the_cursor() -> None:
+    """A screen has hidden it, and will not be asked to end."""
+    if os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb":
+        os.write(2, b"\x1b[?25h\n")
+
+
 class Stop:
     """The first of these signals sets `asked`; the second ends this process and its workers at once.
 
@@ -60,6 +66,7 @@ class Stop:
         if self._asked:
             for child in active_children():
                 child.kill()
+            _give_back_the_cursor()
             os._exit(130)
         self._asked = True
         self._on_first()
