@@ -76,6 +76,15 @@ def ended(executor, tickets):
     return [found[ticket] for ticket in tickets]
 
 
+def test_what_is_submitted_first_begins_first(cluster, tmp_path):
+    """Five works that take the whole cluster, one after another: as a plan has them, whole seeds first."""
+    with Ray(tmp_path, cluster, None, None) as executor:
+        tickets, order = executor.submit([Asks(2) for _ in range(5)]), []
+        while len(order) < 5:
+            order += [event.ticket for event in executor.poll(0.5) if event.kind == "ended"]
+    assert order == tickets
+
+
 def test_gpus_and_cores_are_ray_s_resources(cluster, tmp_path):
     """Of two GPUs: two, one, a half of one (not if it is to be alone), none. Of two cores: one per GPU."""
     with Ray(tmp_path, cluster, None, 2) as executor:
@@ -107,7 +116,7 @@ def is_killed_once(config, directory, **rest):
     return trainer(config, directory, log=deadly, **rest)
 
 
-def test_a_run_whose_process_is_lost_is_begun_again_by_ray_and_goes_on(cluster, people, tmp_path):
+def test_a_run_whose_process_is_lost_is_begun_again_by_ray_and_goes_on(cluster, people, tmp_path, capfd):
     runs, lines = planned(people, tmp_path, "cl"), []
     callbacks = NO_CALLBACKS._replace(notify=lines.append)
     (outcome,) = goes(cluster, tmp_path, runs, is_killed_once, callbacks=callbacks)
@@ -116,6 +125,7 @@ def test_a_run_whose_process_is_lost_is_begun_again_by_ray_and_goes_on(cluster, 
     assert [p.step for p in read_points(runs[0].directory) if p.group == "train"] == list(range(10))
     host = os.uname().nodename
     assert lines == [f"table4/cl seed 0: on {host}", f"table4/cl seed 0: goes on ({host})"]
+    assert capfd.readouterr().out == ""  # stdout is data, and Ray would tell there of the loss
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ A task takes its GPUs and CPU cores as Ray's resources. One whose node is lost i
 """
 
 import os
+import secrets
 import socket
 import sys
 from collections import deque
@@ -35,6 +36,9 @@ class Ray:
 
     def __init__(self, workspace: Path, address: str | None, jobs: int | None, per_device: int | None):
         self._ray = connected(address)
+        # One function for all tasks, or Ray takes them in any order. A process per task: what one leaves in memory, or
+        # on a GPU, is no later one's.
+        self._call = self._ray.remote(max_calls=1)(_call)
         totals = self._ray.cluster_resources()
         self._cores, self._gpus = int(totals.get("CPU", 1)), int(totals.get("GPU", 0))
         if per_device is not None and not self._gpus:
@@ -105,10 +109,7 @@ class Ray:
             if self._on_gpus(work):
                 gpus = work.size / (1 if task.alone or work.size > 1 else self._per_device)
             self._shared[ticket] = 0 < gpus < 1
-            # A process per work: what one leaves in memory, or on a GPU, is no later one's.
-            call = self._ray.remote(max_calls=1)(_call).options(
-                name=work.name, num_cpus=cores, num_gpus=gpus, max_retries=RETRIES
-            )
+            call = self._call.options(name=work.name, num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)
             self._running[call.remote(replace(task.work, threads=cores))] = ticket
 
     def _cores_of(self, work: Work) -> int:
@@ -142,13 +143,17 @@ class Ray:
 
 def connected(address: str | None) -> Any:
     """The library, connected. Raises ResourceError with one line: not installed, nobody there, another version."""
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    # Read by Ray when it is imported. Nothing is told to anybody outside, and a cluster of our own, whose ports other
+    # machines may reach, asks for a token that nobody else has.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address == LOCAL and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         ray: Any = import_module("ray")
     except ImportError as error:
         raise ResourceError(f"--executor ray: Ray is not installed; {EXTRA}") from error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody outside
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     settings: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     if address not in (LOCAL, "auto"):
         _knock(address)
@@ -159,6 +164,9 @@ def connected(address: str | None) -> Any:
         if "AuthToken" in str(error):
             said = "it asks for a token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as they are there"
         raise ResourceError(f"--ray-address: {address}: {said}") from error
+    # Of a lost worker Ray prints a page on stdout, which is data here; the events of a work say it in a line.
+    printer: Any = import_module("ray._private.worker")
+    printer._worker_logs_enabled = False
     return ray
 
 
