@@ -11,7 +11,7 @@ import click
 import pytest
 from pydantic import BaseModel, Field
 
-from experiments import tracking
+from experiments import rundir, tracking
 from rasa.commands.cli import group
 from rasa.config.fidelity import PRESETS
 from rasa.config.run import Config
@@ -132,6 +132,12 @@ def test_every_tag_is_explained():
     tags = [value for value in vars(tracking).values() if isinstance(value, str) and value.startswith("rasa.")]
     tags += tracking.NUMERICS.values()
     assert len(tags) > 30 and [tag for tag in tags if f"`{tag}`" not in RECORDS] == []
+
+
+def test_every_file_of_a_run_is_explained():
+    named = re.compile(r"[\w-]+\.(jsonl?|yaml|safetensors|lock|patch)")
+    files = [value for value in vars(rundir).values() if isinstance(value, str) and named.fullmatch(value)]
+    assert len(files) >= 10 and [name for name in files if f"`{name}`" not in RECORDS] == []
 
 
 def test_every_metric_of_the_published_runs_is_explained():
