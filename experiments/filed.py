@@ -6,13 +6,16 @@ one of them and deletes the others.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from experiments import notes
+from experiments.asking import insist, pages
+from experiments.rows import adopt, chosen, delete, merge
 from experiments.rundir import About
 from experiments.spec import suite_names
-from experiments.store import ACTIVE, experiment_of, mlflow_error, parent_lock
+from experiments.store import ACTIVE, experiment_of, holds_for_all, mlflow_error, parent_lock
 from experiments.summary import Seed, differs, seed_of, shared, summary
 from experiments.tracking import (
     BATCH,
@@ -21,6 +24,7 @@ from experiments.tracking import (
     GONE,
     KIND,
     KIND_ROW,
+    MERGED,
     NOTE,
     PARAMS_BATCH,
     PARENT,
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PAGE = 1000  # runs per request
+LOOKS = 5  # at a row whose seeds other hosts end meanwhile
 T = TypeVar("T")
 
 
@@ -140,35 +144,62 @@ class Filed:
         self._changed.clear()
 
     def _settle(self, parent: str, at: int) -> None:
-        row = self._rows.get(parent) or next(iter(self._get(parent)), None)
-        if row is None or row.info.lifecycle_stage != ACTIVE:  # a person deleted it
-            return
-        seeds = list(self._seeds[parent].values() if self.whole else self._seeds_of(row))
-        if not seeds:
-            return
+        for look in range(LOOKS):
+            row = self._row(parent)
+            if row is None:
+                return
+            # What was read for many rows at once is right only while no other host has written of this one.
+            known = self.whole and look == 0 and parent in self._seeds and self._is_as_read(parent, row)
+            seeds = list(self._seeds[parent].values() if known else self._seeds_of(row))
+            if not seeds or not self._told(row, seeds, at) or holds_for_all(self.uri):
+                return  # without a lock another host may have written between: the last one to write looks again
+
+    def _is_as_read(self, parent: str, now: "Run") -> bool:
+        before = self._rows.get(parent)
+        return (
+            before is not None
+            and (before.info.run_id, before.info.status) == (now.info.run_id, now.info.status)
+            and before.data.tags.get(SUMMARIES) == now.data.tags.get(SUMMARIES)
+        )
+
+    def _row(self, parent: str) -> "Run | None":
+        """A row's run as it is now, or the one to which it has given way; None if a person deleted it."""
+        row, seen = next(iter(self._get(parent)), None), set[str]()
+        while row is not None and (target := row.data.tags.get(MERGED)) and row.info.run_id not in seen:
+            seen.add(row.info.run_id)
+            kept = next(iter(self._get(target)), None)
+            if kept is None or (kept.info.lifecycle_stage != ACTIVE and MERGED not in kept.data.tags):
+                break
+            adopt(self.client, kept, row)
+            row = kept
+        return row if row is not None and row.info.lifecycle_stage == ACTIVE else None
+
+    def _told(self, row: "Run", seeds: Sequence[Seed], at: int) -> bool:
+        """Tell a row what its seeds give it; whether there was anything to tell."""
         statuses = {seed.status for seed in seeds}
         status = next((status for status in PARENT_STATUSES if status in statuses), "FINISHED")
-        if row.info.status != status:
-            set_status(self.client, parent, status, at)
-        self._summarise(row, seeds)
+        if changed := row.info.status != status:
+            set_status(self.client, row.info.run_id, status, at)
+        return self._summarise(row, seeds) or changed
 
     def _seeds_of(self, row: "Run") -> Iterator[Seed]:
         return map(seed_of, pages(self.client, row.info.experiment_id, {PARENT: row.info.run_id}))
 
-    def _summarise(self, row: "Run", seeds: Sequence[Seed]) -> None:
+    def _summarise(self, row: "Run", seeds: Sequence[Seed]) -> bool:
         from mlflow.entities import Metric, Param, RunTag
 
         run, told = row.info.run_id, shared(seeds) if not row.data.params else {}
         for params in parts([Param(name, value) for name, value in told.items()], PARAMS_BATCH):
-            self.client.log_batch(run, params=params)
+            insist(partial(self.client.log_batch, run, params=params))
         found = summary(seeds)
         if not differs(found, row.data.metrics):
-            return
+            return bool(told)
         # A step of its own for each time: MLflow shows the figure of the highest one.
         step, now = int(row.data.tags.get(SUMMARIES, "0")) + 1, round(1000 * time.time())
         figures = [Metric(name, value, now, step) for name, value in found.items()]
         for metrics in parts(figures, BATCH - 1):
-            self.client.log_batch(run, metrics=metrics, tags=[RunTag(SUMMARIES, str(step))])
+            insist(partial(self.client.log_batch, run, metrics=metrics, tags=[RunTag(SUMMARIES, str(step))]))
+        return True
 
     def _of(self, experiment: str, run_id: str) -> "list[Run]":
         if self.whole:
@@ -205,18 +236,18 @@ class Filed:
         note: str,
         began: int | None,
     ) -> str:
-        found = sorted(pages(self.client, experiment, tags), key=lambda run: (run.info.start_time, run.info.run_id))
-        if not found:
+        kept, others = chosen(pages(self.client, experiment, tags, deleted=True))
+        if kept is None:
             own = {**tags, **described, **({NOTE: note} if note else {})}
-            return self._kept(self.client.create_run(experiment, began, own, name))
-        kept = found[0]
-        for other in found[1:]:
-            for run in pages(self.client, experiment, {PARENT: other.info.run_id}, deleted=True):
-                if run.info.lifecycle_stage == ACTIVE:
-                    self.client.set_tag(run.info.run_id, PARENT, kept.info.run_id)
-            self._changed.pop(other.info.run_id, None)
+            made = self.client.create_run(experiment, began, own, name)
+            kept, others = chosen(pages(self.client, experiment, tags, deleted=True))
+            kept = kept or made
+        merge(self.client, kept, others)
+        for other in others:
+            self._changed[kept.info.run_id] = max(
+                self._changed.pop(other.info.run_id, 0), self._changed.get(kept.info.run_id, 0)
+            )
             self._seeds.setdefault(kept.info.run_id, {}).update(self._seeds.pop(other.info.run_id, {}))
-        self._delete(found[1:])
         if not described.items() <= kept.data.tags.items():  # the suite's file has changed since
             tag(self.client, kept.info.run_id, described)
         return self._kept(kept)
@@ -228,22 +259,9 @@ class Filed:
 
     def _delete(self, runs: "Iterable[Run]") -> None:
         for run in runs:
-            self.client.delete_run(run.info.run_id)
+            delete(self.client, run)
             for of_parent in self._seeds.values():
                 of_parent.pop(run.info.run_id, None)
-
-
-def pages(client: "MlflowClient", experiment: str, tags: Mapping[str, str], deleted: bool = False) -> "Iterator[Run]":
-    """All runs of an experiment with these tags, page by page."""
-    from mlflow.entities import ViewType
-
-    terms = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in tags.items())
-    view, token = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY, None
-    while True:
-        page = client.search_runs([experiment], terms, view, PAGE, page_token=token)
-        yield from page
-        if not (token := page.token):
-            return
 
 
 def parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -252,16 +270,11 @@ def parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
-def _quoted(value: str) -> str:
-    """A value in a search, whose language knows both quotes and no way to escape one."""
-    return f'"{value}"' if "'" in value else f"'{value}'"
-
-
 def tag(client: "MlflowClient", run: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run in one request."""
     from mlflow.entities import RunTag
 
-    client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items()])
+    insist(lambda: client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items()]))
 
 
 def set_status(client: "MlflowClient", run: str, status: str, at: int) -> None:

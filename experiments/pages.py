@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.filed import pages, tag
+from experiments.asking import pages
+from experiments.filed import tag
 from experiments.notes import described, renewed
 from experiments.store import experiment_of, faults, open_store, parent_lock
 from experiments.tracking import KIND, KIND_REPORT, PROFILE, REPORT, SUITE, VARIANT

@@ -172,12 +172,16 @@ def experiment_of(
 ) -> str:
     """The id of the experiment of that name: made if there is none, brought back if it was deleted.
 
-    `tags`: those to be set, by those that it has. Hold `parent_lock`, or two processes make it.
+    `tags`: those to be set, by those that it has.
     """
     found = client.get_experiment_by_name(name)
     if found is None:
         location = artifact_location(uri, workspace)
-        return client.create_experiment(name, artifact_location=location, tags=dict(tags({})))
+        try:
+            return client.create_experiment(name, artifact_location=location, tags=dict(tags({})))
+        except mlflow_error():
+            if (found := client.get_experiment_by_name(name)) is None:  # else another host was faster
+                raise
     if found.lifecycle_stage != ACTIVE:
         client.restore_experiment(found.experiment_id)
     for key, value in tags(found.tags).items():
@@ -209,6 +213,11 @@ def parent_lock(uri: str, workspace: Path) -> Iterator[None]:
         else locked(_lock_of(file) if file else workspace / RUNS / ".tracking.lock")
     ):
         yield
+
+
+def holds_for_all(uri: str) -> bool:
+    """Whether `parent_lock` holds for whoever else writes to the store, also on other machines."""
+    return is_postgres(uri) or uri.startswith(SQLITE)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ NOTE = "mlflow.note.content"  # what MLflow shows, as Markdown, above an experim
 TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # of an experiment, which so opens with its runs
 NOTED = "rasa.note"  # digest of the note that is ours: one that a person has changed since stays
 SUMMARIES = "rasa.summaries"  # of a row: how often its means were written, which is their step
+MERGED = "rasa.merged_into"  # of a row that another host had made, too: the row that stays
 REPORT = "rasa.report"  # of the run that holds a suite's pages: which report they are of
 MODEL_FILES = "rasa.files"  # of a checkpoint's record: where its weights are
 # Validation by epoch, whose value in MLflow is the last epoch's; `val/` has the figures of the epoch that was chosen.

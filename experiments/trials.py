@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.filed import pages
+from experiments.asking import pages
 from experiments.store import ACTIVE, experiment_of, parent_lock
 from experiments.tracking import KIND, PARAM_LENGTH, PARENT, PROFILE, ROW, STATE, SUITE, TITLE
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments import store
-from experiments.filed import Filed, pages
+from experiments.asking import pages
+from experiments.filed import Filed
 from experiments.outcome import NO_CALLBACKS
 from experiments.rundir import METRICS, RESULT, TRACKING, read_json, write_json
 from experiments.runner import execute
