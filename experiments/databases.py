@@ -7,6 +7,15 @@ from contextlib import contextmanager
 POSTGRES = ("postgresql", "postgres")
 EXTRA = "pip install 'rasa-ablations[postgresql]'"  # what brings the driver
 CONNECT_SECONDS = 10
+# How a server notices that a machine has vanished, which says no goodbye: it asks after so many seconds of silence, how
+# often again, how often in vain; and the milliseconds for which what it has sent may stay without an answer. Systems
+# would wait for two hours, and for a quarter of one.
+NOTICING = {
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 
 
 def is_postgres(url: str) -> bool:
@@ -36,8 +45,9 @@ def shown(url: str) -> str:
 def advisory_lock(url: str, what: str) -> Iterator[None]:
     """Held by one program at a time of all machines that use this PostgreSQL.
 
-    The server lets go of it when the connection, or the process, ends. Raises ImportError without a driver, and
-    SQLAlchemyError where the server does not answer; not of what is done while it is held.
+    The server lets go of it when the connection, or the process, ends, and in half a minute where a machine vanishes.
+    It belongs to a session: a pooler that hands on a connection between transactions breaks it. Raises ImportError
+    without a driver, and SQLAlchemyError where the server does not answer; not of what is done while it is held.
     """
     from sqlalchemy import NullPool, create_engine, text
 
@@ -46,6 +56,8 @@ def advisory_lock(url: str, what: str) -> Iterator[None]:
     engine = create_engine(with_driver(url), isolation_level="AUTOCOMMIT", **options)
     connection = engine.connect()
     try:
+        for name, value in NOTICING.items():
+            connection.execute(text("select set_config(:name, :value, false)"), {"name": name, "value": value})
         connection.execute(text("select pg_advisory_lock(:key)"), {"key": key})
         yield
     finally:

@@ -88,11 +88,15 @@ def _timm() -> Check:
 
 def _workspace(workspace: Path) -> Check:
     from experiments.resources import writable
+    from experiments.shared_disk import note_of
 
     writable(workspace)
     free = shutil.disk_usage(workspace).free / GIB
-    state: Literal["ok", "warn"] = "ok" if free > 5 else "warn"
-    return Check("workspace", state, f"{workspace.absolute()} is writable, {free:.1f} GiB free")
+    note = note_of(workspace)
+    state: Literal["ok", "warn"] = "ok" if free > 5 and not note else "warn"
+    return Check(
+        "workspace", state, f"{workspace.absolute()} is writable, {free:.1f} GiB free" + (f"; {note}" if note else "")
+    )
 
 
 def _tracker(workspace: Path, explicit: str | None) -> Check:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.plan import DATA, located, not_built
 from experiments.rundir import RUNS
+from experiments.shared_disk import check_locks
 from rasa.callbacks import Notify
 from rasa.config.run import Config
 from rasa.errors import ResourceError
@@ -69,11 +70,12 @@ def _tenths(notify: Notify) -> Callable[[int, int], None]:
 
 
 def writable(workspace: Path) -> None:
-    """Make the folder of all runs. Raises ResourceError if that, or a file in it, cannot be made."""
+    """Make the folder of all runs. Raises ResourceError if that, or a file in it, cannot be made, or not be locked."""
     probe = workspace / RUNS / f".probe-{os.getpid()}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        check_locks(probe.parent)
     except OSError as error:
         raise ResourceError(f"{workspace / RUNS}: {error.strerror}; give a writable --workspace") from error

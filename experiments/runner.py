@@ -12,6 +12,7 @@ from experiments.places import CPU, Places
 from experiments.plan import PlannedRun
 from experiments.resources import writable
 from experiments.rundir import RESULT, read_result
+from experiments.shared_disk import note_of
 from experiments.stop import Stop
 from rasa.callbacks import Notify
 from rasa.errors import ResourceError
@@ -36,6 +37,8 @@ def execute(
     not started; the second signal ends the process. Raises ResourceError if nothing can be written in `workspace`.
     """
     writable(workspace)
+    if note := note_of(workspace):
+        callbacks.notify(note)
     outcomes: dict[int, Outcome] = {}
     todo: list[tuple[int, PlannedRun]] = []
     for number, run in enumerate(planned):

@@ -1,5 +1,6 @@
 """Locks between processes, which a holder's death releases: one builder, one trainer, one driver at a time."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ except ImportError:  # Windows has no such locks; filelock has its own there
 
 MODE = 0o666  # less what the umask takes: other users of a shared workspace lock the same files
 PATIENCE, PAUSE = 10, 0.05  # tries, and seconds between them
+# What file systems without locks answer: Lustre without its option `flock`, NFS 3 without lockd, others.
+WITHOUT = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -45,7 +48,8 @@ class Lock:
             except Timeout:
                 continue
             except OSError as error:
-                raise ResourceError(f"{self._path}: {error.strerror}; make the folder writable") from error
+                why = f"{error.strerror}; make the folder writable"
+                raise ResourceError(f"{self._path}: {without_locks(error) or why}") from error
             self.acquired = True
             break
         return self
@@ -53,6 +57,16 @@ class Lock:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.acquired:
             self._lock.release()
+
+
+def without_locks(error: OSError) -> str:
+    """What to tell where a file system has no locks; nothing where `error` is another one."""
+    if error.errno not in WITHOUT:
+        return ""
+    return (
+        f"files cannot be locked here ({error.strerror}), so two programs could train one run; mount the disk with "
+        "locks (Lustre: flock, NFS 3: lockd), or give a --workspace on another"
+    )
 
 
 def is_locked(path: Path) -> bool:
@@ -77,9 +91,14 @@ def _is_locked_for_others(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        # Shared: NFS refuses to lock for one alone what is open for reading only.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # some file systems say the second of what another holds
         return True
+    except OSError as error:
+        if error.errno not in WITHOUT:
+            raise
+        return False  # nobody can hold it
     finally:
         os.close(handle)
     return False

@@ -16,6 +16,7 @@ from experiments.outcome import NO_CALLBACKS, Outcome, Train
 from experiments.plan import PlannedRun
 from experiments.resources import writable
 from experiments.rundir import read_points
+from experiments.shared_disk import note_of
 from experiments.stop import Stop
 from rasa.errors import RasaError, RunFailed
 from studies.liveness import BEAT_SECONDS
@@ -103,6 +104,8 @@ class Driver:
         ResourceError if the storage is away, RunFailed if trials fail in a row.
         """
         writable(self._shared_study.points.workspace)
+        if note := note_of(self._shared_study.points.workspace):
+            self._screen.notify(note)
         line = "stopping after a checkpoint; interrupt again to end at once"
         with Stop(lambda: self._screen.notify(line), instead=self._should_stop) as stop:
             try:

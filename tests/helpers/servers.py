@@ -1,4 +1,4 @@
-"""Servers for tests, on 127.0.0.1 only: PostgreSQL in a temporary folder, and MLflow's own."""
+"""Servers for tests, for this machine's own networks only: PostgreSQL in a temporary folder, and MLflow's own."""
 
 import os
 import pwd
@@ -49,13 +49,13 @@ class NotStarted(Exception):
 class Postgres:
     """A PostgreSQL server with an empty database at `url`, which can be stopped and started again.
 
-    Raises NotStarted.
+    `address`: of this machine in a network whose other hosts are to be served, too. Raises NotStarted.
     """
 
-    def __init__(self):
-        self._binaries, self.port = programs(), _free_port()
+    def __init__(self, address="127.0.0.1"):
+        self._binaries, self.port, self._address = programs(), _free_port(), address
         self._identity = _servant() if os.geteuid() == 0 else None  # the server refuses to be root
-        self.url = f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+        self.url = f"postgresql://{USER}@{address}:{self.port}/postgres"
 
     def __enter__(self):
         with ExitStack() as stack:
@@ -71,6 +71,8 @@ class Postgres:
             )
             if made.returncode:
                 raise NotStarted(f"initdb: {' '.join(made.stdout.split())[-200:]}")
+            with (data / "pg_hba.conf").open("a") as file:
+                file.write(f"host all all {self._address}/24 trust\n")
             self.start()
             self._stack = stack.pop_all()
         return self
@@ -79,10 +81,18 @@ class Postgres:
         self.stop()
         self._stack.close()
 
+    def database(self, name):
+        """The address of another database, which is made."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"create database {name}")
+        return f"{self.url.removesuffix('postgres')}{name}"
+
     def start(self):
         """Start it, over what its folder holds, and wait until it answers."""
         settings = (
-            "listen_addresses=127.0.0.1",
+            f"listen_addresses={','.join(sorted({'127.0.0.1', self._address}))}",
             "fsync=off",
             f"unix_socket_directories={self._folder}",
             "shared_buffers=16MB",
@@ -107,13 +117,13 @@ class Postgres:
 
 
 @contextmanager
-def postgres_or_skip():
-    """A running Postgres; the test is skipped, with the reason, where there can be none."""
+def postgres_or_skip(address="127.0.0.1"):
+    """A running Postgres, served at `address`, too; the test is skipped, with the reason, where there can be none."""
     if reason := why_not():
         pytest.skip(reason)
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(Postgres())
+            server = stack.enter_context(Postgres(address))
         except NotStarted as reason:
             pytest.skip(str(reason))
         yield server
