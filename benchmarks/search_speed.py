@@ -1,7 +1,9 @@
 """Indexing and answering by gallery size: both beside the encoder's own speed, in one go, drawn.
 
-Seconds are given by the clock and as processor time of all threads. On a machine that other programs keep busy the
-clock says little; processor time is what a query takes on an idle core, and the most that indexing takes on two.
+Seconds are given three ways: by the clock; by the clock less the time for which the calling thread was ready to run and
+had no core (Linux counts it); and as processor time of all threads. Where other programs keep the machine busy the
+clock says what they leave. The second is what would remain with a core for each thread, or somewhat more, since the
+threads that read wait for cores as well. The third is the work itself, which no number of cores makes less.
 
 A gallery is copies of rendered people that differ in one pixel, so that every file has a content of its own. Indexing
 (reading, hashing, decoding, encoding, writing) is compared with encoding decoded images alone, in turns. A query is
@@ -15,6 +17,7 @@ import json
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -49,10 +52,15 @@ BLUE, ORANGE, GREY = "#0072B2", "#C44E00", "#767676"
 
 
 class Seconds(NamedTuple):
-    """By the clock, and processor time."""
+    """By the clock, without waiting for a core, and processor time."""
 
     clock: float
+    unhindered: float
     processor: float
+
+    def times(self, factor: float) -> "Seconds":
+        """As many times as long."""
+        return Seconds(*(value * factor for value in self))
 
 
 class Point(NamedTuple):
@@ -143,10 +151,9 @@ def measure(encoder: Encoder, root: Path, size: int) -> Point:
     indexing, encoding = [], []
     for _ in range(TURNS):
         indexing.append(timed(lambda: update_index(root, encoder, anew=True)))
-        clock, processor = timed(lambda: _encode(encoder, images))
-        encoding.append(Seconds(clock * size / len(images), processor * size / len(images)))
+        encoding.append(timed(lambda: _encode(encoder, images)).times(size / len(images)))
     ratios = [
-        Seconds(one.clock / two.clock, one.processor / two.processor)
+        Seconds(*(index / alone for index, alone in zip(one, two, strict=True)))
         for one, two in zip(indexing, encoding, strict=True)
     ]
     again = timed(lambda: update_index(root, encoder))
@@ -164,13 +171,22 @@ def _encode(encoder: Encoder, images: torch.Tensor) -> None:
 
 def timed(run: Callable[[], object]) -> Seconds:
     """What a call takes."""
-    clock, processor = time.perf_counter(), time.process_time()
+    clock, waited, processor = time.perf_counter(), waited_for_a_core(), time.process_time()
     run()
-    return Seconds(time.perf_counter() - clock, time.process_time() - processor)
+    clock = time.perf_counter() - clock
+    return Seconds(clock, clock - (waited_for_a_core() - waited), time.process_time() - processor)
+
+
+def waited_for_a_core() -> float:
+    """Seconds for which this thread was ready to run and had no core; 0 where the system does not count them."""
+    try:
+        return int(Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()[1]) / 1e9
+    except FileNotFoundError:
+        return 0.0
 
 
 def medians(each: Sequence[Seconds]) -> Seconds:
-    """Of the clock's and of the processor's."""
+    """Of each of the three."""
     return Seconds(*(statistics.median(values) for values in zip(*each, strict=True)))
 
 
@@ -180,9 +196,9 @@ def named(point: Point) -> dict[str, Any]:
 
 
 def line(point: Point) -> str:
-    """The figures of one size, the processor's in brackets."""
+    """The figures of one size: by the clock, without waiting for a core, processor time."""
     figures = zip(point._fields[1:], point[1:], strict=True)
-    told = [f"{name} {each.clock:.3g} ({each.processor:.3g})" for name, each in figures]
+    told = [f"{name} {each.clock:.3g} / {each.unhindered:.3g} / {each.processor:.3g}" for name, each in figures]
     return "  ".join([f"{point.images:>7,} images", *told])
 
 

@@ -29,9 +29,9 @@ def picture(engine: Engine, number: int) -> bytes:
     Raises ResourceError if the file is not what was indexed, or cannot be read.
     """
     file = engine.index.files[number]
-    read_image(engine.root, file, engine.index.digests[number])
+    content = read_image(engine.root, file, engine.index.digests[number])
     try:
-        small = open_rgb(engine.root / file)
+        small = open_rgb(engine.root / file, content)
     except ResourceError as fault:
         raise ResourceError(f"{shown(file)}: cannot be read as an image; index the folder again") from fault
     small.thumbnail((2 * HEIGHT, HEIGHT))

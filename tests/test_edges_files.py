@@ -215,6 +215,7 @@ def test_a_whole_png_with_a_large_text_is_whole(tmp_path, where, kind):
     place = content.index(b"IDAT") - 4 if where == "before the pixels" else content.index(b"IEND") - 4
     file.write_bytes(content[:place] + text + content[place:])
     assert open_rgb(file).getpixel((3, 3)) == (255, 0, 0)
+    assert open_rgb(tmp_path / "gone.png", file.read_bytes()).getpixel((3, 3)) == (255, 0, 0)
     file.write_bytes(file.read_bytes()[: place + 20])
     with pytest.raises(ImageFault):
         open_rgb(file)

@@ -67,7 +67,7 @@ def test_nothing_unchanged_is_decoded_again(root, monkeypatch):
     own = encoder(root)
     update_index(root, own)
     decoded = []
-    monkeypatch.setattr(indexing, "decode", lambda path, size: decoded.append(path.name) or decode(path, size))
+    monkeypatch.setattr(indexing, "decode", lambda path, *rest: decoded.append(path.name) or decode(path, *rest))
     file = root / "day 0" / "2.png"
     file.write_bytes(file.read_bytes() + b"more")
     os.utime(root / "day 1" / "1.png")  # a new time is no new content
@@ -75,6 +75,41 @@ def test_nothing_unchanged_is_decoded_again(root, monkeypatch):
     assert decoded == ["2.png"]
     update_index(root, own, anew=True)
     assert len(decoded) == 7
+
+
+def test_what_is_hashed_is_what_is_decoded(root, monkeypatch):
+    """A file that is exchanged between the two: the index has the encoding of the content that it names."""
+    own = encoder(root)
+    before, _ = update_index(root, own)
+    file, other = root / "day 0" / "2.png", (root / "day 0" / "4.jpg").read_bytes()
+    own_content = file.read_bytes()
+
+    def exchange(content):
+        if content == own_content:
+            file.write_bytes(other)
+        return digest_of(content)
+
+    digest_of = indexing.digest_of
+    monkeypatch.setattr(indexing, "digest_of", exchange)
+    after, _ = update_index(root, own, anew=True)
+    row = after.files.index("day 0/2.png")
+    assert after.digests[row] == before.digests[row] and file.read_bytes() == other
+    torch.testing.assert_close(after.features_NE[row], before.features_NE[row])
+
+
+def test_images_are_read_ahead_in_order_and_not_all_at_once(monkeypatch):
+    """Parts of 2 paths, 3 of them ahead: when the first is given, parts 0 to 2 are asked for, so 6 paths at most."""
+    monkeypatch.setattr(indexing, "PART", 2)
+    monkeypatch.setattr(indexing, "AHEAD", 3)
+    asked, paths = [], [str(number) for number in range(11)]
+
+    def read(path):
+        asked.append(path)
+        return path, None, None, None
+
+    reading = indexing._read_ahead(read, paths)
+    assert next(reading)[0] == "0" and set(asked) <= set(paths[:6])
+    assert [found[0] for found in reading] == paths[1:] and sorted(asked, key=int) == paths
 
 
 def test_another_models_index_is_refused_with_the_remedy(root):

@@ -178,6 +178,33 @@ def test_size_is_refused_by_the_header_alone(tmp_path, size, kind, cause):
     assert str(refusal.value).startswith(f"{tmp_path / 'a.png'}: {cause};")
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
+def test_a_content_that_has_been_read_is_decoded_as_its_file(tmp_path, suffix, mode, size):
+    path = tmp_path / f"a.{suffix}"
+    image = quadrants("RGB" if suffix in ("jpg", "webp") else mode)
+    image.save(path)
+    content, by_path = path.read_bytes(), decode(path, size)
+    assert type(open_rgb(path)) is Image.Image  # nothing of the file is kept open or decoded later
+    path.unlink()
+    assert torch.equal(decode(path, size, content), by_path)
+    expected = np.asarray(open_rgb(path, content).resize(size[::-1], Image.Resampling.BICUBIC))
+    assert np.array_equal(by_path.permute(1, 2, 0).numpy(), expected)
+
+
+def test_a_damaged_content_is_refused_as_its_file(tmp_path):
+    good, path = jpeg(tmp_path), tmp_path / "a.jpg"
+    for content in (b"", good[: len(good) // 2], good[:10], b"GIF89a" + bytes(100)):
+        path.write_bytes(content)
+        with pytest.raises(ImageFault) as of_file:
+            decode(path, (8, 8))
+        path.unlink()
+        with pytest.raises(ImageFault) as of_content:
+            decode(path, (8, 8), content)
+        assert (str(of_content.value), of_content.value.kind) == (str(of_file.value), of_file.value.kind)
+
+
 def test_missing_file_and_folder_are_refused(tmp_path):
     for path, kind in ((tmp_path / "no.jpg", "missing"), (tmp_path, "damaged")):
         with pytest.raises(ImageFault) as refusal:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from rasa.errors import ResourceError
@@ -50,13 +50,15 @@ class ImageFault(ResourceError):
         return type(self), (str(self), self.kind)  # exceptions with two arguments do not pickle by themselves
 
 
-def decode(path: Path, size: tuple[int, int]) -> Tensor:
+def decode(path: Path, size: tuple[int, int], content: bytes | None = None) -> Tensor:
     """The image at `path`, squashed bicubically to `size` (height, width): uint8 [3, H, W], RGB.
 
-    Raises ImageFault with path and cause.
+    `content`: the file's, if it has been read already. Raises ImageFault with path and cause.
     """
     height, width = size
-    image = open_rgb(path).resize((width, height), Image.Resampling.BICUBIC)
+    image = _loaded(path, content)
+    if image.size != (width, height):  # else Pillow would only copy it
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     # By NumPy, since torch would start its own threads in each thread that decodes.
     return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
 
@@ -136,14 +138,23 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """The image at `path`, upright, in mode RGB and at its own size. Raises ImageFault with path and cause."""
-    with open_checked(path) as image:
+def open_rgb(path: Path, content: bytes | None = None) -> Image.Image:
+    """The image at `path`, upright, in mode RGB and at its own size. Raises ImageFault with path and cause.
+
+    `content`: the file's, if it has been read already.
+    """
+    image = _loaded(path, content)
+    return image.copy() if isinstance(image, ImageFile.ImageFile) else image  # nothing of its file is kept
+
+
+def _loaded(path: Path, content: bytes | None) -> Image.Image:
+    """As `open_rgb`, but with nothing copied: an image that needs no conversion is the opened one."""
+    with open_checked(path, content) as image:
         try:
             image.load()
         except DAMAGE as error:
             if _is_of_texts(error):  # they may come after the pixels, too
-                with open_checked(path, _without_texts(path)) as plain:
+                with open_checked(path, _without_texts(path, content)) as plain:
                     plain.load()
                     return _rgb(_upright(plain))
             kind = "truncated" if "truncated" in str(error).lower() else "damaged"
@@ -156,33 +167,37 @@ def _is_of_texts(error: Exception) -> bool:
     return isinstance(error, ValueError) and ("MAX_TEXT" in str(error) or "text chunk" in str(error).lower())
 
 
-def _without_texts(path: Path) -> BytesIO:
+def _without_texts(path: Path, content: bytes | None) -> bytes:
     """A PNG file without its text chunks, which say nothing of the pixels."""
-    content, kept, at = path.read_bytes(), BytesIO(), 8
+    content = path.read_bytes() if content is None else content
+    kept, at = BytesIO(), 8
     kept.write(content[:at])
     while at + 12 <= len(content):
         end = at + 12 + int.from_bytes(content[at : at + 4], "big")
         if content[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt"):
             kept.write(content[at:end])
         at = end
-    kept.seek(0)
-    return kept
+    return kept.getvalue()
 
 
-def open_checked(path: Path, content: BytesIO | None = None) -> Image.Image:
-    """The image at `path`, its header read and found acceptable, its pixels not decoded yet. Raises ImageFault."""
+def open_checked(path: Path, content: bytes | None = None) -> Image.Image:
+    """The image at `path`, its header read and found acceptable, its pixels not decoded yet. Raises ImageFault.
+
+    `content`: the file's, if it has been read already.
+    """
     try:
         with OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(content or path, formats=FORMATS)
+            image = Image.open(path if content is None else BytesIO(content), formats=FORMATS)
     except FileNotFoundError:
         raise _fault(path, "missing", "the file does not exist") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise _fault(path, "too-large", f"declares more than {MAX_PIXELS // 10**6} megapixels") from None
     except DAMAGE as error:
-        if content is None and _is_of_texts(error):
-            return open_checked(path, _without_texts(path))
-        raise _unopened(path, error) from None
+        plain = _without_texts(path, content) if _is_of_texts(error) else content
+        if plain != content:
+            return open_checked(path, plain)
+        raise _unopened(path, content, error) from None
     width, height = image.size
     fault = None
     if width * height > MAX_PIXELS:
@@ -210,7 +225,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info and image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # straight to RGB, Pillow warns that the transparency is lost
-    return image.convert("RGB")  # alpha is dropped, not composed, as everywhere in the field
+    return image if image.mode == "RGB" else image.convert("RGB")  # alpha is dropped, not composed, as in the field
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -225,11 +240,11 @@ def _orientation(image: Image.Image) -> int:
         return 1  # a damaged EXIF block says nothing about orientation, and the pixels are intact
 
 
-def _unopened(path: Path, error: Exception) -> ImageFault:
+def _unopened(path: Path, content: bytes | None, error: Exception) -> ImageFault:
     """Why Pillow could not open the file. It says only that it could not identify it, so look at the size and start."""
     if not isinstance(error, UnidentifiedImageError) and isinstance(error, OSError) and error.errno is not None:
         return _fault(path, "damaged", f"cannot be read ({error.strerror})")
-    with open(path, "rb") as file:
+    with BytesIO(content) if content is not None else open(path, "rb") as file:
         start = file.read(12)
     if not start:
         return _fault(path, "zero-byte", "the file is empty")

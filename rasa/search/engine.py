@@ -125,8 +125,9 @@ class Engine:
         return torch.cat([encode_images(self.encoder.model, part, precision, self.encoder.device) for part in parts])
 
     def _decoded(self, number: int, size: tuple[int, int]) -> Tensor:
-        read_image(self.root, self.index.files[number], self.index.digests[number])  # it is what was indexed
-        return decode(self.root / self.index.files[number], size)
+        file = self.index.files[number]
+        content = read_image(self.root, file, self.index.digests[number])  # it is what was indexed
+        return decode(self.root / file, size, content)
 
     def _marked(self, read: Read, numbers: Sequence[int]) -> frozenset[int]:
         """Words that no image supports, by the probe."""

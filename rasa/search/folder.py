@@ -21,10 +21,11 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
     paths, notes = [], []
     for folder, folders, names in os.walk(root, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(folder).relative_to(root).as_posix()
         for name in names:
-            path = Path(folder, name).relative_to(root).as_posix()
             if name.startswith(".") or not name.lower().endswith(SUFFIXES):
                 continue
+            path = name if below == "." else f"{below}/{name}"  # a Path of each would take as long as reading it
             if path_fault(path) is None:
                 paths.append(path)
             else:

@@ -4,10 +4,11 @@ It lies in `.rasa/index` inside the folder as a checkpoint does (rasa/weights/fo
 record in JSON, both hashed, replaced by one rename. Shape suffixes: N images, E embedding width, M image tokens.
 """
 
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from rasa.weights.folder import load_checkpoint, save_checkpoint
 STORE, INDEX, LOCK = ".rasa", "index", "index.lock"
 KIND = "images searched by sentences"
 SAVED_EVERY = 300.0  # seconds; an index that is interrupted goes on from there
-DECODERS, AHEAD = 2, 256  # threads that read images, and images read ahead of the encoder
+DECODERS, PART, AHEAD = 2, 16, 16  # threads that read; images that one reads in a row; parts ahead of the encoder
 
 
 class Index(NamedTuple):
@@ -213,10 +214,10 @@ class _Building:
             )
         ):
             return old  # nothing has changed
-        rows = torch.tensor([self._row[digest] for _, digest in files])
-        tensors = {"features": torch.cat(self._features)[rows]}
+        rows = [self._row[digest] for _, digest in files]
+        tensors = {"features": _in_order(self._features, rows)}
         if self._tokens:
-            tensors["tokens"] = torch.cat(self._tokens)[rows]
+            tensors["tokens"] = _in_order(self._tokens, rows)
         config = self.encoder.config.model_copy(
             update={"data": self.encoder.config.data.model_copy(update={"root": Path(), "synthetic": None})}
         )
@@ -228,7 +229,7 @@ class _Building:
             "skipped": self.skipped,
             "complete": complete,
         }
-        save_checkpoint(index_folder(self.root), tensors, state)
+        save_checkpoint(index_folder(self.root), tensors, state, indent=None)
         self._saved = time.monotonic()
         names, digests = zip(*files, strict=True)
         return Index(
@@ -243,26 +244,39 @@ class _Building:
         )
 
 
+def _in_order(parts: list[Tensor], rows: list[int]) -> Tensor:
+    """The rows of the parts together, in that order; a first build has them in it already."""
+    whole = torch.cat(parts)
+    return whole if rows == list(range(len(whole))) else whole[rows]
+
+
 def _read(root: Path, size: tuple[int, int], known: frozenset[str], path: str) -> Read:
+    """One file, read once: what is hashed is what is decoded."""
+    file = os.path.join(root, path)
     try:
-        digest = digest_of((root / path).read_bytes())
-        return path, digest, None if digest in known else decode(root / path, size), None
+        with open(file, "rb") as opened:
+            content = opened.read()
+        digest = digest_of(content)
+        return path, digest, None if digest in known else decode(Path(file), size, content), None
     except ImageFault as fault:
         return path, None, None, f"{fault.kind}; replace or remove it"
     except OSError as error:
         return path, None, None, f"{error.strerror or error}; make it readable"
 
 
-def _read_ahead(read: Callable[[str], Read], paths: Iterable[str]) -> Iterator[Read]:
-    """`read` of each path in order, by threads, at most AHEAD of them before they are asked for."""
-    left, pending = iter(paths), deque()  # type: ignore[var-annotated]
+def _read_ahead(read: Callable[[str], Read], paths: Sequence[str]) -> Iterator[Read]:
+    """`read` of each path in order, by threads, at most AHEAD parts of PART paths before they are asked for.
+
+    A part at a time, since handing over costs both threads as much as hashing an image does.
+    """
+    pending: deque[Future[list[Read]]] = deque()
     with ThreadPoolExecutor(DECODERS, thread_name_prefix="read") as threads:
         try:
-            for path in left:
-                pending.append(threads.submit(read, path))
+            for start in range(0, len(paths), PART):
+                pending.append(threads.submit(lambda part: [read(path) for path in part], paths[start : start + PART]))
                 if len(pending) >= AHEAD:
-                    yield pending.popleft().result()
+                    yield from pending.popleft().result()
             while pending:
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
         finally:
             threads.shutdown(cancel_futures=True)
