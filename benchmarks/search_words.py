@@ -1,12 +1,9 @@
-"""What the search page says of a query's words, measured: which relevance is better, and how far a mark can be trusted.
+"""What the search page says of a query's words, measured: which relevance is better.
 
 Relevance: words are deleted from a query, the most relevant first, and the match probability of the image that was
 found first is followed (the deletion metric of RISE, Petsiuk et al. 2018). A relevance is good if the probability falls
 faster than under deletions at random: the area under the curve is smaller. Compared are occlusion (what the score loses
 without a word) and the cross-modal encoder's attention from [CLS] to a word, of the last layer and the mean of all.
-
-Marks: of queries with and without a word made wrong, a colour, garment or accessory that none of the ten images shows
-should be marked, and no other. The truth is the benchmark's facts.json.
 
     .venv/bin/python -m benchmarks.search_words RUN DATA --queries 200
 """
@@ -17,7 +14,6 @@ import random
 import statistics
 import tempfile
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +21,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.search_speed import engine_of, linked
-from rasa.data.tokenizer import clean_caption
 from rasa.data.transforms import decode
 from rasa.evaluation.rank import encode_images, retrieval_mode
-from rasa.evaluation.word_probe import KINDS, SORTS, exchangeable, exchanged_at
 from rasa.model.packing import Text
 from rasa.search.engine import Engine, Found
-from rasa.search.words import unsupported
 
 ORDERS = 5  # random orders of each query
-SLOTS = {"garment": ("top", "outer", "lower", "shoes"), "accessory": ("bag", "hat", "glasses", "carried")}
 
 
 def main() -> None:
@@ -47,15 +39,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = linked(arguments.data / "imgs", [fact["file_path"] for fact in facts], Path(scratch) / "gallery")
         engine = engine_of(arguments.run, root)
-        visible = {fact["file_path"]: fact["visible"] for fact in facts}
-        found = {"relevance": relevances(engine, chosen)} if engine.encoder.reranks else {}
-        found |= {"marks": marks(engine, chosen, visible)}
-    print(json.dumps({"run": arguments.run.name, "queries": len(chosen)} | found, indent=1))
+        found = relevances(engine, chosen)
+    print(json.dumps({"run": arguments.run.name, "queries": len(chosen), "relevance": found}, indent=1))
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(description="Word relevance and marks of the search page, measured.")
-    found.add_argument("run", type=Path, help="a run's folder, or weights, with the vocabulary of the benchmark")
+    found = argparse.ArgumentParser(description="Word relevance of the search page, measured.")
+    found.add_argument(
+        "run", type=Path, help="a run's folder, or weights, with an ITM head and the vocabulary of the benchmark"
+    )
     found.add_argument("data", type=Path, help="the built-in benchmark on which it was tested")
     found.add_argument("--queries", type=int, default=200)
     found.add_argument("--threads", type=int, default=1)
@@ -126,52 +118,6 @@ def attention(engine: Engine, found: Found) -> Tensor:
             seen.append((first @ key.mT / first.shape[-1] ** 0.5).softmax(-1).mean(1)[0, 0, 1:-1])
             states = layer.fuse(states, text.packing, keys, values)
     return torch.stack([torch.stack([part.sum() for part in row.split(pieces)]) for row in seen])
-
-
-def marks(engine: Engine, captions: Sequence[str], visible: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """By kind of word: words looked at, those that no image shows, marks that are right, words that are found."""
-    told: dict[str, list[tuple[bool, bool]]] = {kind: [] for kind in KINDS}
-    draw = random.Random(0)
-    for caption in captions:
-        text = clean_caption(caption, 50)
-        for kind in KINDS:
-            places = [place for place in exchangeable(text, kind) if place.others]
-            if not places:
-                continue
-            place, lies = draw.choice(places), draw.random() < 0.5
-            word = draw.choice(place.others) if lies else text[place.start : place.stop]
-            asked = exchanged_at(text, place, word) if lies else text
-            found = engine.search(asked, probe=False)
-            shown = any(shows(visible[match.file], kind, word) for match in found.matches)
-            lying = [exchanged_at(text, place, other) for other in place.others if other != word][:6]
-            with retrieval_mode(engine.encoder.model, engine.encoder.device):
-                scores = engine.final_scores([asked, *lying], [match.number for match in found.matches])
-            told[kind].append((not shown, unsupported(scores[0], scores[1:])))
-    return {kind: _rates(pairs) for kind, pairs in (told | {"all": list(chain(*told.values()))}).items()}
-
-
-def shows(visible: dict[str, str], kind: str, word: str) -> bool:
-    """Whether a person visibly has what the word says; of a colour: anywhere but in the hair."""
-    values = {value for words in SORTS[kind] for value, names in words.items() if word in map(_cleaned, names)}
-    if kind == "colour":
-        return any(visible[slot] in values for slot in visible if slot.endswith("_colour") and slot != "hair_colour")
-    return any(visible.get(slot) in values for slot in SLOTS[kind])
-
-
-def _cleaned(name: str) -> str:
-    return clean_caption(name, 10)
-
-
-def _rates(pairs: Sequence[tuple[bool, bool]]) -> dict[str, float]:
-    absent, marked = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-    right = sum(absent and marked for absent, marked in pairs)
-    return {
-        "words": len(pairs),
-        "shown_by_no_image": absent,
-        "marked": marked,
-        "rightly_marked": right,
-        "false_alarms_percent": round(100 * (marked - right) / max(1, len(pairs) - absent), 1),
-    }
 
 
 if __name__ == "__main__":

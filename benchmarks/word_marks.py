@@ -1,6 +1,6 @@
 """What tells a query's word that no image found shows: five signals of a trained model, measured.
 
-As in `benchmarks.search_words`: of test captions, half of them with one word made wrong, one colour, garment or
+Of captions, half of them with one word made wrong, one colour, garment or
 accessory each is asked about. It should be marked if none of the ten images found first shows it (the benchmark's
 facts.json). The signals, the higher the less the word is supported:
 
@@ -38,21 +38,22 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from benchmarks.search_speed import linked
-from benchmarks.search_words import shows
 from experiments.evaluate import config_of_weights
 from rasa.config.run import Objectives
 from rasa.data.tokenizer import Tokens, clean_caption
 from rasa.evaluation.checkpoint import model_of
 from rasa.evaluation.rank import retrieval_mode
 from rasa.evaluation.rerank import match_scores
-from rasa.evaluation.word_probe import KINDS, Place, exchangeable, exchanged_at
+from rasa.evaluation.word_probe import KINDS, SORTS, Place, exchangeable, exchanged_at
 from rasa.model.packing import Packing, Text
 from rasa.search.encoder import Encoder, load_encoder
 from rasa.search.engine import Engine
 from rasa.search.index import update_index
-from rasa.search.words import WRONG
+from rasa.search.replaced import cells_of
+from rasa.search.words import WRONG, said_at
 from rasa.weights.released import initial_state
 
+SLOTS = {"garment": ("top", "outer", "lower", "shoes"), "accessory": ("bag", "hat", "glasses", "carried")}
 FIRST, OTHERS = 10, 24  # images found, and random images of the folder beside them
 RESAMPLES = 2000
 
@@ -166,28 +167,29 @@ def judged(
     engine: Engine, text: str, place: Place, words: Sequence[str], numbers: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Match scores and log-odds that the word was replaced [W, K], with each of the words in the place."""
-    texts = [exchanged_at(text, place, word) for word in words]
-    cells = [span(engine, each, place, word, text) for each, word in zip(texts, words, strict=True)]
-    states, packing = fused(engine, texts, numbers)
+    said = [said_at(text, place, word) for word in words]
+    texts = [each.text for each in said]
+    tokens = engine.encoder.tokenizer.encode(texts)
+    states, packing = fused(engine, tokens.ids, tokens.mask, numbers)
     heads, size = engine.encoder.model.heads, len(numbers)
     score = engine.encoder.config.fidelity.ranking_score
     match_WK = match_scores(engine.encoder.model, states[packing.first()], score).view(len(texts), size)
     odds = packing.unpack(heads["rtd"](states)).diff(dim=-1).squeeze(-1).view(len(texts), size, -1)
     # Of a word in several pieces the piece that looks most replaced.
-    replaced = [odds[row, :, start:stop].amax(1) for row, (start, stop) in enumerate(cells)]
-    return match_WK, torch.stack(replaced)
+    cells = [cells_of(each, engine.encoder.tokenizer) for each in said]
+    return match_WK, torch.stack([odds[row, :, start:stop].amax(1) for row, (start, stop) in enumerate(cells)])
 
 
 def masked(engine: Engine, text: str, place: Place, words: Sequence[str], numbers: Sequence[int]) -> Tensor:
     """Log-probability [K] of the first word in its masked place among all the words."""
-    tokenizer, asked = engine.encoder.tokenizer, exchanged_at(text, place, words[0])
+    tokenizer, asked = engine.encoder.tokenizer, said_at(text, place, words[0])
     pieces = [tokenizer.encode([word]).ids[0, 1:-1] for word in words]
     chances: dict[int, Tensor] = {}  # of the vocabulary [K, n, V] in a place of n masked pieces
     for count in {len(each) for each in pieces}:
-        start, stop = span(engine, asked, place, words[0], text)
-        ids = tokenizer.encode([asked]).ids[0]
+        start, stop = cells_of(asked, tokenizer)
+        ids = tokenizer.encode([asked.text]).ids[0]
         ids = torch.cat([ids[:start], torch.full((count,), tokenizer.mask_id), ids[stop:]])
-        states, packing = fused_ids(engine, ids[None], numbers)
+        states, packing = fused(engine, ids[None], torch.ones(1, len(ids), dtype=torch.bool), numbers)
         cells = packing.unpack(states)[:, start : start + count]
         chances[count] = engine.encoder.model.encoders.words(cells).log_softmax(-1)
     by_word = [
@@ -197,33 +199,30 @@ def masked(engine: Engine, text: str, place: Place, words: Sequence[str], number
     return torch.stack(by_word).log_softmax(0)[0]
 
 
-def span(engine: Engine, asked: str, place: Place, word: str, text: str) -> tuple[int, int]:
-    """Cells of a word that stands in a place of a text, and [CLS] is cell 0; `asked` is the text with that word."""
-    tokenizer, start = engine.encoder.tokenizer, len(asked) - len(text[place.stop :]) - len(word)
-    assert asked[start : start + len(word)] == word
-    before, own = (len(tokenizer.encode([part]).ids[0]) - 2 for part in (asked[:start].strip(), word))
-    return 1 + before, 1 + before + own
-
-
-def fused(engine: Engine, texts: Sequence[str], numbers: Sequence[int]) -> tuple[Tensor, Packing]:
+def fused(engine: Engine, ids_TL: Tensor, mask_TL: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Packing]:
     """Joint states of each text with each image, packed, text by text."""
-    tokens = engine.encoder.tokenizer.encode(list(texts))
-    return _fused(engine, tokens.ids, tokens.mask, numbers)
-
-
-def fused_ids(engine: Engine, ids_BL: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Packing]:
-    """The same of texts of one length."""
-    return _fused(engine, ids_BL, torch.ones_like(ids_BL, dtype=torch.bool), numbers)
-
-
-def _fused(engine: Engine, ids_BL: Tensor, mask_BL: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Packing]:
     encoder, size = engine.encoder, len(numbers)
     assert engine.index.tokens_NMD is not None
-    pairs = Tokens(ids_BL.repeat_interleave(size, 0), mask_BL.repeat_interleave(size, 0))
+    pairs = Tokens(ids_TL.repeat_interleave(size, 0), mask_TL.repeat_interleave(size, 0))
     text = Text.of(pairs, encoder.device)
     image = encoder.model.encoders.project_image(engine.index.tokens_NMD[list(numbers)].to(encoder.device))
-    image = image.take(torch.arange(size).repeat(len(ids_BL)))
+    image = image.take(torch.arange(size).repeat(len(ids_TL)))
     return encoder.model.encoders.fuse(encoder.model.encoders.encode_text(text), text.packing, image), text.packing
+
+
+# ---- The truth ----
+
+
+def shows(visible: dict[str, str], kind: str, word: str) -> bool:
+    """Whether a person visibly has what the word says; of a colour: anywhere but in the hair."""
+    values = {value for words in SORTS[kind] for value, names in words.items() if word in map(_cleaned, names)}
+    if kind == "colour":
+        return any(visible[slot] in values for slot in visible if slot.endswith("_colour") and slot != "hair_colour")
+    return any(visible.get(slot) in values for slot in SLOTS[kind])
+
+
+def _cleaned(name: str) -> str:
+    return clean_caption(name, 10)
 
 
 # ---- Figures ----

@@ -72,7 +72,7 @@ def remarks(found: Found) -> list[str]:
         told.append(f"Not in the vocabulary of these weights: {_words(found, read.unknown)}")
     if found.unsupported:
         words = _words(found, found.unsupported)
-        told.append(f"None of the first {found.probed} images scores higher for this than for wrong words: {words}")
+        told.append(f"Beside the first {found.probed} images this looks more like a wrong word than others do: {words}")
     return told
 
 
@@ -86,7 +86,7 @@ def document(found: Found) -> dict[str, Any]:
         "read": found.read.text,
         "unread": list(found.read.unread),
         "unknown": [found.read.words[place] for place in sorted(found.read.unknown)],
-        "unsupported": [found.read.words[place] for place in sorted(found.unsupported)],
+        "unsupported": [found.read.words[place] for place in sorted(found.unsupported)] if found.probed else None,
         "matches": [match._asdict() for match in found.matches],
     }
 

@@ -201,7 +201,7 @@ def test_what_is_to_be_said_of_words(searching):
     marked = found._replace(unsupported=frozenset({0, 2}), probed=6)
     assert remarks(marked) == [
         "Not in the vocabulary of these weights: zzzz",
-        "None of the first 6 images scores higher for this than for wrong words: red, coat",
+        "Beside the first 6 images this looks more like a wrong word than others do: red, coat",
     ]
     assert remarks(found._replace(unsupported=frozenset(), read=found.read._replace(unknown=frozenset()))) == []
 

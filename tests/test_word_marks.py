@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.word_marks import auc, auc_interval, best_threshold, judged, marks_at, masked, relative, span
+from benchmarks.word_marks import auc, auc_interval, best_threshold, judged, marks_at, masked, relative
 from rasa.evaluation.rank import retrieval_mode
 from rasa.evaluation.word_probe import exchangeable, exchanged_at
-from rasa.model.rasa import build_model
 from tests.helpers.galleries import engine, write_gallery
-from tests.helpers.people import tiny_config
 
 TEXT = "a man with a white backpack in a red coat"
 
@@ -57,32 +55,12 @@ def test_relative_by_hand():
 @pytest.fixture(scope="module")
 def searching(tmp_path_factory):
     """An engine whose model has the heads of MLM and RTD, too."""
-    from rasa.config.run import Config
-
-    root = write_gallery(tmp_path_factory.mktemp("marks"))
-    own = engine(root)
-    losses = {"cl": 1.0, "itm": 1.0, "mlm": 1.0, "rtd": 1.0}
-    values = tiny_config(root, losses, seed=0, evaluation={"topk": 4})
-    values["objectives"]["generator"] = "momentum"
-    tokenizer = own.encoder.tokenizer
-    model = build_model(Config.model_validate(values), tokenizer.vocabulary_size, tokenizer.pad_id).eval()
-    own.encoder = own.encoder._replace(model=model)
-    return own
-
-
-def test_a_word_lies_where_its_pieces_are(searching):
-    (place,) = exchangeable(TEXT, "accessory")
-    for word in ("backpack", "lantern"):  # the second is spelt in several pieces
-        asked = exchanged_at(TEXT, place, word)
-        start, stop = span(searching, asked, place, word, TEXT)
-        own = searching.encoder.tokenizer.encode([asked]).ids[0, start:stop]
-        assert own.tolist() == searching.encoder.tokenizer.encode([word]).ids[0, 1:-1].tolist()
-    assert stop - start > 1
+    return engine(write_gallery(tmp_path_factory.mktemp("marks")), losses={"mlm": 1.0, "rtd": 1.0})
 
 
 def test_match_scores_are_those_of_the_search(searching):
     (place,) = exchangeable(TEXT, "accessory")
-    words = ["backpack", "lantern", "hat"]
+    words = ["backpack", "bagpack", "hat"]
     with torch.inference_mode(), retrieval_mode(searching.encoder.model, searching.encoder.device):
         match_WK, replaced_WK = judged(searching, TEXT, place, words, [3, 0])
         expected = searching.final_scores([exchanged_at(TEXT, place, word) for word in words], [3, 0])
@@ -92,7 +70,7 @@ def test_match_scores_are_those_of_the_search(searching):
 
 def test_chances_of_the_words_of_a_sort_are_one_together(searching):
     """One of them is spelt in several pieces, and all take the same article."""
-    (place,), words = exchangeable(TEXT, "accessory"), ["backpack", "lantern", "hat"]
+    (place,), words = exchangeable(TEXT, "accessory"), ["backpack", "bagpack", "hat"]
     with torch.inference_mode(), retrieval_mode(searching.encoder.model, searching.encoder.device):
         chances = [masked(searching, TEXT, place, [word, *(w for w in words if w != word)], [1, 2]) for word in words]
     torch.testing.assert_close(torch.stack(chances).exp().sum(0), torch.ones(2), atol=1e-5, rtol=0)

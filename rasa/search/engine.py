@@ -17,7 +17,8 @@ from rasa.evaluation.rerank import pair_scores
 from rasa.search.encoder import Encoder
 from rasa.search.folder import read_image
 from rasa.search.index import Index, refuse_other
-from rasa.search.words import Read, probed_words, read_query, unsupported, without_each
+from rasa.search.replaced import looks_replaced, replaced_odds
+from rasa.search.words import Read, probed_words, read_query, without_each
 
 PROBED = 10  # first images that the words of a query are probed on
 
@@ -37,8 +38,8 @@ class Found(NamedTuple):
 
     read: Read
     matches: tuple[Match, ...]
-    unsupported: frozenset[int]  # words that none of the first images supports
-    probed: int  # how many these are
+    unsupported: frozenset[int]  # words that look replaced beside the first images
+    probed: int  # how many these are; 0 where no word was asked about
 
 
 class Engine:
@@ -52,7 +53,9 @@ class Engine:
 
     @torch.inference_mode()
     def search(self, query: str, shown: int = 10, probe: bool = True) -> Found:
-        """The `shown` best images, best first. A query without words finds nothing. `probe`: mark words, too.
+        """The `shown` best images, best first. A query without words finds nothing.
+
+        `probe`: mark words, too, if the weights have RTD's head.
 
         Raises ResourceError if an image must be read again and cannot be.
         """
@@ -70,7 +73,7 @@ class Engine:
                 scores = self._scores([read.text], tokens)[0].cpu()
                 order = torch.cat([scores.sort(descending=True, stable=True).indices, order[len(scores) :]])
             matches = tuple(self._match(place, candidates, similarity, scores) for place in order[:shown].tolist())
-            first = [match.number for match in matches[:PROBED]] if probe else []
+            first = [match.number for match in matches[:PROBED]] if probe and self.encoder.detects else []
             marked = self._marked(read, first)
         return Found(read, matches, marked, len(first))
 
@@ -130,16 +133,14 @@ class Engine:
         return decode(self.root / file, size, content)
 
     def _marked(self, read: Read, numbers: Sequence[int]) -> frozenset[int]:
-        """Words that no image supports, by the probe."""
-        probed = probed_words(read.text)
-        if not probed or not numbers:
+        """Words that look replaced beside the images."""
+        probed = [each for each in probed_words(read.text) if each.wrong] if numbers else []
+        if not probed:
             return frozenset()
-        texts = [read.text, *(wrong for each in probed for wrong in each.wrong)]
-        scores_TK = self.final_scores(texts, numbers)
-        parts = scores_TK[1:].split([len(each.wrong) for each in probed])
+        tokens_KMD = self._tokens(numbers)
         return frozenset(
             word
-            for each, wrong_WK in zip(probed, parts, strict=True)
-            if each.wrong and unsupported(scores_TK[0], wrong_WK)
+            for each in probed
+            if looks_replaced(replaced_odds(self.encoder, [each.own, *each.wrong], tokens_KMD))
             for word in each.words
         )

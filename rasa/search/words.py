@@ -1,18 +1,16 @@
 """A query's words: which are read, which the vocabulary lacks, and wrong words to put in their place.
 
-A word that is made wrong and costs no image its score was not seen in any (rasa/evaluation/word_probe.py asks the same
-of whole data sets).
+What is said of a word beside an image is compared with what is said of wrong ones in its place (the words are those of
+rasa/evaluation/word_probe.py).
 """
 
 import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor
-
 from rasa.data.tokenizer import Tokenizer, clean_caption
 from rasa.draws import derive
-from rasa.evaluation.word_probe import KINDS, exchangeable, exchanged_at
+from rasa.evaluation.word_probe import KINDS, Place, exchangeable, exchanged_at
 
 LONGEST_QUERY = 1000  # characters; more is refused before anything is computed
 WRONG = 6  # wrong words tried for each that the probe knows
@@ -27,11 +25,20 @@ class Read(NamedTuple):
     unknown: frozenset[int]  # words that the vocabulary lacks, or can only spell
 
 
+class Said(NamedTuple):
+    """A query and where in it the word stands that is asked about."""
+
+    text: str
+    start: int
+    stop: int
+
+
 class Probed(NamedTuple):
-    """A word, or several that mean one thing, and queries with a wrong one instead."""
+    """A word, or several that mean one thing, in its query and queries with a wrong one instead."""
 
     words: tuple[int, ...]
-    wrong: tuple[str, ...]
+    own: Said
+    wrong: tuple[Said, ...]
 
 
 def read_query(query: str, tokenizer: Tokenizer, max_words: int, max_tokens: int) -> Read:
@@ -68,15 +75,18 @@ def probed_words(text: str) -> list[Probed]:
             others = drawn.sample(place.others, min(WRONG, len(place.others)))
             first = text[: place.start].count(" ")
             words = tuple(range(first, first + text[place.start : place.stop].count(" ") + 1))
-            found.append(Probed(words, tuple(exchanged_at(text, place, word) for word in others)))
+            own = Said(text, place.start, place.stop)
+            found.append(Probed(words, own, tuple(said_at(text, place, word) for word in others)))
     return sorted(found)
+
+
+def said_at(text: str, place: Place, word: str) -> Said:
+    """The query with another word there; what stands before it may change, too: its article."""
+    asked = exchanged_at(text, place, word)
+    stop = len(asked) - len(text[place.stop :])
+    return Said(asked, stop - len(word), stop)
 
 
 def without_each(words: Sequence[str]) -> list[str]:
     """The query without each of its words."""
     return [" ".join([*words[:place], *words[place + 1 :]]) for place in range(len(words))]
-
-
-def unsupported(own_K: Tensor, wrong_WK: Tensor) -> bool:
-    """Whether no image [K] scores higher with a query than, on average, with a word of it made wrong in W ways."""
-    return not bool((own_K > wrong_WK.mean(0)).any())

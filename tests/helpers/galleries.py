@@ -41,10 +41,12 @@ def write_gallery(folder: Path) -> Path:
     return root
 
 
-def encoder(root: Path, seed: int = 0, reranks: bool = True, **evaluation) -> Encoder:
-    """A model of tiny sizes whose weights the seed decides; the digest is the seed's."""
-    losses = {"cl": 1.0, "itm": 1.0} if reranks else {"cl": 1.0}
+def encoder(root: Path, seed: int = 0, reranks: bool = True, losses=None, **evaluation) -> Encoder:
+    """A model of tiny sizes whose weights the seed decides; the digest is the seed's. `losses`: more heads."""
+    losses = ({"cl": 1.0, "itm": 1.0} if reranks else {"cl": 1.0}) | (losses or {})
     values = tiny_config(root, losses, seed=seed, evaluation={"topk": 4, **evaluation})
+    if "rtd" in losses:
+        values["objectives"]["generator"] = "momentum" if "mlm" in losses else "fixed"
     config = Config.model_validate(values)
     tokenizer = train_tokenizer([WORDS], 200)
     model = build_model(config, tokenizer.vocabulary_size, tokenizer.pad_id).eval()
