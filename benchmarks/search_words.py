@@ -58,7 +58,7 @@ def relevances(engine: Engine, captions: Sequence[str]) -> dict[str, Any]:
     """Area under the deletion curve by way of ordering, and by how much each beats random orders, with its error."""
     areas: dict[str, list[float]] = {"random": [], "occlusion": [], "attention_last": [], "attention_mean": []}
     for number, caption in enumerate(captions):
-        found = engine.search(caption, 1, probe=False)
+        found = engine.search(caption, 1)
         words, draw = len(found.read.words), random.Random(number)
         by_layer = attention(engine, found)
         ways = {

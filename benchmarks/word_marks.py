@@ -1,11 +1,11 @@
-"""What tells a query's word that no image found shows: five signals of a trained model, measured.
+"""What could tell a query's word that no image found shows: signals of a trained model, measured.
 
 Of captions, half of them with one word made wrong, one colour, garment or
 accessory each is asked about. It should be marked if none of the ten images found first shows it (the benchmark's
 facts.json). The signals, the higher the less the word is supported:
 
-- `exchange`: what the mark was at first: on how many points no image's match score is higher with the word than, on
-  average, with wrong words of its sort;
+- `exchange`: how much lower a match score is with the word than, on average, with wrong words of its sort, the lowest
+  of the ten images;
 - `exchange, mean`: the same as the mean of the ten images;
 - `exchange, relative`: that mean against the same of random images of the folder, in their standard deviations;
 - `best score`: by how much the best match score rises when the word is exchanged;
@@ -16,9 +16,10 @@ facts.json). The signals, the higher the less the word is supported:
   of the ten images;
 - `masked, relative`: how much higher that log-probability is with random images than with the ten.
 
-A signal's AUC is the probability that an unsupported word has a higher value than a supported one. Its interval is
-bootstrapped over queries. The threshold is the one of the best F1 on validation people; what it gives on test people is
-told as precision and recall.
+A signal's AUC is the probability that an unsupported word has a higher value than a supported one. Colours are hardly
+ever unsupported, garments often: a signal that is high for all garments is right about kinds and says nothing of words.
+So `within` compares words of one kind alone. Intervals are bootstrapped over queries. The threshold is the one of the
+best F1 on validation people; what it gives on test people is told as precision and recall.
 
     .venv/bin/python -m benchmarks.word_marks RUN DATA --queries 200
 """
@@ -40,7 +41,7 @@ from torch import Tensor
 from benchmarks.search_speed import linked
 from experiments.evaluate import config_of_weights
 from rasa.config.run import Objectives
-from rasa.data.tokenizer import Tokens, clean_caption
+from rasa.data.tokenizer import Tokenizer, Tokens, clean_caption
 from rasa.evaluation.checkpoint import model_of
 from rasa.evaluation.rank import retrieval_mode
 from rasa.evaluation.rerank import match_scores
@@ -49,13 +50,20 @@ from rasa.model.packing import Packing, Text
 from rasa.search.encoder import Encoder, load_encoder
 from rasa.search.engine import Engine
 from rasa.search.index import update_index
-from rasa.search.replaced import cells_of
-from rasa.search.words import WRONG, said_at
 from rasa.weights.released import initial_state
 
 SLOTS = {"garment": ("top", "outer", "lower", "shoes"), "accessory": ("bag", "hat", "glasses", "carried")}
+WRONG = 6  # wrong words tried for each
 FIRST, OTHERS = 10, 24  # images found, and random images of the folder beside them
 RESAMPLES = 2000
+
+
+class Said(NamedTuple):
+    """A query and where in it the word stands that is asked about."""
+
+    text: str
+    start: int
+    stop: int
 
 
 class Asked(NamedTuple):
@@ -123,7 +131,9 @@ def words_asked(engine: Engine, captions: Sequence[str], visible: dict[str, dict
             word = draw.choice(place.others) if lies else text[place.start : place.stop]
             wrong = [other for other in place.others if other != word]
             wrong = draw.sample(wrong, min(WRONG, len(wrong)))
-            found = engine.search(exchanged_at(text, place, word) if lies else text, FIRST, probe=False)
+            if not wrong:
+                continue
+            found = engine.search(exchanged_at(text, place, word) if lies else text, FIRST)
             numbers = [match.number for match in found.matches]
             background = [number for number in others if number not in numbers]
             absent = not any(shows(visible[match.file], kind, word) for match in found.matches)
@@ -199,6 +209,22 @@ def masked(engine: Engine, text: str, place: Place, words: Sequence[str], number
     return torch.stack(by_word).log_softmax(0)[0]
 
 
+def said_at(text: str, place: Place, word: str) -> Said:
+    """The query with that word there; what stands before it may change, too: its article."""
+    asked = exchanged_at(text, place, word)
+    stop = len(asked) - len(text[place.stop :])
+    return Said(asked, stop - len(word), stop)
+
+
+def cells_of(said: Said, tokenizer: Tokenizer) -> tuple[int, int]:
+    """Cells of the word in what the model reads, where [CLS] is cell 0."""
+    before, own = (
+        len(tokenizer.encode([part]).ids[0]) - 2  # without [CLS] and [SEP]
+        for part in (said.text[: said.start], said.text[said.start : said.stop])
+    )
+    return 1 + before, 1 + before + own
+
+
 def fused(engine: Engine, ids_TL: Tensor, mask_TL: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Packing]:
     """Joint states of each text with each image, packed, text by text."""
     encoder, size = engine.encoder, len(numbers)
@@ -238,9 +264,11 @@ def measured(val: Sequence[Asked], test: Sequence[Asked]) -> dict[str, Any]:
         values, absent = columns(test, name)
         threshold = best_threshold(*columns(val, name))
         told = marks_at(values, absent, threshold)
-        area, low, high = auc_interval(values, absent, np.array([each.query for each in test]))
-        figures[name] = {"auc_val": round(auc(*columns(val, name)), 3), "auc": [round(v, 3) for v in (area, low, high)]}
-        figures[name] |= {"threshold": round(threshold, 3)} | told
+        kinds, query = np.array([each.kind for each in test]), np.array([each.query for each in test])
+        areas = {"auc": auc_interval(values, absent, np.full(len(test), ""), query)}
+        areas["within"] = auc_interval(values, absent, kinds, query)
+        figures[name] = {key: [round(value, 3) for value in each] for key, each in areas.items()}
+        figures[name] |= {"auc_val": round(auc(*columns(val, name)), 3), "threshold": round(threshold, 3)} | told
     return figures
 
 
@@ -249,25 +277,30 @@ def columns(asked: Sequence[Asked], name: str) -> tuple[NDArray[np.float64], NDA
     return np.array([each.signals[name] for each in asked]), np.array([each.absent for each in asked])
 
 
-def auc(values: NDArray[np.float64], absent: NDArray[np.bool_]) -> float:
-    """The probability that an absent word has a higher value than another, ties half; NaN without both kinds."""
-    positives, negatives = int(absent.sum()), int((~absent).sum())
-    if not positives or not negatives:
-        return float("nan")
-    return float((rankdata(values)[absent].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+def auc(values: NDArray[np.float64], absent: NDArray[np.bool_], kinds: NDArray[np.str_] | None = None) -> float:
+    """The probability that an absent word has a higher value than another, of its kind if `kinds` are given; ties half.
+
+    NaN without a pair.
+    """
+    right = pairs = 0.0
+    for of_kind in [np.ones(len(values), bool)] if kinds is None else [kinds == kind for kind in np.unique(kinds)]:
+        positives, negatives = int((absent & of_kind).sum()), int((~absent & of_kind).sum())
+        ranks = rankdata(values[of_kind])[absent[of_kind]]
+        right, pairs = right + ranks.sum() - positives * (positives + 1) / 2, pairs + positives * negatives
+    return float(right / pairs) if pairs else float("nan")
 
 
 def auc_interval(
-    values: NDArray[np.float64], absent: NDArray[np.bool_], query: NDArray[np.int64]
+    values: NDArray[np.float64], absent: NDArray[np.bool_], kinds: NDArray[np.str_], query: NDArray[np.int64]
 ) -> tuple[float, float, float]:
-    """AUC and its 95 % interval by resampling queries, each with all its words."""
+    """AUC within kinds and its 95 % interval by resampling queries, each with all its words."""
     rows = [np.flatnonzero(query == each) for each in np.unique(query)]
     draw, areas = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         chosen = np.concatenate([rows[place] for place in draw.integers(len(rows), size=len(rows))])
-        areas.append(auc(values[chosen], absent[chosen]))
+        areas.append(auc(values[chosen], absent[chosen], kinds[chosen]))
     low, high = np.nanquantile(areas, (0.025, 0.975))
-    return auc(values, absent), float(low), float(high)
+    return auc(values, absent, kinds), float(low), float(high)
 
 
 def best_threshold(values: NDArray[np.float64], absent: NDArray[np.bool_]) -> float:

@@ -70,9 +70,6 @@ def remarks(found: Found) -> list[str]:
         told.append(f"Only the first {len(read.words)} words are read; not read: {' '.join(read.unread[:20])}")
     if read.unknown:
         told.append(f"Not in the vocabulary of these weights: {_words(found, read.unknown)}")
-    if found.unsupported:
-        words = _words(found, found.unsupported)
-        told.append(f"Beside the first {found.probed} images this looks more like a wrong word than others do: {words}")
     return told
 
 
@@ -86,15 +83,16 @@ def document(found: Found) -> dict[str, Any]:
         "read": found.read.text,
         "unread": list(found.read.unread),
         "unknown": [found.read.words[place] for place in sorted(found.read.unknown)],
-        "unsupported": [found.read.words[place] for place in sorted(found.unsupported)] if found.probed else None,
         "matches": [match._asdict() for match in found.matches],
     }
 
 
 def marked_words(found: Found) -> list[dict[str, Any]]:
     """The query's words with what is to be said of each."""
-    kinds = {place: "unknown" for place in found.read.unknown} | {place: "unsupported" for place in found.unsupported}
-    return [{"text": word, "kind": kinds.get(place, "")} for place, word in enumerate(found.read.words)]
+    unknown = found.read.unknown
+    return [
+        {"text": word, "kind": "unknown" if place in unknown else ""} for place, word in enumerate(found.read.words)
+    ]
 
 
 def weighed_words(engine: Engine, found: Found, place: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A query in an index: the same order as `rasa evaluate`'s two stages, words that are read, marked and weighed."""
+"""A query in an index: the same order as `rasa evaluate`'s two stages, words that are read and weighed."""
 
 import pytest
 import torch
@@ -8,10 +8,7 @@ from rasa.evaluation.index import top_k
 from rasa.evaluation.rank import encode_gallery, encode_queries, retrieval_mode
 from rasa.evaluation.rerank import rerank
 from rasa.evaluation.word_probe import KINDS, exchange, exchangeable, exchanged_at
-from rasa.model.packing import Text
-from rasa.search.replaced import cells_of, looks_replaced, replaced_odds
-from rasa.search.words import LONGEST_QUERY, Said, probed_words, read_query, said_at, without_each
-from reports.search import document, remarks
+from rasa.search.words import LONGEST_QUERY, read_query, without_each
 from tests.helpers.galleries import WORDS, engine, write_gallery
 
 QUERY = "A woman in a red coat with a white bag."
@@ -121,22 +118,6 @@ def test_words_that_the_vocabulary_lacks_are_told():
     assert [read.words[place] for place in sorted(read.unknown)] == ["zzz", "上"]
 
 
-def test_wrong_words_stand_where_the_word_stood():
-    found = probed_words("a woman in a red coat with a white backpack")
-    assert [each.words for each in found] == [(4,), (5,), (8,), (9,)]
-    for each in found:
-        assert 1 < len(each.wrong) <= 6
-        for wrong in each.wrong:
-            words = wrong.text.split()
-            assert words[:3] == ["a", "woman", "in"] and wrong.text != "a woman in a red coat with a white backpack"
-            before, after = wrong.text[: wrong.start].split(), wrong.text[wrong.stop :].split()
-            assert before[-1] in ("a", "an", "red", "white") and after == each.own.text[each.own.stop :].split()
-    assert [each.own.text[each.own.start : each.own.stop] for each in found] == ["red", "coat", "white", "backpack"]
-    assert all(" coat with a white backpack" in wrong.text for wrong in found[0].wrong)
-    assert probed_words("a woman in a red coat with a white backpack") == found  # the same each time
-    assert [each.words for each in probed_words("a light blue shirt")] == [(1, 2), (3,)]
-
-
 def test_exchange_is_still_one_of_the_places():
     import random
 
@@ -144,60 +125,6 @@ def test_exchange_is_still_one_of_the_places():
     for kind in KINDS:
         texts = {exchanged_at(caption, place, word) for place in exchangeable(caption, kind) for word in place.others}
         assert {exchange(caption, kind, random.Random(seed)) for seed in range(20)} <= texts
-
-
-def test_a_word_is_marked_if_it_looks_more_replaced_than_wrong_ones():
-    """Two images, two wrong words: (2 - 1) and (0 - 0.5), in the mean 0.25; with -1.2 for 0 it is -0.35."""
-    wrong = [[1.0, 0.0], [1.0, 1.0]]
-    assert looks_replaced(torch.tensor([[2.0, 0.0], *wrong]))
-    assert not looks_replaced(torch.tensor([[2.0, -1.2], *wrong]))
-
-
-def test_the_detector_reads_the_word_that_is_asked_about(tmp_path_factory):
-    """Against the whole sequence of one pair at a time; the word is in several pieces, and the article is another."""
-    searching = engine(write_gallery(tmp_path_factory.mktemp("detector")), losses={"rtd": 1.0})
-    encoder, text = searching.encoder, "a man with a white backpack in a red coat"
-    (place,) = exchangeable(text, "accessory")
-    said = [Said(text, place.start, place.stop), said_at(text, place, "umbrella"), said_at(text, place, "bagpack")]
-    assert said[1].text == "a man with a white umbrella in a red coat"
-    assert [cells_of(each, encoder.tokenizer)[0] for each in said] == [6, 6, 6]
-    lengths = [len(encoder.tokenizer.encode([word]).ids[0]) - 2 for word in ("backpack", "umbrella", "bagpack")]
-    assert lengths[0] == 1 and lengths[2] > 1
-    with torch.inference_mode(), retrieval_mode(encoder.model, encoder.device):
-        odds_TK = replaced_odds(encoder, said, searching.index.tokens_NMD[[4, 1]])
-        for row, (each, length) in enumerate(zip(said, lengths, strict=True)):
-            own = Text.of(encoder.tokenizer.encode([each.text]), encoder.device)
-            for column, number in enumerate((4, 1)):
-                image = encoder.model.encoders.project_image(searching.index.tokens_NMD[number][None])
-                states = encoder.model.encoders.fuse(encoder.model.encoders.encode_text(own), own.packing, image)
-                logits = encoder.model.heads["rtd"](states)[6 : 6 + length]
-                expected = float((logits[:, 1] - logits[:, 0]).max())
-                assert float(odds_TK[row, column]) == pytest.approx(expected, abs=1e-5)
-    assert len(set(odds_TK.flatten().tolist())) == 6
-
-
-def test_marks_are_those_of_the_first_images(tmp_path, monkeypatch):
-    """A detector for which `red`, and a backpack, look replaced, and a coat less than what stands for it."""
-    searching = engine(write_gallery(tmp_path), losses={"rtd": 1.0})
-    asked = []
-
-    def odds(encoder, said, tokens_KMD):
-        asked.append(tokens_KMD)
-        words = [each.text[each.start : each.stop] for each in said]
-        return torch.tensor([[float(word in ("red", "backpack"))] * len(tokens_KMD) for word in words])
-
-    monkeypatch.setattr("rasa.search.engine.replaced_odds", odds)
-    monkeypatch.setattr("rasa.search.engine.PROBED", 3)
-    found = searching.search("A woman in a red coat with a white backpack.", 5)
-    assert {found.read.words[place] for place in found.unsupported} == {"red", "backpack"} and found.probed == 3
-    numbers = [match.number for match in found.matches[:3]]
-    assert len(asked) == 4 and all(torch.equal(each, searching.index.tokens_NMD[numbers]) for each in asked)
-
-
-def test_weights_without_the_detector_mark_nothing_and_say_so(root):
-    found = engine(root).search("A woman in a red coat with a white backpack.", 5)
-    assert found.unsupported == frozenset() and found.probed == 0
-    assert document(found)["unsupported"] is None and remarks(found) == []
 
 
 def test_without_each_word():

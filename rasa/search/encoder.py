@@ -18,7 +18,6 @@ from rasa.numerics import pick_device
 from rasa.weights.released import initial_state
 
 STAGES = {"cl": 1.0, "itm": 1.0}  # what retrieval needs of the objectives
-DETECTOR = {"mrtd_head.weight", "heads.rtd.weight"}  # RTD's head: in released files and in those of CLIP
 
 
 class Encoder(NamedTuple):
@@ -34,11 +33,6 @@ class Encoder(NamedTuple):
     def reranks(self) -> bool:
         """Whether there is a second stage."""
         return "itm" in self.model.heads
-
-    @property
-    def detects(self) -> bool:
-        """Whether there is RTD's head, which tells replaced words."""
-        return "rtd" in self.model.heads
 
     def identity(self) -> dict[str, Any]:
         """What decides an image's encoding; an index with other values is another model's."""
@@ -59,21 +53,14 @@ def load_encoder(config: Config, notify: Notify = lambda line: None) -> Encoder:
             f"{config.model.weights}: does not tell its vocabulary; give the one that it was trained with, e.g. -o "
             "data.tokenizer=vocab.txt"
         )
+    weights = {name: weight for name, weight in STAGES.items() if name == "cl" or name in config.objectives.weights}
+    config = config.model_copy(update={"objectives": Objectives(weights=weights)})
     if config.optimisation.threads:
         torch.set_num_threads(config.optimisation.threads)
     device, state = pick_device(config.optimisation.device), initial_state(config.model)
-    config = config.model_copy(update={"objectives": _searched(config.objectives, state)})
     tokenizer = build_tokenizer(config.data.tokenizer, (), config.data.vocabulary_size)
     model = model_of(config, state, tokenizer, device, notify).eval()
     return Encoder(model, tokenizer, config, device, state_digest(state))
-
-
-def _searched(objectives: Objectives, state: Mapping[str, Tensor]) -> Objectives:
-    """What a search asks the model for: both stages, if the weights are trained for the second, and RTD's head."""
-    weights = {name: weight for name, weight in STAGES.items() if name == "cl" or name in objectives.weights}
-    if "itm" not in weights or not DETECTOR & state.keys():
-        return Objectives(weights=weights)
-    return Objectives(weights=weights | {"rtd": 1.0}, generator="fixed")  # of which no part is built
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

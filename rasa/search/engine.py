@@ -17,10 +17,7 @@ from rasa.evaluation.rerank import pair_scores
 from rasa.search.encoder import Encoder
 from rasa.search.folder import read_image
 from rasa.search.index import Index, refuse_other
-from rasa.search.replaced import looks_replaced, replaced_odds
-from rasa.search.words import Read, probed_words, read_query, without_each
-
-PROBED = 10  # first images that the words of a query are probed on
+from rasa.search.words import Read, read_query, without_each
 
 
 class Match(NamedTuple):
@@ -38,8 +35,6 @@ class Found(NamedTuple):
 
     read: Read
     matches: tuple[Match, ...]
-    unsupported: frozenset[int]  # words that look replaced beside the first images
-    probed: int  # how many these are; 0 where no word was asked about
 
 
 class Engine:
@@ -52,17 +47,15 @@ class Engine:
         self._features = index.features_NE.to(encoder.device)
 
     @torch.inference_mode()
-    def search(self, query: str, shown: int = 10, probe: bool = True) -> Found:
+    def search(self, query: str, shown: int = 10) -> Found:
         """The `shown` best images, best first. A query without words finds nothing.
-
-        `probe`: mark words, too, if the weights have RTD's head.
 
         Raises ResourceError if an image must be read again and cannot be.
         """
         data, evaluation = self.encoder.config.data, self.encoder.config.evaluation
         read = read_query(query, self.encoder.tokenizer, data.max_words, data.max_tokens)
         if not read.words:
-            return Found(read, (), frozenset(), 0)
+            return Found(read, ())
         with retrieval_mode(self.encoder.model, self.encoder.device):
             texts = self._queries([read.text])
             similarity_1K, candidates_1K = top_k(texts.features_TE, self._features, max(evaluation.topk, shown))
@@ -73,9 +66,7 @@ class Engine:
                 scores = self._scores([read.text], tokens)[0].cpu()
                 order = torch.cat([scores.sort(descending=True, stable=True).indices, order[len(scores) :]])
             matches = tuple(self._match(place, candidates, similarity, scores) for place in order[:shown].tolist())
-            first = [match.number for match in matches[:PROBED]] if probe and self.encoder.detects else []
-            marked = self._marked(read, first)
-        return Found(read, matches, marked, len(first))
+        return Found(read, matches)
 
     @torch.inference_mode()
     def relevance(self, found: Found, place: int) -> tuple[float, ...]:
@@ -131,16 +122,3 @@ class Engine:
         file = self.index.files[number]
         content = read_image(self.root, file, self.index.digests[number])  # it is what was indexed
         return decode(self.root / file, size, content)
-
-    def _marked(self, read: Read, numbers: Sequence[int]) -> frozenset[int]:
-        """Words that look replaced beside the images."""
-        probed = [each for each in probed_words(read.text) if each.wrong] if numbers else []
-        if not probed:
-            return frozenset()
-        tokens_KMD = self._tokens(numbers)
-        return frozenset(
-            word
-            for each in probed
-            if looks_replaced(replaced_odds(self.encoder, [each.own, *each.wrong], tokens_KMD))
-            for word in each.words
-        )
