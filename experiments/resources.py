@@ -6,10 +6,10 @@ from pathlib import Path
 
 from experiments.plan import DATA, located, not_built
 from experiments.rundir import RUNS
-from experiments.shared_disk import check_locks
 from rasa.callbacks import Notify
 from rasa.config.run import Config
 from rasa.errors import ResourceError
+from rasa.lock import check_locks
 
 
 def ensure_data(configs: Sequence[Config], workspace: Path, notify: Notify) -> None:

@@ -7,15 +7,6 @@ others have none and say so. Sources: nfs(5), mount.lustre(8), mount.cifs(8), an
 
 import re
 from pathlib import Path
-from tempfile import TemporaryFile
-
-from rasa.errors import ResourceError
-from rasa.lock import WITHOUT, without_locks
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
 
 MOUNTS = Path("/proc/self/mountinfo")
 # Kinds of disk whose locks stay on the machine, always or with one of these options.
@@ -23,19 +14,6 @@ ALWAYS = ("fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.mount-
 NFS = ("nolock", "local_lock=all", "local_lock=flock")
 WITH = {"nfs": NFS, "nfs4": NFS, "lustre": ("localflock",), "cifs": ("nobrl",), "smb3": ("nobrl",)}
 ADVICE = "let one machine work in it, and give each other one a --workspace of its own with the same tracker"
-
-
-def check_locks(folder: Path) -> None:
-    """Raises ResourceError if files in `folder` cannot be locked, and OSError if none can be made there."""
-    if fcntl is None:
-        return
-    with TemporaryFile(dir=folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in WITHOUT:
-                raise
-            raise ResourceError(f"{folder}: {without_locks(error)}") from error
 
 
 def note_of(folder: Path) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self
 
@@ -102,3 +103,16 @@ def _is_locked_for_others(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def check_locks(folder: Path) -> None:
+    """Raises ResourceError if files in `folder` cannot be locked, and OSError if none can be made there."""
+    if fcntl is None:
+        return
+    with TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in WITHOUT:
+                raise
+            raise ResourceError(f"{folder}: {without_locks(error)}") from error
