@@ -120,9 +120,9 @@ def run(
     from studies.spread import spread
 
     points = _points(space, profile, overrides, seeds, workspace, name)
-    start = elsewhere(where, points.workspace)
-    if start is not None and where.jobs is None:
+    if where.executor != "local" and where.jobs is None:
         raise click.UsageError(f"--executor {where.executor}: say how many workers the study has, e.g. --jobs 8")
+    start = elsewhere(where, points.workspace)
     writable(workspace)
     ensure_data([points.row_config], workspace, lambda line: click.echo(line, err=True))
     total = trials or points.space.trials
