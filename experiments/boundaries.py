@@ -7,6 +7,7 @@ Turnbull 2000, 4.4). docs/decisions/0013-verdicts-and-looks.md says why.
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,25 +66,44 @@ def _normal_pdf(x: Floats, mean: Floats, deviation: float) -> Floats:
     return density
 
 
+class _Looked(NamedTuple):
+    """After a look, for each of _LEVELS: the density of the statistic where no look has rejected [POINTS, levels], the
+    error that is spent, and the statistic beyond which the look rejects."""
+
+    share: float
+    density: Floats
+    spent: Floats
+    bound: Floats
+
+
 @cache
 def _nominal(n: int, most: int) -> Floats:
     """The nominal levels of the look after n of `most` seeds, for each of _LEVELS."""
-    shares = [look / most for look in (*(look for look in looks(most) if look < n), n)]
+    before = [look for look in looks(most) if look < n]
+    levels: Floats = 2 * stats.norm.sf(_look(_looked(len(before), most), n / most).bound)
+    return levels
+
+
+@cache
+def _looked(count: int, most: int) -> _Looked | None:
+    """After the first `count` looks, which all later ones have in common; None before the first."""
+    return _look(_looked(count - 1, most), looks(most)[count - 1] / most) if count else None
+
+
+def _look(last: _Looked | None, share: float) -> _Looked:
+    """The look at this share of the seeds, after the last one."""
     at = np.linspace(-REACH, REACH, POINTS)  # of the statistic
     width, half = at[1] - at[0], POINTS // 2
-    density = np.repeat(stats.norm.pdf(at)[:, None], len(_LEVELS), 1)  # of those that no look has rejected
-    spent = np.zeros_like(_LEVELS)
-    for number, share in enumerate(shares):
-        if number:
-            # The mean of n seeds is a sum of independent ones, so z' = r z + sqrt(1 - r²) e with r² = n / n'.
-            r = np.sqrt(shares[number - 1] / share)
-            density = _normal_pdf(at[:, None], r * at, np.sqrt(1 - r * r)) * width @ density
-        due = _LEVELS * share**SPENDING
-        beyond = width * (2 * np.cumsum(density[::-1], 0)[:half] - density[::-1][:half])  # P(|z| > at), trapezoids
-        bound = np.array(
-            [np.interp(want, tail, at[::-1][:half]) for want, tail in zip(due - spent, beyond.T, strict=True)]
-        )
-        density = density * np.clip((bound - np.abs(at)[:, None]) / width + 0.5, 0, 1)
-        spent = due
-    levels: Floats = 2 * stats.norm.sf(bound)
-    return levels
+    if last is None:
+        density = np.repeat(stats.norm.pdf(at)[:, None], len(_LEVELS), 1)  # of those that no look has rejected
+        spent = np.zeros_like(_LEVELS)
+    else:
+        # The mean of n seeds is a sum of independent ones, so z' = r z + sqrt(1 - r²) e with r² = n / n'.
+        r = np.sqrt(last.share / share)
+        density = _normal_pdf(at[:, None], r * at, np.sqrt(1 - r * r)) * width @ last.density
+        spent = last.spent
+    due = _LEVELS * share**SPENDING
+    beyond = width * (2 * np.cumsum(density[::-1], 0)[:half] - density[::-1][:half])  # P(|z| > at), trapezoids
+    bound = np.array([np.interp(want, tail, at[::-1][:half]) for want, tail in zip(due - spent, beyond.T, strict=True)])
+    kept = density * np.clip((bound - np.abs(at)[:, None]) / width + 0.5, 0, 1)
+    return _Looked(share, kept, due, bound)

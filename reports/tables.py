@@ -5,6 +5,7 @@ Nothing is rounded or formatted here (reports/cells.py). Accuracies are in perce
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
@@ -69,22 +70,22 @@ class Spread:
         """How many seeds have a value."""
         return len(self.by_seed)
 
-    @property
+    @cached_property
     def values(self) -> tuple[float, ...]:
         """The individual values, by rising seed."""
         return tuple(self.by_seed[seed] for seed in sorted(self.by_seed))
 
-    @property
+    @cached_property
     def mean(self) -> float | None:
         """Arithmetic mean."""
         return fmean(self.values) if self.n else None
 
-    @property
+    @cached_property
     def sd(self) -> float | None:
         """Standard deviation of the sample, n - 1 in the denominator."""
         return stdev(self.values) if self.n > 1 else None
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float] | None:
         """95 % t-interval of the mean; None with less than two values."""
         summary = over_seeds(self.values) if self.n else None
