@@ -414,7 +414,7 @@ def test_options_of_runs_are_refused_beside_published(option):
     done = _printed("table1", *option)
     assert (
         done.exit_code == 2
-        and "give no --profile, -o, -m, --out, --margin, --max-seeds or --log with it" in done.stderr
+        and "give no --profile, -o, -m, --out, --margin, --max-seeds, --log or --fail-if with it" in done.stderr
     )
 
 
