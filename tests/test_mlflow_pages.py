@@ -122,7 +122,12 @@ def test_the_server_s_pages_show_names_and_notes_that_are_text(client, server):
     with opened(address) as page:
         page.wait_for(CELL)
         page.evaluate(f"{CELL}.closest('[role=gridcell]').querySelector('button').click()")
-        for name in ("row-0/seed-0", "row-1", "report own-smoke"):  # they come one after the other
+        for name in (
+            "row-0/seed-0",
+            "row-1",
+            "report own-smoke",
+            "rasa report FILE.yaml",
+        ):  # they come one after the other
             page.wait_for(f"{TEXT}.includes({name!r})")
         text = page.evaluate(TEXT)
         assert "row-1\n" in text and "report own-smoke" in text and "rasa report FILE.yaml" in text

@@ -47,7 +47,7 @@ class Racing:
 
         def request(*arguments, **named):
             if name == "create_experiment" or (name == "create_run" and arguments[2].get("rasa.kind") == "row"):
-                self._barrier.wait(60)
+                self._barrier.wait(300)
                 self._counts = name == "create_run"
             if self._counts and self._left is not None:
                 if not self._left:
@@ -121,7 +121,7 @@ def assert_each_row_is_there_once(uri, rows, made_twice):
     assert all(run.data.tags[MERGED] in active for run in of_rows if run.info.run_id not in active)
 
 
-@pytest.mark.parametrize("rows", [12, pytest.param(100, marks=MANY)])
+@pytest.mark.parametrize("rows", [3, pytest.param(12, marks=MANY), pytest.param(100, marks=MANY)])
 def test_a_row_that_two_hosts_make_at_once_is_there_once(people, tmp_path, server, rows):
     """Each makes its own run of every row. One of the two stays, with both seeds under it and their mean."""
     found = trained(tmp_path, people, rows)
