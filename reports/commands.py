@@ -117,14 +117,14 @@ def report(
             raise SpecError(
                 f"no suite {name!r} yet; the paper's own table is printed by `rasa report {name} --published`"
             )
-    texts, absent = list[str](), list[ResourceError]()
+    texts, absent, said = list[str](), list[ResourceError](), list[str]()
     lines: dict[str, Sequence[Line]] = {}
     suites = [target.shown for target in parse_targets(names, several, overrides)]
     check_names(conditions, suites)
     how = Printed(overrides, margin or MARGIN, most or MOST, log, workspace, tracking_uri, out, len(suites) > 1)
     for suite in suites:
         try:
-            of_suite, lines[suite.suite] = printed(suite, profile, how, lambda line: click.echo(line, err=True))
+            of_suite, lines[suite.suite] = printed(suite, profile, how, said.append)
             texts.append(of_suite[kind])
         except ResourceError as fault:  # of several suites those that have no runs are told of
             if len(suites) == 1:
@@ -134,6 +134,8 @@ def report(
     if not texts:
         raise absent[0]
     click.echo(f"[{','.join(texts)}]\n" if kind == "json" and len(suites) > 1 else "\n".join(texts), nl=False)
+    for line in said:  # last, where a person who has scrolled through a table looks for the path
+        click.echo(line, err=True)
     check(conditions, lines)
 
 

@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from rasa.commands.cli import main
 from reports.answers import Answers, Asked
+from reports.commands import report
 from reports.picks import RULES, pick
 from tests.helpers.browser import holds_up
 from tests.helpers.many_rows import write_suite
@@ -171,6 +173,14 @@ def test_a_report_shows_queries_by_rule(workspace, tmp_path, capsys, monkeypatch
     assert len(page.images) == len(page.headings) * (1 + 2 * 10)
     assert all(image["src"].startswith("data:image/jpeg;base64,") and image["alt"] for image in page.images)
     assert section.count("row-0 seed 0:") == section.count("row-1 seed 0:") == len(page.headings)
+
+
+def test_a_report_ends_with_the_path_of_its_page(workspace, tmp_path, monkeypatch):
+    """Of both streams together, as a terminal shows them: `make demo` promises it."""
+    monkeypatch.chdir(workspace)
+    given = (next(workspace.glob("*.yaml")), "-o", f"data.root={workspace / 'people'}", "--out", tmp_path / "report")
+    done = CliRunner().invoke(report, [str(each) for each in given])
+    assert done.exit_code == 0 and done.output.splitlines()[-1] == f"report: {tmp_path / 'report' / 'report.html'}"
 
 
 def test_a_report_without_images_says_why_it_shows_no_queries(workspace, tmp_path, capsys, monkeypatch):
