@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from experiments.rundir import PREDICTIONS, RESTORED
 from rasa.errors import ResourceError
 from reports.answers import read_answers
@@ -62,11 +60,7 @@ def _within(root: Path, files: tuple[str, ...]) -> Callable[[int], dict[str, Any
 
     def copy(image: int) -> dict[str, Any]:
         if image not in made:
-            file, stream = root / files[image], io.BytesIO()
-            try:
-                small = thumbnail(file)
-            except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as fault:
-                raise ResourceError(f"{file}: cannot be read as an image ({fault})") from fault
+            small, stream = thumbnail(root / files[image]), io.BytesIO()
             small.save(stream, "jpeg", quality=QUALITY)
             path = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
             made[image] = {"path": path, "width": small.width, "height": small.height}

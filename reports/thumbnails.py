@@ -39,11 +39,14 @@ def write_folder(folder: Path, page: str, write: Callable[[Path], None]) -> Path
 
 
 def thumbnail(file: Path) -> "Image.Image":
-    """A small copy of the image. Raises what Pillow raises."""
-    from PIL import Image
+    """A small copy of the image. Raises ResourceError for one that cannot be read."""
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(file) as opened:
-        small = opened.convert("RGB")
+    try:
+        with Image.open(file) as opened:
+            small = opened.convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as fault:
+        raise ResourceError(f"{file}: cannot be read as an image ({fault}); `rasa data check` names all") from fault
     small.thumbnail((4 * HEIGHT, HEIGHT))
     return small
 
@@ -62,15 +65,7 @@ class Thumbnails:
         return self._sizes[image]
 
     def _make(self, image: int) -> dict[str, Any]:
-        from PIL import Image, UnidentifiedImageError
-
-        file = self._root / self._files[image]
-        name = f"{image:06d}.jpg"
+        small, name = thumbnail(self._root / self._files[image]), f"{image:06d}.jpg"
         (self._folder / IMAGES).mkdir(exist_ok=True)
-        try:
-            small = thumbnail(file)
-            small.save(self._folder / IMAGES / name, quality=QUALITY)
-            width, height = small.size
-        except (UnidentifiedImageError, Image.DecompressionBombError, FileNotFoundError) as fault:
-            raise ResourceError(f"{file}: cannot be read as an image ({fault}); `rasa data check` names all") from fault
-        return {"path": f"{IMAGES}/{name}", "width": width, "height": height}
+        small.save(self._folder / IMAGES / name, quality=QUALITY)
+        return {"path": f"{IMAGES}/{name}", "width": small.width, "height": small.height}
