@@ -14,6 +14,7 @@ from rasa.errors import ResourceError
 from rasa.search.engine import Engine, Found
 from rasa.search.folder import read_image, shown
 from rasa.search.words import LONGEST_QUERY
+from reports.templating import environment
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,10 +129,8 @@ def result_views(found: Found, source: Callable[[int], str]) -> list[dict[str, A
 
 def render(**values: Any) -> str:
     """The page of the template, every value escaped. What is not given is not shown."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {"link": link, "example": EXAMPLE, "longest": LONGEST_QUERY}
+    templates = environment()
+    templates.globals |= {"link": link, "example": EXAMPLE, "longest": LONGEST_QUERY}
     usual: dict[str, Any] = {
         "query": "",
         "style": None,
@@ -144,8 +143,7 @@ def render(**values: Any) -> str:
         "notes": [],
         "seconds": None,
     }
-    text = (files("reports") / "templates" / "search.html").read_text(encoding="utf-8")
-    return environment.from_string(text).render(usual | values)
+    return templates.get_template("search.html").render(usual | values)
 
 
 def stylesheet() -> str:
