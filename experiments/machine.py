@@ -6,7 +6,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -133,13 +133,14 @@ def cpu_model() -> str:
     return platform.processor()
 
 
-def device_of(result: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+def device_of(result: Mapping[str, Any], environment: Callable[[], Mapping[str, Any]]) -> str:
     """On what a run trained: a GPU's name, or `cpu`. `result` and `environment`: the run's records.
 
-    Of a run whose result does not say it, the first GPU of its machine, for that is what `device: auto` takes.
+    Of a run whose result does not say it, the first GPU of its machine, for that is what `device: auto` takes. Only
+    then is the environment asked for: it may have to be fetched.
     """
     stated = (result.get("numerics") or {}).get("device")
-    return str(stated or next(iter(environment.get("gpus") or ()), "cpu"))
+    return str(stated or next(iter(environment().get("gpus") or ()), "cpu"))
 
 
 @cache

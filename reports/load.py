@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,7 @@ def load_runs(suite: Suite, profile: str, overrides: Sequence[str], uri: str, wo
         with TemporaryDirectory() as scratch:
             for record in finished:
                 result = read_result(_kept(client, record, RESULT, Path(scratch))) or {}
-                began = read_json(_kept(client, record, ENVIRONMENT, Path(scratch))) or {}
+                began = partial(_began, client, record, Path(scratch))
                 record |= selection(result) | measured(result) | {"device": device_of(result, began)}
             for record in chosen:
                 if record["state"] == "failed" and not record["reason"]:  # its directory is on another machine
@@ -340,6 +340,10 @@ def measured(result: Mapping[str, Any]) -> dict[str, float]:
     heads = {f"detector/{name}": value for name, value in held_out.items()}
     probed = {f"probe/{name}": value for name, value in result.get("sensitivity", {}).items()}
     return {name: value for name, value in (heads | probed).items() if name in METRICS}
+
+
+def _began(client: "MlflowClient", record: Record, scratch: Path) -> Mapping[str, Any]:
+    return read_json(_kept(client, record, ENVIRONMENT, scratch)) or {}
 
 
 def _queries(

@@ -87,7 +87,7 @@ def _tidy(record: Record) -> dict[str, Any]:
         "directory": "",
         "started": datetime.fromtimestamp(record.began / 1000, UTC),
         "mlflow_run": "",
-        "device": device_of(record.result, environment),
+        "device": device_of(record.result, lambda: environment),
         **{name: figures.get(name, float("nan")) for name in METRICS},
         **selection(record.result),
         **measured(record.result),

@@ -79,9 +79,10 @@ def test_costs_are_of_one_kind_of_device():
 def test_where_a_run_trained():
     """What its result says; else the first GPU of its machine; else a CPU."""
     gpus = {"gpus": ["NVIDIA H200", "NVIDIA A100"]}
-    assert device_of({"numerics": {"device": "cpu"}}, gpus) == "cpu"
-    assert device_of({"numerics": {"precision": "float32"}}, gpus) == "NVIDIA H200"
-    assert device_of({}, {}) == device_of({}, {"gpus": []}) == "cpu"
+    assert device_of({"numerics": {"device": "cpu"}}, lambda: gpus) == "cpu"
+    assert device_of({"numerics": {"device": "cpu"}}, lambda: pytest.fail("fetched for nothing")) == "cpu"
+    assert device_of({"numerics": {"precision": "float32"}}, lambda: gpus) == "NVIDIA H200"
+    assert device_of({}, dict) == device_of({}, lambda: {"gpus": []}) == "cpu"
 
 
 def test_rows_without_a_finished_run_say_why():
