@@ -41,7 +41,8 @@ from torch import Tensor
 from benchmarks.search_speed import linked
 from experiments.evaluate import config_of_weights
 from rasa.config.run import Objectives
-from rasa.data.tokenizer import Tokenizer, Tokens, clean_caption
+from rasa.data.captions import clean_caption
+from rasa.data.tokenizer import Tokenizer, Tokens
 from rasa.evaluation.checkpoint import model_of
 from rasa.evaluation.rank import retrieval_mode
 from rasa.evaluation.rerank import match_scores

@@ -12,10 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from experiments.boundaries import FEWEST, MOST
-from experiments.statistics import EQUAL, LEVEL, Floats, clustered
+from experiments.statistics import EQUAL, LEVEL, Floats, clustered, t_beyond
 from experiments.steps import MARGIN, Prefixes, prefixes, replay, running, spread
 
 SHOWN, OPPOSITE, EQUIVALENT, UNDECIDED = "shown", "opposite", "equivalent", "undecided"
@@ -178,7 +177,7 @@ def interval(step: Step) -> tuple[float, float] | None:
         mean, half = float(seen.mean[0]), float(seen.half(LEVEL)[0])
     elif step.identity_T is not None and (people := len(np.unique(step.identity_T))) > 1:
         found = clustered(step.differences_ST, step.identity_T)
-        mean, half = float(found.mean[0]), float(stats.t.isf(LEVEL / 2, people - 1) * np.sqrt(found.each))
+        mean, half = float(found.mean[0]), float(t_beyond(LEVEL / 2, people - 1) * np.sqrt(found.each))
     else:
         return None
     return mean - half, mean + half

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special  # not scipy.stats, which takes a second to import: a report reads these functions
 
 Floats = NDArray[np.float64]
 
@@ -65,6 +65,18 @@ class Clustered(NamedTuple):
     shared: Floats
 
 
+def t_above(value: ArrayLike, freedom: ArrayLike) -> Floats:
+    """The probability that Student's t exceeds `value`: scipy.stats.t.sf to the bit."""
+    probability: Floats = special.stdtr(freedom, np.negative(value))
+    return probability
+
+
+def t_beyond(level: ArrayLike, freedom: ArrayLike) -> Floats:
+    """What Student's t exceeds with probability `level`: scipy.stats.t.isf to the bit."""
+    value: Floats = -special.stdtrit(freedom, level)
+    return value
+
+
 def over_seeds(values_S: ArrayLike) -> Seeds:
     """Mean, sample standard deviation and 95 % t-interval, mean ± t(n - 1) sd / sqrt(n). Raises ValueError if empty."""
     values = np.asarray(values_S, dtype=np.float64)
@@ -74,7 +86,7 @@ def over_seeds(values_S: ArrayLike) -> Seeds:
     if values.size == 1:
         return Seeds(each, mean, None, None, None)
     sd = float(values.std(ddof=1))
-    half = float(stats.t.isf(LEVEL / 2, values.size - 1)) * sd / math.sqrt(values.size)
+    half = float(t_beyond(LEVEL / 2, values.size - 1)) * sd / math.sqrt(values.size)
     return Seeds(each, mean, sd, mean - half, mean + half)
 
 
@@ -154,8 +166,11 @@ def holm(p_F: ArrayLike) -> Floats:
 
 def kendall_tau(ours_N: ArrayLike, paper_N: ArrayLike) -> float:
     """Kendall's tau-b between our order of N rows and the paper's; 0 where all rows of one side are tied."""
-    tau = float(stats.kendalltau(np.round(np.asarray(ours_N, dtype=np.float64), 12), np.asarray(paper_N)).statistic)
-    return 0.0 if math.isnan(tau) else tau
+    ours, paper = np.round(np.asarray(ours_N, dtype=np.float64), 12), np.asarray(paper_N, dtype=np.float64)
+    first, second = np.triu_indices(len(paper), 1)
+    signs, published = np.sign(ours[first] - ours[second]), np.sign(paper[first] - paper[second])
+    scale = math.sqrt(np.abs(signs).sum() * np.abs(published).sum())
+    return float((signs * published).sum()) / scale if scale else 0.0
 
 
 def told_order(ours_N: ArrayLike, draws_RN: Floats, paper_N: ArrayLike) -> Order:

@@ -19,10 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from experiments import boundaries
-from experiments.statistics import EQUAL, LEVEL, Floats, clustered, holm
+from experiments.statistics import EQUAL, LEVEL, Floats, clustered, holm, t_above, t_beyond
 
 BORROWED = 2  # degrees of freedom
 LENDERS = 3  # steps that a suite must have for that
@@ -52,14 +51,13 @@ class Spread(NamedTuple):
     def above(self, difference: ArrayLike) -> Floats:
         """One-sided, that what was seen is at least `difference` above the truth; 1 if nothing varies."""
         found = [
-            np.where(se > EQUAL, stats.t.sf(difference / np.where(se > EQUAL, se, 1), free), 1)
-            for se, free in self.scales
+            np.where(se > EQUAL, t_above(difference / np.where(se > EQUAL, se, 1), free), 1) for se, free in self.scales
         ]
         return np.maximum.reduce(found)
 
     def half(self, level: float) -> Floats:
         """Half the width of the interval that holds the truth with 1 - level."""
-        return np.maximum.reduce([np.nan_to_num(stats.t.isf(level / 2, free) * se) for se, free in self.scales])
+        return np.maximum.reduce([np.nan_to_num(t_beyond(level / 2, free) * se) for se, free in self.scales])
 
 
 class Replayed(NamedTuple):

@@ -16,8 +16,9 @@ from experiments.evidence import tensors_in
 from experiments.plan import located
 from experiments.rundir import PREDICTIONS, RESTORED, RESULT, read_about, read_config, read_result, workspace_of
 from rasa.config.formats import FORMATS
-from rasa.data.dataset import Split
+from rasa.data.dataset import Split, query_identities
 from rasa.errors import ResourceError
+from rasa.weights.notes import read_notes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -84,8 +85,6 @@ def _answers(directory: Path) -> tuple[Answers, dict[str, str], Ints]:
     arrays = tensors_in(file)
     if missing := [name for name in KEPT if name not in arrays]:
         raise ResourceError(f"{file}: lacks {', '.join(missing)}, as runs of older versions do; run it again")
-    from rasa.weights.folder import read_notes  # imports torch, which a report without answers does without
-
     order = read_notes(file)
     answers = Answers(
         name=about.row if about.untrained else f"{about.row} seed {about.seed}",
@@ -105,13 +104,12 @@ def asked_of(directory: Path, identity_T: Ints, order: dict[str, str] | None = N
     `order`: what the run's own file says of the order of images and captions; without it the identities must do.
     """
     from rasa.data.load import load_dataset
-    from rasa.evaluation.protocols import query_identities
 
     config = located(read_config(directory), workspace_of(directory))
     dataset = load_dataset(config.data).tested
     split = dataset.splits["test"]
     layout = config.data.target.format if config.data.target is not None else config.data.format
-    expected = query_identities(FORMATS[layout].protocol, split).numpy()
+    expected = query_identities(FORMATS[layout].protocol, split)
     if (order is not None and split.order() != order) or not np.array_equal(expected, identity_T):
         raise ResourceError(
             f"{directory}: was tested on other images or captions than lie in {dataset.image_root}; give the folder "

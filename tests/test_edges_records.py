@@ -16,7 +16,8 @@ from experiments.spec import load_suite
 from experiments.stop import Stop
 from experiments.uploader import Tracker
 from rasa.commands.cli import main
-from rasa.weights.folder import read_notes, save_checkpoint, save_tensors
+from rasa.weights.folder import save_checkpoint, save_tensors
+from rasa.weights.notes import read_notes
 from reports.load import load_runs
 from reports.variants import folder_name, variant
 from tests.helpers.people import write_people

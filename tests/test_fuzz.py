@@ -25,8 +25,9 @@ from experiments.spec import load_suite, resolve
 from experiments.yaml_io import dump, load
 from rasa.config.run import Config, Data
 from rasa.data.annotated import caption_fault
+from rasa.data.captions import clean_caption
 from rasa.data.load import load_dataset
-from rasa.data.tokenizer import clean_caption, train_tokenizer
+from rasa.data.tokenizer import train_tokenizer
 from rasa.errors import RasaError
 from rasa.weights.files import read_tensors
 from rasa.weights.folder import load_checkpoint, newest_checkpoint, save_checkpoint

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -173,6 +175,19 @@ def test_a_report_shows_queries_by_rule(workspace, tmp_path, capsys, monkeypatch
     assert len(page.images) == len(page.headings) * (1 + 2 * 10)
     assert all(image["src"].startswith("data:image/jpeg;base64,") and image["alt"] for image in page.images)
     assert section.count("row-0 seed 0:") == section.count("row-1 seed 0:") == len(page.headings)
+
+
+def test_a_report_with_queries_is_made_without_torch(workspace, tmp_path):
+    """Data, ranks and names are read by what imports in a moment: torch, torchvision and scipy.stats take seconds."""
+    suite = next(workspace.glob("*.yaml"))
+    given = ["report", suite.name, "-o", f"data.root={workspace / 'people'}", "--out", str(tmp_path / "report")]
+    code = (
+        f"import sys; from rasa.commands.cli import main; assert main({given}) == 0; "
+        "print([name for name in ('torch', 'torchvision', 'timm', 'scipy.stats') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True, check=True)
+    assert "the page shows no queries" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_report_ends_with_the_path_of_its_page(workspace, tmp_path, monkeypatch):

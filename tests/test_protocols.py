@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rasa.data.dataset import Split
+from rasa.data.dataset import Split, query_identities
 from rasa.evaluation.metrics import evaluate_order, final_order, stage1_order
 from rasa.evaluation.protocols import (
     both_ways,
@@ -13,7 +13,6 @@ from rasa.evaluation.protocols import (
     class_figures,
     evaluate_by,
     precision_at,
-    query_identities,
     selection_key,
     texts_of,
 )

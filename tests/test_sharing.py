@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,7 +103,7 @@ def test_predictions_are_never_written_into(run, tmp_path, monkeypatch):
         def order():
             return {}
 
-    monkeypatch.setattr(splits, "query_identities", lambda *given: torch.zeros(1))
+    monkeypatch.setattr(splits, "query_identities", lambda *given: np.zeros(1))
     splits.save_predictions(run.directory, Ranking, Split, "text-to-image")
     assert (run.directory / PREDICTIONS).read_bytes() != before == (there / PREDICTIONS).read_bytes()
 

@@ -15,6 +15,8 @@ from experiments.statistics import (
     mcnemar,
     over_seeds,
     reseeded,
+    t_above,
+    t_beyond,
     told_order,
 )
 
@@ -153,6 +155,23 @@ def test_kendall_by_hand():
     assert kendall_tau([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
     assert kendall_tau([1, 2, 2], [1, 3, 2]) == pytest.approx(2 / math.sqrt(6))
     assert kendall_tau([5, 5, 5], [1, 3, 2]) == 0.0
+
+
+def test_kendall_is_scipys():
+    """Of 200 pairs of orders, with ties."""
+    draw = np.random.default_rng(15)
+    for ours, paper in draw.integers(0, 6, (200, 2, 7)):
+        expected = stats.kendalltau(ours, paper).statistic
+        assert kendall_tau(ours, paper) == pytest.approx(0.0 if math.isnan(expected) else expected, abs=1e-15)
+
+
+def test_students_t_is_scipys():
+    """To the bit, with what is no degree of freedom."""
+    draw = np.random.default_rng(16)
+    values, levels = draw.normal(0, 5, (400, 1)), draw.random((400, 1))
+    freedom = np.array([1, 2, 2.5, 4, 11, 999, np.inf, np.nan, 0.0])
+    assert np.array_equal(t_above(values, freedom), stats.t.sf(values, freedom), equal_nan=True)
+    assert np.array_equal(t_beyond(levels, freedom), stats.t.isf(levels, freedom), equal_nan=True)
 
 
 def test_told_order_by_hand():

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from rasa.data.captions import clean_caption
 from rasa.data.tokenizer import (
     SPECIALS,
     Encoded,
     Tokenizer,
     build_tokenizer,
-    clean_caption,
     tokenizer_from_transformers,
     tokenizer_from_vocabulary,
     train_tokenizer,

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from rasa.config.run import Data
+from rasa.data.captions import clean_caption
 from rasa.data.dataset import Dataset, IntArray, Split
 from rasa.data.files import HALF_PAIR, Listing, first, list_files
-from rasa.data.tokenizer import clean_caption
-from rasa.draws import generator
 from rasa.errors import ResourceError, SpecError
 
 SPLITS = ("train", "val", "test")
@@ -223,6 +221,10 @@ def held_out(file: Path, training: IntArray, count: int) -> set[int]:
             f"data.val_identities {count} leaves fewer than 2 of the {len(labels)} training identities of "
             f"{file}, which has no validation split; {remedy}"
         )
+    import torch  # here: a report reads data sets, too, and most have a validation split
+
+    from rasa.draws import generator
+
     # The seed is 0 and not the run's: seeds of one row must train and select on the same people, or their spread
     # would measure the choice of people too, and paired tests between rows would compare different selections.
     order = torch.randperm(len(labels), generator=generator(0, "validation identities")).numpy()

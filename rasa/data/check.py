@@ -10,10 +10,11 @@ from typing import Any
 
 from rasa.config.run import Data
 from rasa.data.annotated import Source, assemble, listing_faults, missing_splits
+from rasa.data.captions import clean_caption
 from rasa.data.dataset import Dataset
 from rasa.data.files import first, list_files
 from rasa.data.load import read_source
-from rasa.data.tokenizer import build_tokenizer, clean_caption
+from rasa.data.tokenizer import build_tokenizer
 from rasa.data.transforms import ImageFault, conversion, open_checked, open_rgb
 from rasa.errors import RasaError
 

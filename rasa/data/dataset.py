@@ -43,6 +43,11 @@ class Split:
         return np.fromiter(each, np.int64, len(self.captions))
 
 
+def query_identities(protocol: str, split: Split) -> IntArray:
+    """Whom each query of the ranking describes: each caption's identity, or under `classes` the classes."""
+    return np.unique(split.image_identities) if protocol == "classes" else split.caption_identities
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """The splits `train`, `val` and `test` of one data set.

@@ -7,7 +7,6 @@ lower-cased and split as BERT's uncased models do. CLIP's byte pairs are the exc
 import hashlib
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -32,18 +31,6 @@ REMEDY = (
     "`captions`"
 )
 ENCODED_AT_ONCE = 8192  # bounds the memory of the tokenizer's own objects, about 1 kB per token
-
-
-def clean_caption(text: str, max_words: int) -> str:
-    """`text` as the released code cleans it (dataset/utils.py 3-20): lower case, no punctuation, at most `max_words`.
-
-    # released code: only runs of two or more blanks collapse, so that a single tab or newline between words stays
-    # and does not separate words for `max_words`. BERT's pre-tokenizer splits there anyway.
-    """
-    text = re.sub(r"[,.'!?\"()*#:;~]", "", text.lower())
-    text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
-    text = re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
-    return " ".join(text.split(" ")[:max_words])
 
 
 class Tokens(NamedTuple):

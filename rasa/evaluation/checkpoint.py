@@ -12,11 +12,10 @@ from rasa.callbacks import Log, Notify
 from rasa.config.formats import FORMATS
 from rasa.config.run import Config, Objectives
 from rasa.cost import Clock, peak_mib, reset_peak
-from rasa.data.dataset import Dataset
+from rasa.data.dataset import Dataset, query_identities
 from rasa.data.load import load_dataset
 from rasa.data.tokenizer import Tokenizer, build_tokenizer
 from rasa.errors import ResourceError
-from rasa.evaluation.protocols import query_identities
 from rasa.evaluation.rank import Ranking
 from rasa.evaluation.split import SearchedSplit, evaluate_split, save_predictions, searched_split, searched_splits
 from rasa.evaluation.word_probe import sensitivity_figures
@@ -89,7 +88,7 @@ def evaluate_weights(config: Config, split: str, notify: Notify = lambda line: N
     """
     held = load_weights(config, initial_state(config.model), notify, test_only=split == "test")
     searched = searched_split(held.dataset, split, config, None, held.device.type == "cuda", notify)
-    whom = query_identities(FORMATS[config.data.format].protocol, searched.split)
+    whom = torch.as_tensor(query_identities(FORMATS[config.data.format].protocol, searched.split))
     return Evaluated(held.rank(searched), held.dataset, split, whom)
 
 

@@ -12,7 +12,6 @@ of a text and an image, D text width.
 
 from collections.abc import Callable, Iterable, Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,11 +61,6 @@ def evaluate_by(
         queries = encode_queries(model, texts, settings.batch_size, precision, device)
         search = both_ways if protocol == "both-ways" else by_class
         return search(model, gallery, queries, identity_N.to(device), identity_T.to(device), settings)
-
-
-def query_identities(protocol: str, split: Split) -> Tensor:
-    """Whom each query of the ranking describes: each caption's identity, or under `classes` the classes."""
-    return torch.as_tensor(np.unique(split.image_identities) if protocol == "classes" else split.caption_identities)
 
 
 def selection_key(figures: Mapping[str, float]) -> tuple[float, float]:

@@ -11,11 +11,11 @@ from torch import Tensor
 from rasa.callbacks import Notify
 from rasa.config.formats import FORMATS
 from rasa.config.run import Config
-from rasa.data.dataset import Dataset, Split
+from rasa.data.dataset import Dataset, Split, query_identities
 from rasa.data.loader import encode_captions, image_batches
 from rasa.data.tokenizer import Tokenizer
 from rasa.errors import ResourceError
-from rasa.evaluation.protocols import evaluate_by, query_identities
+from rasa.evaluation.protocols import evaluate_by
 from rasa.evaluation.rank import Ranking, RankingSettings
 from rasa.memory import is_full, memory_explained, no_room
 from rasa.model.rasa import RaSa
@@ -92,7 +92,7 @@ def save_predictions(directory: Path, ranking: Ranking, split: Split, protocol: 
     """
     temporary, file = directory / ".predictions.tmp", directory / "predictions.safetensors"
     try:
-        identity = query_identities(protocol, split).clone()
+        identity = torch.tensor(query_identities(protocol, split))
         save_tensors(ranking.predictions() | {"identity": identity}, temporary, split.order())
         temporary.replace(file)
     except (OSError, SafetensorError) as fault:

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from rasa.config.run import Config
+from rasa.data.captions import clean_caption
 from rasa.data.dataset import Split
 from rasa.data.synthetic.vocabulary import COLOUR_WORDS, NOUNS, Words
-from rasa.data.tokenizer import Tokenizer, clean_caption
+from rasa.data.tokenizer import Tokenizer
 from rasa.draws import derive, generator
 from rasa.evaluation.index import top_k
 from rasa.evaluation.rank import EncodedGallery, encode_gallery, encode_queries, measure, retrieval_mode

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rasa.data.tokenizer import Tokenizer, clean_caption
+from rasa.data.captions import clean_caption
+from rasa.data.tokenizer import Tokenizer
 
 LONGEST_QUERY = 1000  # characters; more is refused before anything is computed
 

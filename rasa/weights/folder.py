@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rasa.errors import ResourceError
 from rasa.memory import check_room, is_full, no_room
+from rasa.weights.notes import NOTES
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
-NOTES = "notes"  # the key in a header
 
 
 def save_checkpoint(
@@ -78,16 +78,6 @@ def save_tensors(tensors: Mapping[str, Tensor], file: Path, notes: Mapping[str, 
     except (OSError, SafetensorError):
         file.unlink(missing_ok=True)
         raise
-
-
-def read_notes(file: Path) -> dict[str, str]:
-    """What `save_tensors` kept in the header; nothing if it kept nothing. Raises OSError or SafetensorError."""
-    with safe_open(file, "numpy") as opened:
-        header: dict[str, str] = opened.metadata() or {}
-    if NOTES not in header:
-        return header  # as runs of 0.1.0 wrote them, each note by itself
-    kept: dict[str, str] = json.loads(header[NOTES])
-    return kept
 
 
 def as_umask_says(file: Path) -> None:
