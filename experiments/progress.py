@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +50,8 @@ class Display:
         self._alone, self._clock = total == 1, clock
         self._epochs: dict[str, int] = {}  # done, by run id, as all of these
         self._points: dict[str, list[Point]] = {}
-        self._shapes: dict[str, Shape | None] = {}
+        self._directories: dict[str, Path | None] = {}
+        self._shapes: dict[str, Shape | None] = {}  # known once a run reports: then its record says on what it runs
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +71,8 @@ class Display:
             f"{run.about.name}: {'evaluating, no training' if run.about.untrained else f'{begun}, {epochs} epochs'}"
         )
         points = read_points(run.directory) if run.directory else []
-        self._points[run.about.run_id], self._shapes[run.about.run_id] = points, shape_of(run.about)
+        self._points[run.about.run_id], self._directories[run.about.run_id] = points, run.directory
+        self._shapes.pop(run.about.run_id, None)
         self._epochs[run.about.run_id] = len({point.step for point in points if point.group == "val"})
 
     def on_metrics(self, about: About, group: str, step: int, values: dict[str, float]) -> None:
@@ -89,8 +92,12 @@ class Display:
 
     def _left(self, about: About) -> float | None:
         """Seconds, evaluations and the test included; None while nobody can know."""
-        points, shape = self._points.get(about.run_id), self._shapes.get(about.run_id)
-        return remaining(points, shape, self._clock()) if points and shape else None
+        if not (points := self._points.get(about.run_id)):
+            return None
+        if about.run_id not in self._shapes:
+            self._shapes[about.run_id] = shape_of(about, self._directories.get(about.run_id))
+        shape = self._shapes[about.run_id]
+        return remaining(points, shape, self._clock()) if shape else None
 
 
 def console_of_stderr() -> Console:

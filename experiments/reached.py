@@ -41,7 +41,7 @@ class Reached(NamedTuple):
     seconds: float | None
     weights: Path | None
     attempts: int = 0  # that failed
-    left: float | None = None  # seconds until it ends, if it goes on; of a run without a result
+    left: float | None = None  # seconds until a run that is training now has ended
 
     @property
     def val_r1(self) -> float | None:
@@ -54,8 +54,8 @@ class Reached(NamedTuple):
         return self.test.get("r1")
 
 
-def reached(directory: Path, about: About) -> Reached:
-    """What the run in `directory` has reached. A start has no epochs."""
+def reached(directory: Path, about: About, running: bool = False) -> Reached:
+    """What the run in `directory` has reached. A start has no epochs. Of a `running` one also when it will end."""
     stated = (about.identity.get("optimisation") or {}).get("epochs")
     epochs = stated if isinstance(stated, int) and not about.untrained else None
     if (result := read_result(directory / RESULT)) is not None:
@@ -66,7 +66,7 @@ def reached(directory: Path, about: About) -> Reached:
     epoch = int(chosen.name.removeprefix("epoch-")) if chosen else None
     failure = read_json(directory / FAILURE) or {}
     seen = points[-1].time if points else None
-    shape = shape_of(about) if points else None
+    shape = shape_of(about, directory) if points and running else None
     left = remaining(points, shape, time.time()) if shape else None
     when = str(failure.get("time") or (_utc(seen) if seen else "") or _begun(directory))
     return Reached(

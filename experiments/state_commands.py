@@ -133,7 +133,7 @@ def status(names: tuple[str, ...], workspace: Path, as_json: bool) -> None:
 
     named = dict.fromkeys(directory for name in names for directory in runs_named(name, workspace))
     found = recorded(named) if names else recorded_runs(workspace)
-    lines = [Line(run, reached(run.directory, run.about)) for run in found]
+    lines = [Line(run, reached(run.directory, run.about, run.state == "running")) for run in found]
     if as_json:
         print_json([document(line) for line in lines])
     elif lines:

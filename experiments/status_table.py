@@ -64,21 +64,15 @@ def document(line: Line) -> dict[str, Any]:
         "epochs": got.epochs,
         "when": got.when or None,
         "seconds": got.seconds,
-        "remaining_seconds": remaining_seconds(line),
+        "remaining_seconds": got.left,
         "failed_attempts": got.attempts,
         "weights": str(got.weights) if got.weights else None,
     }
     return row_of(about, line.run.state, line.run.reason, line.run.directory) | figures
 
 
-def remaining_seconds(line: Line) -> float | None:
-    """Seconds until a run that is training now has ended; None of any other."""
-    return line.reached.left if line.run.state == "running" else None
-
-
 def _left(line: Line) -> str:
-    seconds = remaining_seconds(line)
-    return "" if seconds is None else f"about {duration(seconds)}"
+    return "" if line.reached.left is None else f"about {duration(line.reached.left)}"
 
 
 def _aligned(text: str, width: int, column: Column) -> str:

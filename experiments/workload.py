@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from rasa.config.benchmark import BenchmarkParams
 from rasa.config.formats import FORMATS
-from rasa.config.run import FUSION_LOSSES, Config, Data
+from rasa.config.run import DETECTORS, FUSION_LOSSES, Config, Data
 
 KINDS = 3  # of words that the sensitivity probe exchanges
 TRAINED = 3  # forward passes; a backward pass costs two
+ORDERED = 1500  # FLOPs in the time of one image's place in a query's order: 0.15 us of a core that does 10 GFLOP/s
 # Captions of 23 words on average (RaSa, A.1), in WordPiece tokens with [CLS] and [SEP].
 TOKENS = 29
 BERT_WORDS, BERT_WIDTH = 30522, 768
@@ -60,8 +61,7 @@ def work_of(config: Config, sizes: SizesOfSplits) -> Work:
     pair, model = pair_flops(config, batch), Model.of(config)
     val, test = (_ranking(config, model, sizes[name]) for name in ("val", "test"))
     looks = optimisation.epochs * (val + (test if evaluation.selection_gap else 0)) + test
-    if evaluation.detectors:
-        looks += optimisation.epochs * sizes["val"]["captions"] * pair / TRAINED
+    looks += optimisation.epochs * _detecting(config, sizes, batch)
     return Work(steps, steps * batch, steps * batch * pair, looks)
 
 
@@ -103,16 +103,29 @@ def stages_of(config: Config, sizes: SizesOfSplits) -> tuple[int, int, float, fl
     """Steps and epochs; FLOPs of a step, of a validation, of the look after it, and of all after the training."""
     model, work, evaluation = Model.of(config), work_of(config, sizes), config.evaluation
     step = work.training / work.steps
-    val, test = (_ranking(config, model, sizes[name]) for name in ("val", "test"))
+    val, test = (_ranked(config, model, sizes[name]) for name in ("val", "test"))
     look = test if evaluation.selection_gap else 0.0
-    if evaluation.detectors:
-        val += sizes["val"]["captions"] * step / min(config.optimisation.batch_size, work.pairs) / TRAINED
+    val += _detecting(config, sizes, min(config.optimisation.batch_size, sizes["train"]["captions"]))
     end = test
     if evaluation.sensitivity:
         # Three kinds of words, each query as it was written and with one exchanged (rasa/evaluation/word_probe.py).
         asked = KINDS * 2 * min(evaluation.sensitivity, sizes["test"]["captions"])
-        end += _ranking(config, model, {"images": sizes["test"]["images"], "captions": asked})
+        end += _ranked(config, model, {"images": sizes["test"]["images"], "captions": asked})
     return work.steps, config.optimisation.epochs, step, val, look, end
+
+
+def _ranked(config: Config, model: "Model", split: Mapping[str, int]) -> float:
+    """FLOPs of ranking a split, and what putting each query's images in order takes instead of some."""
+    return _ranking(config, model, split) + ORDERED * split["images"] * split["captions"]
+
+
+def _detecting(config: Config, sizes: SizesOfSplits, batch: int) -> float:
+    """FLOPs of what the heads of PRD and RTD are asked after each epoch, of the row's validation pairs."""
+    asked = {name: weight for name, weight in config.objectives.weights.items() if name in DETECTORS}
+    if not asked or not config.evaluation.detectors:
+        return 0.0
+    alone = config.model_copy(update={"objectives": config.objectives.model_copy(update={"weights": asked})})
+    return sizes["val"]["captions"] * pair_flops(alone, batch, trained=1)
 
 
 def start_flops(config: Config, sizes: SizesOfSplits) -> float:
@@ -207,8 +220,12 @@ class Model:
         return linear(1, self.embed, batch + self.queue)
 
 
-def pair_flops(config: Config, batch: int, captions: tuple[float, float] | None = None) -> float:
+def pair_flops(
+    config: Config, batch: int, captions: tuple[float, float] | None = None, trained: int = TRAINED
+) -> float:
     """FLOPs of one pair in a training step of `batch`; `captions`: tokens on average, and of the batch's longest.
+
+    `trained`: forward passes that count for one of what is trained; 1 without backward passes.
 
     As rasa/training/step.py takes its passes, in its order. What a share of the captions alone costs (those that are
     exchanged for matching) is left out.
@@ -223,19 +240,19 @@ def pair_flops(config: Config, batch: int, captions: tuple[float, float] | None 
     distils = soft or generator == "momentum"
     everywhere, shared = fidelity.rtd_replace == "all", fidelity.shared_masking
 
-    total = TRAINED * size.image()
+    total = trained * size.image()
     if contrasts or distils:
         total += size.image()
     if contrasts or matches:
-        total += TRAINED * size.text(real, span)
+        total += trained * size.text(real, span)
     if contrasts:
         total += size.text(real, span, 1)
         directions = 4 if "cl" in on else 2 if "itc" in on else 0
-        total += directions * (TRAINED + fidelity.contrastive_soft_targets) * size.similarities(batch)
+        total += directions * (trained + fidelity.contrastive_soft_targets) * size.similarities(batch)
     if any(name in on for name in FUSION_LOSSES):
-        total += TRAINED * size.project()
+        total += trained * size.project()
     passes = int(matches) + 2 * int("itm" in on)
-    total += TRAINED * passes * size.fuse(real, span, 1)
+    total += trained * passes * size.fuse(real, span, 1)
 
     chosen = real * rate
     states = real if everywhere else chosen  # of whose tokens a pass over captions masked for both is asked
@@ -244,13 +261,13 @@ def pair_flops(config: Config, batch: int, captions: tuple[float, float] | None 
         total += size.project()
     if "mlm" in on:
         if soft and fidelity.mlm_soft_axis == "sequence":
-            total += TRAINED * (size.text(span, span) + size.fuse(span, span) + size.words(span))
+            total += trained * (size.text(span, span) + size.fuse(span, span) + size.words(span))
         else:
-            total += TRAINED * (read + size.words(chosen))
+            total += trained * (read + size.words(chosen))
         if soft:
             total += read + size.words(chosen)
     if "rtd" in on:
-        total += TRAINED * (size.text(real, span) + size.fuse(real, span))
+        total += trained * (size.text(real, span) + size.fuse(real, span))
         if generator == "fixed":
             total += _distilbert(size, span)
         else:

@@ -64,6 +64,23 @@ def test_evaluation_by_hand():
     assert gap.evaluation == pytest.approx(30 * (split(3) + split(5)) + split(5))
 
 
+def test_detectors_cost_what_the_heads_of_prd_and_rtd_are_asked():
+    """Of all 60 validation captions after each of 30 epochs, forward passes alone; a row without such a head none.
+
+    PRD's: the image, the text, its keys and values, one fusion that only [CLS] leaves.
+    """
+    asked = [*PAPER, "evaluation.detectors=true"]
+    extra = {
+        row: work_of(config(row, options=asked), SIZES).evaluation - work_of(config(row), SIZES).evaluation
+        for row in ("cl", "itm", "itm-prd", "m-rtd")
+    }
+    size = Model.of(config("itm-prd"))
+    prd = size.image() + size.text(29, 50) + size.project() + size.fuse(29, 50, 1)
+    assert extra["cl"] == extra["itm"] == 0
+    assert extra["itm-prd"] == pytest.approx(30 * 60 * prd)
+    assert extra["m-rtd"] > 2 * extra["itm-prd"]
+
+
 @pytest.mark.parametrize("preset", ["released", "paper"])
 def test_m_rtd_is_the_benchmark_s_own_model(preset):
     """Two statements of one cost: benchmarks/flops.py, written for m-RTD, and the one for any row."""

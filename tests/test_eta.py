@@ -12,7 +12,19 @@ from experiments.eta import Shape, remaining, shape_of
 from experiments.plan import plan
 from experiments.progress import Display
 from experiments.reached import reached
-from experiments.rundir import ABOUT, LOCK, METRICS, RESULT, Point, read_about, read_points, to_line, write_json
+from experiments.rundir import (
+    ABOUT,
+    ENVIRONMENT,
+    LOCK,
+    METRICS,
+    RESTORED,
+    RESULT,
+    Point,
+    read_about,
+    read_points,
+    to_line,
+    write_json,
+)
 from experiments.runner import execute
 from experiments.spec import load_suite, resolve
 from experiments.workload import benchmark_sizes, stages_of
@@ -131,9 +143,9 @@ def test_status_says_what_is_left_of_a_run_that_goes_on(running, tmp_path, capsy
 def test_status_says_nothing_of_an_interrupted_run_or_without_sizes(running, tmp_path, capsys):
     about = json.loads((running.directory / ABOUT).read_text())
     write_json(running.directory / ABOUT, about | {"data_sizes": {}})
-    assert reached(running.directory, read_about(running.directory)).left is None
+    assert reached(running.directory, read_about(running.directory), running=True).left is None
     write_json(running.directory / ABOUT, about | {"identity": {}})
-    assert reached(running.directory, read_about(running.directory)).left is None
+    assert reached(running.directory, read_about(running.directory), running=True).left is None
     write_json(running.directory / ABOUT, about)
     os.rename(running.directory / LOCK, running.directory / "kept.lock")
     assert main(["status", "--workspace", str(tmp_path), "--json"]) == 0
@@ -153,6 +165,45 @@ def test_the_bar_and_the_line_of_an_epoch_say_what_is_left(running):
         now[0] += 20
         display.on_metrics(running.about, "val", 5, {"r1": 1.0, "epoch": 1})
     assert "epoch 1 val R@1 1.00, about 4 min left" in screen.getvalue()
+
+
+def seed_one(running, tmp_path, end, **changed):
+    """Another seed of the row that is finished: steps of 1 s, a validation of 4 s, and `end` seconds after it."""
+    suite = load_suite("table4")
+    given = [f"data.root={tmp_path / 'people'}", "optimisation.epochs=4", "optimisation.max_steps_per_epoch=5"]
+    given += ["optimisation.batch_size=4", *(f"{name}={value}" for name, value in changed.items())]
+    (run,) = plan(suite, [suite.row("cl")], "smoke", given, [1], tmp_path)
+    execute([run], tmp_path, train=trainer)
+    points = [Point("train", step, {"loss": 1.0}, float(step)) for step in range(20)]
+    points.append(Point("val", 20, {"r1": 1.0, "epoch": 4}, 23.0))
+    points += [Point("test", 20, {"r1": 1.0}, 24.0), Point("cost", 20, {"seconds": 1.0}, 23.0 + end)]
+    (run.directory / METRICS).write_text("".join(map(to_line, points)))
+    assert run.directory.parent == running.directory.parent
+    return run.directory
+
+
+def test_the_end_takes_as_many_validations_as_it_took_another_seed(running, tmp_path):
+    """12 s after a validation of 4: three validations of 20 s, where the FLOPs alone say something else."""
+    assert shape_of(running.about, running.directory) == shape_of(running.about)
+    other = seed_one(running, tmp_path, end=12.0)
+    shape = shape_of(running.about, running.directory)
+    assert shape == shape_of(running.about)._replace(end=pytest.approx(3 * shape.validation))
+    about = read_about(running.directory)
+    assert reached(running.directory, about, running=True).left == pytest.approx(15 * 10 + 3 * 20 + 60, abs=10)
+    write_json(other / ENVIRONMENT, {"gpus": ["a GPU"]})
+    assert shape_of(running.about, running.directory) == shape_of(running.about)
+    write_json(other / ENVIRONMENT, {"gpus": []})
+    assert shape_of(running.about, running.directory) == shape
+    (other / RESTORED).touch()  # of another machine
+    assert shape_of(running.about, running.directory) == shape_of(running.about)
+    (other / RESTORED).unlink()
+    (other / ABOUT).write_text("{")
+    assert shape_of(running.about, running.directory) == shape_of(running.about)
+
+
+def test_a_seed_of_another_config_tells_nothing_of_the_end(running, tmp_path):
+    seed_one(running, tmp_path, end=12.0, **{"evaluation.topk": 3})
+    assert shape_of(running.about, running.directory) == shape_of(running.about)
 
 
 @pytest.mark.slow
