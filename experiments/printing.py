@@ -32,8 +32,8 @@ def print_look(now: "Look", jobs: int, as_json: bool) -> None:
     for run in now.runs:
         print_state(run.about.name, run.state, run.reason, how_long(run.seconds))
     known = all(run.seconds is not None for run in now.runs)
-    total = how_long(duration(now.runs, jobs)) if known else "unknown time"
-    click.echo(standing(now) + (f", about {total}" if now.runs else ""))
+    total = f"about {how_long(duration(now.runs, jobs))}" if known else "for an unknown time"
+    click.echo(standing(now) + (f", {total}" if now.runs else ""))
 
 
 def print_forecast(found: "Forecast", price: float | None, data: str, as_json: bool) -> None:

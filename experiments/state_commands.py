@@ -109,8 +109,8 @@ def plan(
     known = [run.seconds for run in todo if run.seconds is not None]
     # An estimate that leaves runs out would be taken for the whole.
     side_by_side = min(at_a_time(Where(jobs)), max(1, len(todo)))
-    total = how_long(sum(known) / side_by_side) if len(known) == len(todo) else "unknown time"
-    click.echo(f"{len(todo)} of {len(planned)} to run, about {total}" if todo else f"all {len(planned)} finished")
+    total = f"about {how_long(sum(known) / side_by_side)}" if len(known) == len(todo) else "for an unknown time"
+    click.echo(f"{len(todo)} of {len(planned)} to run, {total}" if todo else f"all {len(planned)} finished")
     for target in targets:
         if seen_before([run for run in runs if run.about.suite == target.suite.suite], workspace):
             now = looks(target, profile, overrides, workspace, margin, most)(set())

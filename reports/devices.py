@@ -28,6 +28,7 @@ def costs_of_one_device(runs: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]
     whose = []
     for name in sorted(counts.keys() - {kept}):
         seeds = sorted({int(seed) for seed in others[others["device"] == name]["seed"]})
-        whose.append(f"{name} ({counts[name]} runs, seeds {', '.join(map(str, seeds))})")
+        many = "runs" if counts[name] > 1 else "run"
+        whose.append(f"{name} ({counts[name]} {many}, seed{'s'[: len(seeds) > 1]} {', '.join(map(str, seeds))})")
     note = f"Minutes, pairs/s and memory are those of the {counts[kept]} runs on {kept}"
     return costs, [f"{note}; left out of them, and of nothing else: {'; '.join(whose)}."]

@@ -71,7 +71,7 @@ def test_costs_are_of_one_kind_of_device():
     assert (figures["minutes"].mean, figures["minutes"].n, figures["r1"].n) == (1.5, 2, 3)
     assert runs.loc[2, "cost/seconds"] == 6.0  # the table itself is as it was
     assert len(said) == 1 and said[0].endswith("those of the 5 runs on cpu; left out of them, and of nothing else: "
-                                               "NVIDIA H200 (1 runs, seeds 2).")  # fmt: skip
+                                               "NVIDIA H200 (1 run, seed 2).")  # fmt: skip
     runs["device"] = "NVIDIA H200"
     assert costs_of_one_device(runs)[1] == []
 

@@ -576,6 +576,7 @@ def test_a_gain_without_the_queries_needs_seeds():
     assert (gains["one"].low, gains["one"].beats) == (None, None)
     assert gains["three"].low == pytest.approx(80 / 3 - 24.84, abs=0.01) and gains["three"].beats
     assert headroom(gains) == []  # one row that is known to beat its start is headroom
+    assert headroom(gains | {"below": OverStart("start", 50.0, -9.0, 3, -12.0, -6.0)}) == []  # whatever others do
     assert headroom({"one": gains["one"]}) == []
     assert headroom({"one": gains["one"], "other": OverStart("start", 50.0, 1.0, 3, -1.0, 3.0)}) == [NO_HEADROOM]
 

@@ -172,6 +172,17 @@ def test_no_agreement_without_headroom():
     assert words == {"up": "no headroom", "down": "opposite", "same": "no headroom"}
     for known in (dict.fromkeys(words, True), dict.fromkeys(words)):
         assert decide(steps, beats_start=known)["up"].verdict == "shown"
+    fallen = _step(-3 + STEADY, -3.0, "fallen", 2.0)._replace(better="base")
+    steps = [fallen, *steps[1:]]
+    assert decide(steps, beats_start={"fallen": False, "base": True})["fallen"].verdict == "shown"
+    assert decide(steps, beats_start={"fallen": True, "base": False})["fallen"].verdict == "no headroom"
+
+
+def test_a_verdict_is_of_the_corrected_p():
+    """One of nine steps whose own p is under 0.05, and nine times it is not."""
+    steps = [_step(0.9 * (row == "a") + 6 * STEADY, 1.0, row, 2.0) for row in "abcdefghi"]
+    found = decide(steps)["a"]
+    assert found.p < LEVEL < found.p_holm and found.verdict == "undecided"
 
 
 def test_interval_of_a_difference_that_is_looked_at_once():

@@ -1,6 +1,6 @@
 """All mistakes, in the order of a run."""
 
-from tests.mutants import batches, pretraining, retrieval, several, specs, step, training
+from tests.mutants import batches, pretraining, retrieval, several, specs, step, training, verdicts
 
 MUTANTS = [
     *step.MUTANTS,
@@ -10,4 +10,5 @@ MUTANTS = [
     *pretraining.MUTANTS,
     *retrieval.MUTANTS,
     *specs.MUTANTS,
+    *verdicts.MUTANTS,
 ]
