@@ -46,12 +46,6 @@ def targets(context: click.Context, parameter: click.Parameter, incomplete: str)
 
 
 @quietly
-def suites(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
-    """Suites, by name and by file."""
-    return [*beginning(incomplete, _built_in("specs")), file(incomplete)]
-
-
-@quietly
 def profiles(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
     """Profiles, by name and by file."""
     return [*beginning(incomplete, _built_in("specs/profiles")), file(incomplete)]

@@ -64,6 +64,15 @@ def parse_targets(texts: Sequence[str], several: Sequence[str] = (), overrides: 
     return [Target(*at_points(*target[:2], combinations), (*target.texts, *given)) for target in found.values()]
 
 
+def asked_again(suite: Suite, texts: Sequence[str]) -> Target:
+    """The rows of a suite, wherever it was read from, that these names and patterns meant. Raises SpecError."""
+    chosen: set[str] = set()
+    for text in texts:
+        row = _parts(text)[1]
+        chosen |= {each.name for each in (suite.rows if row is None else _rows(suite, row))}
+    return Target(suite, [row for row in suite.rows if row.name in chosen], tuple(texts))
+
+
 def notes(target: Target) -> Iterator[str]:
     """What a person should know of these rows before they are run, or when they are shown, a sentence each."""
     if alone := target.suite.uncompared(target.rows):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.completers import runs, suites
+from experiments.completers import runs
 from experiments.options import (
     json_option,
     margin_option,
@@ -140,7 +140,7 @@ def report(
 
 
 @click.command(short_help="A report's folder that anyone can check.")
-@click.argument("suite", shell_complete=suites)
+@targets_argument
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @profile_option
 @override_option
@@ -149,7 +149,7 @@ def report(
 @workspace_option
 @tracking_option
 def publish(
-    suite: str,
+    names: tuple[str, ...],
     folder: Path,
     profile: str | None,
     overrides: tuple[str, ...],
@@ -158,21 +158,23 @@ def publish(
     workspace: Path,
     tracking_uri: str | None,
 ) -> None:
-    """Write SUITE's report into DIR, with all records from which its digits can be computed again.
+    """Write a suite's report into DIR, with all records from which its digits can be computed again.
 
-    The options are those of `rasa report`. A published report in DIR is replaced; a README.md in it stays. `rasa verify
-    DIR` checks it anywhere, `rasa restore DIR` goes on from its runs.
+    TARGET is the suite (`table4`, `my.yaml`), or rows of it (`figure4/p-weak`), several of one suite. The options are
+    those of `rasa report`. A published report in DIR is replaced; a README.md in it stays. `rasa verify DIR` checks it
+    anywhere, `rasa restore DIR` goes on from its runs.
     """
     from experiments.boundaries import MOST
-    from experiments.spec import load_suite
     from experiments.steps import MARGIN
     from experiments.store import tracking_uri as default_uri
+    from experiments.targets import parse_targets
     from reports.publish import publish as write
 
-    loaded, uri = load_suite(suite), default_uri(workspace, tracking_uri)
-    manifest = write(
-        loaded, profile or loaded.profile, overrides, uri, folder, margin or MARGIN, most or MOST, workspace
-    )
+    targets = parse_targets(names)
+    if len(targets) > 1:
+        raise click.UsageError(f"a published report is of one suite, and these are {len(targets)}: publish each")
+    suite, uri = targets[0].shown, default_uri(workspace, tracking_uri)
+    manifest = write(suite, profile or suite.profile, overrides, uri, folder, margin or MARGIN, most or MOST, workspace)
     click.echo(
         f"{folder}: {len(manifest.runs)} runs, {len(manifest.files)} files; every digit follows from its records"
     )

@@ -53,6 +53,7 @@ class Manifest(_Part):
     format: int = FORMAT
     version: str  # of this package
     suite: Inside  # the file in specs/
+    asked: tuple[str, ...] = ()  # rows of it, as they were typed; none: all
     profile: str  # its name
     overrides: tuple[str, ...]
     margin: float = Field(gt=0, allow_inf_nan=False)  # percent points of R@1

@@ -135,6 +135,7 @@ def _written(
     manifest = Manifest(
         version=rasa.__version__,
         suite=_write_specs(suite, profile, folder / SPECS),
+        asked=suite.asked,
         profile=name,
         overrides=tuple(overrides),
         margin=how.margin,

@@ -11,6 +11,7 @@ from experiments.machine import device_of
 from experiments.records import Record, last_figures
 from experiments.spec import read_spec
 from experiments.suite import Suite
+from experiments.targets import asked_again
 from reports import formats
 from reports.build import How, assemble
 from reports.cells import Report
@@ -22,9 +23,10 @@ from reports.tables import FINISHED
 
 
 def suite_of(folder: Path, manifest: Manifest) -> Suite:
-    """The suite as it was when it was published. Raises SpecError."""
+    """The suite as it was when it was published, or the rows of it that were. Raises SpecError."""
     path = folder / SPECS / manifest.suite
-    return read_spec(Suite, path, str(path))
+    suite = read_spec(Suite, path, str(path))
+    return asked_again(suite, manifest.asked).shown if manifest.asked else suite
 
 
 def report_of(folder: Path, manifest: Manifest) -> Report:

@@ -353,6 +353,24 @@ def test_publishing_again_keeps_what_a_person_wrote_and_spares_other_folders(pla
     assert not (folder / MANIFEST).exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_some_rows_are_published_and_verified_as_they_were_asked_for(place, tmp_path):
+    """Rows that were not asked for are in no table; what a row is compared with comes along."""
+    folder, tiny = tmp_path / "out", place / "tiny.yaml"
+    options = ("-o", f"data.root={place / 'people'}", "--workspace", place / "ws")
+    done = invoke(publish, f"{tiny}/itm", folder, *options)
+    assert done.exit_code == 0 and "6 runs" in done.output
+    assert {path.name for path in (folder / RECORDS).iterdir()} == {"cl", "itm", "start", "shared"}
+    text = (folder / "table.md").read_text()
+    assert "s-ITM" not in text and "2 of the 3 rows of tiny are shown" in text
+    assert invoke(verify, folder).exit_code == 0
+    assert invoke(verify, "--renew", folder).exit_code == 0 and (folder / "table.md").read_text() == text
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"asked": []}))  # whole: then it does not follow
+    assert invoke(verify, folder).exit_code == 1
+    table4 = invoke(publish, "table4/cl", f"{tiny}/itm", tmp_path / "two", *options)
+    assert table4.exit_code == 2 and "of one suite, and these are 2" in table4.output
+
+
 @pytest.mark.parametrize(
     ("why", "published"), [("cl is nan at epoch 1, step 3", True), ("no file /home/me/images/1.png", False)]
 )
