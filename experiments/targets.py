@@ -54,9 +54,7 @@ def parse_targets(texts: Sequence[str], several: Sequence[str] = (), overrides: 
             before = found.get(suite.suite, Target(suite, [], ()))
             if before.suite.file != suite.file:
                 raise SpecError(f"{before.suite.file} and {suite.file} are both called {suite.suite}; rename one")
-            chosen = {row.name for row in (*before.rows, *rows)}
-            kept = [row for row in suite.rows if row.name in chosen]
-            found[suite.suite] = Target(suite, kept, (*before.texts, text))
+            found[suite.suite] = _in_order(suite, (*before.rows, *rows), (*before.texts, text))
     if not several:
         return [*found.values()]
     combinations = points(several, overrides)
@@ -66,11 +64,15 @@ def parse_targets(texts: Sequence[str], several: Sequence[str] = (), overrides: 
 
 def asked_again(suite: Suite, texts: Sequence[str]) -> Target:
     """The rows of a suite, wherever it was read from, that these names and patterns meant. Raises SpecError."""
-    chosen: set[str] = set()
-    for text in texts:
-        row = _parts(text)[1]
-        chosen |= {each.name for each in (suite.rows if row is None else _rows(suite, row))}
-    return Target(suite, [row for row in suite.rows if row.name in chosen], tuple(texts))
+    named = [_parts(text)[1] for text in texts]
+    rows = [row for name in named for row in (suite.rows if name is None else _rows(suite, name))]
+    return _in_order(suite, rows, tuple(texts))
+
+
+def _in_order(suite: Suite, rows: Sequence[Row], texts: tuple[str, ...]) -> Target:
+    """These rows, each once, as the suite has them."""
+    chosen = {row.name for row in rows}
+    return Target(suite, [row for row in suite.rows if row.name in chosen], texts)
 
 
 def notes(target: Target) -> Iterator[str]:

@@ -61,7 +61,7 @@ def work_of(config: Config, sizes: SizesOfSplits) -> Work:
     pair, model = pair_flops(config, batch), Model.of(config)
     val, test = (_ranking(config, model, sizes[name]) for name in ("val", "test"))
     looks = optimisation.epochs * (val + (test if evaluation.selection_gap else 0)) + test
-    looks += optimisation.epochs * _detecting(config, sizes, batch)
+    looks += optimisation.epochs * _detecting(config, sizes)
     return Work(steps, steps * batch, steps * batch * pair, looks)
 
 
@@ -105,7 +105,7 @@ def stages_of(config: Config, sizes: SizesOfSplits) -> tuple[int, int, float, fl
     step = work.training / work.steps
     val, test = (_ranked(config, model, sizes[name]) for name in ("val", "test"))
     look = test if evaluation.selection_gap else 0.0
-    val += _detecting(config, sizes, min(config.optimisation.batch_size, sizes["train"]["captions"]))
+    val += _detecting(config, sizes)
     end = test
     if evaluation.sensitivity:
         # Three kinds of words, each query as it was written and with one exchanged (rasa/evaluation/word_probe.py).
@@ -119,13 +119,13 @@ def _ranked(config: Config, model: "Model", split: Mapping[str, int]) -> float:
     return _ranking(config, model, split) + ORDERED * split["images"] * split["captions"]
 
 
-def _detecting(config: Config, sizes: SizesOfSplits, batch: int) -> float:
+def _detecting(config: Config, sizes: SizesOfSplits) -> float:
     """FLOPs of what the heads of PRD and RTD are asked after each epoch, of the row's validation pairs."""
     asked = {name: weight for name, weight in config.objectives.weights.items() if name in DETECTORS}
     if not asked or not config.evaluation.detectors:
         return 0.0
     alone = config.model_copy(update={"objectives": config.objectives.model_copy(update={"weights": asked})})
-    return sizes["val"]["captions"] * pair_flops(alone, batch, trained=1)
+    return sizes["val"]["captions"] * pair_flops(alone, config.optimisation.batch_size, trained=1)
 
 
 def start_flops(config: Config, sizes: SizesOfSplits) -> float:

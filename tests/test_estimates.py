@@ -19,6 +19,7 @@ from experiments.workload import (
     expected_sizes,
     pair_flops,
     recorded_work,
+    stages_of,
     start_flops,
     work_of,
 )
@@ -79,6 +80,13 @@ def test_detectors_cost_what_the_heads_of_prd_and_rtd_are_asked():
     assert extra["cl"] == extra["itm"] == 0
     assert extra["itm-prd"] == pytest.approx(30 * 60 * prd)
     assert extra["m-rtd"] > 2 * extra["itm-prd"]
+
+
+def test_putting_images_in_order_takes_time_and_has_no_flops():
+    """Of CL: 60 captions and 30 images after each epoch, 100 and 50 at the end; FLOPs of a plan do not hold it."""
+    cl = config("cl")
+    _, _, _, validation, _, end = stages_of(cl, SIZES)
+    assert validation + end == pytest.approx(start_flops(cl, SIZES) + 1500 * (60 * 30 + 100 * 50))
 
 
 @pytest.mark.parametrize("preset", ["released", "paper"])
